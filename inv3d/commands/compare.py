@@ -1,0 +1,139 @@
+"""`3dinv compare`: several runs in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from inv3d.commands.output import print_json
+from inv3d.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from inv3d.report.compare import Entry, Section
+    from inv3d.report.pictures import Frame
+
+_WIDTH = 200
+_VIEWS = 5
+
+
+@click.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a run.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a run.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write the table as a page.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path),
+    help="Also write a PNG: targets in the first row, then a row for every run.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+def command(
+    runs: tuple[Path, ...],
+    as_json: bool,
+    as_csv: bool,
+    html: Path | None,
+    picture: Path | None,
+    device: str,
+) -> None:
+    """Put the finished runs in directories RUNS into one table.
+
+    The best number of a column is bold, or has a star where the output is no terminal.
+
+    Lower is better for MSE, perceptual distance, depth error, depth consistency and latent
+    distance; higher for PSNR, MS-SSIM and ID. All numbers are those of the runs' metrics.json.
+    """
+    if as_json and as_csv:
+        raise UsageError("give one of --json and --csv")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError(f"--picture {picture}: expected a name that ends in .png")
+    from inv3d.report.compare import mismatches, read_entries, records, sections, to_csv
+
+    entries = read_entries(runs)
+    for text in mismatches(entries):
+        click.echo(f"warning: {text}; their numbers can't be compared", err=True)
+    if as_json:
+        print_json(records(entries))
+    elif as_csv:
+        click.echo(to_csv(entries), nl=False)
+    else:
+        _print(entries, sections(entries))
+    sheet = None
+    if picture is not None:
+        from inv3d.report.pictures import save_png
+
+        sheet = _side_by_side(runs, entries, device)
+        save_png(picture, sheet)
+    if html is not None:
+        _write_html(html, entries, sheet)
+
+
+def _print(entries: Sequence[Entry], parts: Sequence[Section]) -> None:
+    """Print one table with a block for every part; the best of a column is bold."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from inv3d.report.compare import labels_of
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
+    for part in parts:
+        table = Table(title=part.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
+        for label in ("run", "method", "views"):
+            table.add_column(label, overflow="fold")
+        for label in labels_of(part):
+            table.add_column(label, justify="right")
+        for entry, cells in zip(entries, part.cells, strict=True):
+            texts = [_number(text, best, console.is_terminal) for text, best in cells]
+            table.add_row(Text(entry.name), Text(entry.method), Text(entry.views), *texts)
+        console.print(table)
+        console.print()
+
+
+def _number(text: str, best: bool, terminal: bool) -> Text:
+    """Return a number, bold where it's the best; with a star where bold can't be seen."""
+    from rich.text import Text
+
+    if terminal:
+        return Text(text, style="bold" if best else "")
+    return Text(f"{text} {'*' if best else ' '}")
+
+
+def _side_by_side(runs: Sequence[Path], entries: Sequence[Entry], device: str) -> Frame:
+    """Return targets and every run's reconstructions of the same frames."""
+    from inv3d.core.capture import evenly_by_angle
+    from inv3d.core.device import resolve_device
+    from inv3d.report import pictures as pics
+    from inv3d.report.finish import orbit_frames
+    from inv3d.report.rundir import open_run, run_capture
+
+    rows: list[list[Frame]] = []
+    first = open_run(runs[0], resolve_device(device))
+    capture, _, _ = run_capture(first)
+    shown = capture[sorted(set(evenly_by_angle(capture.camera.yaw, min(_VIEWS, len(capture)))))]
+    rows.append([pics.labelled(f, "target") for f in pics.colour_frames(shown.images)])
+    for directory, entry in zip(runs, entries, strict=True):
+        run = open_run(directory, resolve_device(device))
+        if run.generator.spec.resolution != first.generator.spec.resolution:
+            raise UsageError(
+                f"--picture: {directory} has pictures of {run.generator.spec.resolution} pixels, "
+                f"{runs[0]} of {first.generator.spec.resolution}; leave one out"
+            )
+        frames = orbit_frames(run.generator, run.inversion, shown.camera)
+        rows.append([pics.labelled(frame, entry.name) for frame in frames])
+    return pics.tile(rows)
+
+
+def _write_html(path: Path, entries: Sequence[Entry], sheet: Frame | None) -> None:
+    from inv3d.core.files import write_text
+    from inv3d.report.compare import to_html
+    from inv3d.report.pictures import data_uri
+
+    write_text(path, to_html(entries, "" if sheet is None else data_uri(sheet)))

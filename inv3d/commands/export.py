@@ -1,0 +1,152 @@
+"""`3dinv export`: the mesh of a finished run, and its cameras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inv3d.commands.output import print_json
+from inv3d.core.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from inv3d.report.rundir import Run
+
+FORMATS = ("glb", "obj", "ply", "stl")
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File.  [default: RUN/mesh.glb]")
+@click.option("--format", "form", help="glb, obj, ply, stl.  [default: the file's ending]")
+@click.option(
+    "--resolution",
+    type=click.IntRange(8, 1024),
+    default=128,
+    show_default=True,
+    help="Grid points a side of the generator's box.",
+)
+@click.option(
+    "--level",
+    type=click.FloatRange(0, min_open=True),
+    help="Density (opacity a world unit) of the surface.  "
+    "[default: a thirty-second of the box is half opaque]",
+)
+@click.option(
+    "--largest-component/--all-components",
+    "largest",
+    default=True,
+    show_default=True,
+    help="Leave out loose pieces and hollows inside.",
+)
+@click.option(
+    "--smooth", type=click.IntRange(0, 100), default=0, show_default=True, help="Taubin rounds."
+)
+@click.option(
+    "--yaw-deg",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Of the latent, for runs with several latents.",
+)
+@click.option(
+    "--cameras",
+    type=click.Path(path_type=Path),
+    help="Also write the capture's cameras into this folder: dataset.json and transforms.json.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    run: Path,
+    out: Path | None,
+    form: str | None,
+    resolution: int,
+    level: float | None,
+    largest: bool,
+    smooth: int,
+    yaw_deg: float,
+    cameras: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Write the coloured mesh of the finished run in directory RUN: world units, y up."""
+    out = out or run / f"mesh.{form or 'glb'}"
+    name = (form or out.suffix.removeprefix(".")).lower()
+    exporter = None if name in FORMATS else _plugin_exporter(name, out)
+    from inv3d.core.device import resolve_device
+    from inv3d.report.rundir import open_run
+
+    opened = open_run(run, resolve_device(device))
+    if exporter is not None:
+        exporter(opened.inversion, opened.generator, out)
+        facts: dict[str, Any] = {"out": str(out), "format": name}
+    else:
+        facts = _write_mesh(opened, out, name, yaw_deg, resolution, level, largest, smooth)
+    if cameras is not None:
+        facts["cameras"] = _write_cameras(opened, cameras)
+    if as_json:
+        print_json(facts)
+        return
+    size = f": {facts['vertices']} vertices, {facts['faces']} faces" if "faces" in facts else ""
+    click.echo(f"{out}{size}")
+    for path in facts.get("cameras", ()):
+        click.echo(path)
+
+
+def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
+    """Return the exporter that a plugin offers for a format."""
+    from inv3d.core.hooks import hooks
+
+    offered: dict[str, Callable[..., Any]] = {}
+    for formats in hooks().hook.inv3d_exporters():
+        offered |= formats
+    if name not in offered:
+        known = (*FORMATS, *offered)
+        raise UsageError(
+            f"unknown format '{name}' for {out}{suggest(name, known)} (formats: {', '.join(known)})"
+        )
+    return offered[name]
+
+
+def _write_mesh(
+    run: Run,
+    out: Path,
+    form: str,
+    yaw_deg: float,
+    resolution: int,
+    level: float | None,
+    largest: bool,
+    smooth: int,
+) -> dict[str, Any]:
+    import torch
+
+    from inv3d.io.mesh import extract_mesh, write_mesh
+
+    camera = run.generator.spec.camera.orbit(torch.tensor([math.radians(yaw_deg)]))
+    with torch.no_grad():
+        scene = run.inversion.scene_for(run.generator, camera)
+    mesh = extract_mesh(
+        run.generator, scene, resolution=resolution, level=level, largest=largest, smooth=smooth
+    )
+    write_mesh(mesh, out, form)
+    return {
+        "out": str(out),
+        "format": form,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "bounds": [mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()],
+    }
+
+
+def _write_cameras(run: Run, folder: Path) -> list[str]:
+    from inv3d.io.cameras import LABELS, TRANSFORMS, write_labels, write_transforms
+    from inv3d.io.dataset import open_capture
+
+    files = open_capture(run.record["input"]["path"])
+    write_labels(folder / LABELS, files.camera, files.names)
+    resolution = run.generator.spec.resolution
+    write_transforms(folder / TRANSFORMS, files.camera, files.names, resolution)
+    return [str(folder / LABELS), str(folder / TRANSFORMS)]

@@ -1,0 +1,203 @@
+"""`3dinv info PLUGIN`: what a plugin is, and all its options."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import click
+
+from inv3d.commands.kinds import kind_option
+from inv3d.commands.output import print_json, print_table
+from inv3d.core.discovery import KINDS, PluginRecord, registry, singular
+from inv3d.core.errors import InvError, PluginError, suggest
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a plugin.
+
+    Attributes:
+        name: dotted, as in --set.
+        type: in words.
+        default: as text; "required" where there's none.
+        description: with unit and source.
+    """
+
+    name: str
+    type: str
+    default: str
+    description: str
+
+
+@click.command("info")
+@click.argument("plugin")
+@kind_option("Where plugins of several kinds share the name")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Of a generator, to show what they hold."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(plugin: str, kind: str | None, weights: Path | None, as_json: bool) -> None:
+    """Show what a plugin is and all its options."""
+    record = find(plugin, kind)
+    target = registry().load(record.kind, record.name)
+    facts = describe(record, target)
+    if record.kind == "generators":
+        facts["spec"] = _spec(target, weights)
+    if as_json:
+        print_json(facts)
+    else:
+        _show(facts)
+
+
+def find(name: str, kind: str | None) -> PluginRecord:
+    """Return the record of a name.
+
+    Raises:
+        PluginError: where it's unknown, can't be used, or several kinds have it.
+    """
+    known = [r for r in registry().records if r.kind in KINDS and kind in (None, r.kind)]
+    kinds = sorted({r.kind for r in known if r.name == name})
+    if not kinds:
+        names = {r.name for r in known}
+        raise PluginError(
+            f"unknown plugin '{name}'{suggest(name, names)}; see '3dinv list-plugins'"
+        )
+    if len(kinds) > 1:
+        raise PluginError(f"'{name}' is the name of {' and '.join(kinds)}; choose one with --kind")
+    return registry().record(kinds[0], name)
+
+
+def describe(record: PluginRecord, target: Any) -> dict[str, Any]:
+    """Return everything that a plugin says of itself, as plain values."""
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "summary": target.summary,
+        "reference": target.reference,
+        "licence": target.licence,
+        "distribution": record.distribution,
+        "version": record.version,
+        "target": record.target,
+        "api": target.api,
+        "requires": list(target.requires),
+        "options": [asdict(option) for option in options_of(target.Config)],
+        "presets": {name: dict(values) for name, values in _presets(target).items()},
+    }
+
+
+def _presets(target: Any) -> dict[str, Mapping[str, Any]]:
+    return {"default": {}, **target.presets}
+
+
+def options_of(config: Any, prefix: str = "", defaults: Any = None) -> Iterator[Option]:
+    """Yield the options of a Config class, those of nested models with dotted names.
+
+    Args:
+        config: the class.
+        prefix: before every name.
+        defaults: an instance whose values are the defaults; those of the class if None.
+    """
+    from inv3d.core.config import nested_model
+
+    for name, field in config.model_fields.items():
+        required = field.is_required() and defaults is None
+        default = getattr(defaults, name) if defaults is not None else _default(field)
+        nested = nested_model(field.annotation)
+        if nested is not None:
+            yield from options_of(nested, f"{prefix}{name}.", default)
+            continue
+        kind = ", ".join([type_name(field.annotation), *_limits(field.metadata)])
+        text = "required" if required else _text(default)
+        yield Option(prefix + name, kind, text, field.description or "")
+
+
+def _default(field: Any) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _limits(metadata: list[Any]) -> list[str]:
+    signs = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+    limits = ((sign, getattr(item, name, None)) for item in metadata for name, sign in signs)
+    return [f"{sign} {value}" for sign, value in limits if value is not None]
+
+
+def type_name(annotation: Any) -> str:
+    """Return a type in words, such as "int", "'a' or 'b'" or "list of float"."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is types.NoneType:
+        return "none"
+    if origin is None:
+        return getattr(annotation, "__name__", str(annotation)).lower()
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_name(argument) for argument in arguments)
+    if getattr(origin, "__name__", "") == "Literal" or str(origin) == "typing.Literal":
+        return " or ".join(repr(argument) for argument in arguments)
+    if origin is dict:
+        return "table"
+    if hasattr(annotation, "__metadata__"):
+        return type_name(arguments[0])
+    inner = [type_name(argument) for argument in arguments if argument is not ...]
+    return f"{origin.__name__} of {', '.join(dict.fromkeys(inner))}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_text(item)}" for name, item in value.items()) or "none"
+    if hasattr(value, "model_dump"):
+        return _text(value.model_dump())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return str(value)
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield nested options as --set takes them."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={_text(value)}"
+
+
+def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
+    """Return the facts of a generator, or why they can't be known."""
+    from inv3d.core.config import build_config
+
+    try:
+        made = generator.create(build_config(generator.Config, {}, generator.name), weights)
+    except InvError as error:
+        return {"unknown": str(error)}
+    return asdict(made.spec)
+
+
+def _show(facts: Mapping[str, Any]) -> None:
+    click.echo(f"{facts['name']} ({singular(facts['kind'])}): {facts['summary']}\n")
+    rows = {
+        "paper": facts["reference"],
+        "licence": facts["licence"],
+        "distribution": f"{facts['distribution']} {facts['version']}".strip(),
+        "class": facts["target"],
+        "needs": ", ".join(facts["requires"]),
+    }
+    for name, value in rows.items():
+        if value:
+            click.echo(f"  {name + ':':14}{value}")
+    click.echo()
+    if "spec" in facts:
+        spec = [(name, _text(value)) for name, value in facts["spec"].items()]
+        print_table(("fact", "value"), spec)
+        click.echo()
+    options = [tuple(option.values()) for option in facts["options"]]
+    if options:
+        print_table(("option", "type", "default", "what it is"), options)
+        click.echo()
+    presets = [(name, ", ".join(_settings(values))) for name, values in facts["presets"].items()]
+    print_table(("preset", "sets"), presets)

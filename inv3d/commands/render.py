@@ -1,0 +1,206 @@
+"""`3dinv render`: pictures, depth maps and videos of a finished run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inv3d.commands.output import print_json
+from inv3d.core.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from inv3d.core.camera import Camera
+    from inv3d.core.interfaces import CameraPrior
+    from inv3d.report.pictures import Frame
+    from inv3d.report.rundir import Run
+
+_STILLS = ("png", "npy")
+_MOVING = ("mp4", "gif", "")
+_COLUMNS = 8
+_SLACK_DEG = 3.0
+
+
+@click.command("render")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help=".png, .mp4, .gif, .npy (raw depth), or a new folder for PNG files.",
+)
+@click.option("--yaw-deg", type=float, multiple=True, help="Camera angle; repeat for more views.")
+@click.option("--pitch-deg", type=float, multiple=True, help="One, or one for every --yaw-deg.")
+@click.option("--orbit", help="front-sweep, full or ellipse.  [default for videos: by generator]")
+@click.option(
+    "--camera",
+    "camera_file",
+    type=click.Path(path_type=Path),
+    help="Cameras of an EG3D dataset.json or a nerfstudio transforms.json.",
+)
+@click.option("--depth", is_flag=True, help="Render depth: bright is near; .npy in world units.")
+@click.option(
+    "--resolution", type=click.IntRange(8, 1024), help="Rays a side.  [default: the generator's]"
+)
+@click.option(
+    "--frames", type=click.IntRange(1), default=96, show_default=True, help="Of an orbit."
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(1, 120),
+    default=24,
+    show_default=True,
+    help="Pictures a second of a video.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    run: Path,
+    out: Path,
+    yaw_deg: tuple[float, ...],
+    pitch_deg: tuple[float, ...],
+    orbit: str | None,
+    camera_file: Path | None,
+    depth: bool,
+    resolution: int | None,
+    frames: int,
+    fps: float,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Render views or a video of the finished run in directory RUN."""
+    form = _form(out)
+    if form == "npy" and not depth:
+        raise UsageError(f"{out}: .npy holds raw depth; add --depth or write .png")
+    if sum((bool(yaw_deg or pitch_deg), orbit is not None, camera_file is not None)) > 1:
+        raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
+    from inv3d.core.device import resolve_device
+    from inv3d.report.rundir import open_run
+
+    opened = open_run(run, resolve_device(device))
+    prior = opened.generator.spec.camera
+    moving = form in _MOVING
+    camera = _camera(prior, yaw_deg, pitch_deg, orbit, camera_file, frames, moving)
+    for warning in _outside(camera, prior):
+        click.echo(f"warning: {warning}", err=True)
+    codec = _write(opened, camera, out, form, depth, resolution, fps)
+    facts = {
+        "out": str(out),
+        "views": len(camera),
+        "codec": codec,
+        "yaw_deg": [round(float(yaw), 3) for yaw in camera.yaw.rad2deg()],
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(f"{out}: {len(camera)} view{'s' if len(camera) > 1 else ''}")
+
+
+def _form(out: Path) -> str:
+    form = out.suffix.removeprefix(".").lower()
+    known = (*_STILLS, *_MOVING)
+    if form not in known:
+        raise UsageError(
+            f"--out {out}: unknown format '{form}'{suggest(form, filter(None, known))} "
+            "(.png, .mp4, .gif, .npy, or a folder)"
+        )
+    return form
+
+
+def _camera(
+    prior: CameraPrior,
+    yaw_deg: tuple[float, ...],
+    pitch_deg: tuple[float, ...],
+    orbit: str | None,
+    camera_file: Path | None,
+    frames: int,
+    moving: bool,
+) -> Camera:
+    if camera_file is not None:
+        from inv3d.io.cameras import read_cameras
+
+        return read_cameras(camera_file)[0]
+    if orbit is not None or (moving and not yaw_deg and not pitch_deg):
+        from inv3d.report.orbit import default_orbit, orbit_path
+
+        return orbit_path(orbit or default_orbit(prior), prior, frames)
+    import torch
+
+    yaws, pitches = yaw_deg or (0.0,), pitch_deg or (0.0,)
+    if len(yaws) == 1:
+        yaws = yaws * len(pitches)
+    if len(pitches) == 1:
+        pitches = pitches * len(yaws)
+    if len(yaws) != len(pitches):
+        raise UsageError(
+            f"{len(pitches)} --pitch-deg for {len(yaws)} --yaw-deg; give one, or as many"
+        )
+    return prior.orbit(
+        *(torch.tensor([math.radians(a) for a in angles]) for angles in (yaws, pitches))
+    )
+
+
+def _outside(camera: Camera, prior: CameraPrior) -> list[str]:
+    """Say where cameras leave what the generator was trained with."""
+    found = []
+    for name, angle, limit in (
+        ("yaw", camera.yaw, prior.yaw_deg),
+        ("pitch", camera.pitch, prior.pitch_deg),
+    ):
+        worst = float(angle.rad2deg().abs().max())
+        if worst > limit + _SLACK_DEG:
+            found.append(
+                f"{name} {worst:.0f} degrees is beyond the generator's ±{limit:g}; expect artefacts"
+            )
+    return found
+
+
+def _write(
+    run: Run,
+    camera: Camera,
+    out: Path,
+    form: str,
+    depth: bool,
+    resolution: int | None,
+    fps: float,
+) -> str:
+    """Render and write; return the codec."""
+    import torch
+
+    from inv3d.io.video import write_video
+    from inv3d.report import pictures as pics
+    from inv3d.report.views import render_views
+
+    outputs: Any = ("depth", "mask") if depth else ("image",)
+    seen = [r for _, r in render_views(run.generator, run.inversion, camera, outputs, resolution)]
+    if not depth:
+        frames = [f for r in seen for f in pics.colour_frames(r.require("image"))]
+    else:
+        maps, masks = (torch.cat([r.require(name) for r in seen]) for name in ("depth", "mask"))
+        if form == "npy":
+            return _write_npy(out, maps.float().cpu().numpy())
+        side = max(maps.shape[-1], run.generator.spec.resolution)
+        frames = pics.depth_frames(maps, masks, side)
+    if form == "png":
+        pics.save_png(out, _sheet(frames))
+        return "png"
+    return write_video(out, frames, fps)
+
+
+def _sheet(frames: list[Frame]) -> Frame:
+    from inv3d.report.pictures import tile
+
+    return tile([frames[i : i + _COLUMNS] for i in range(0, len(frames), _COLUMNS)])
+
+
+def _write_npy(out: Path, depth: Any) -> str:
+    import numpy as np
+
+    from inv3d.core.files import atomic_write
+
+    with atomic_write(out) as temporary:
+        np.save(temporary, depth[:, 0])
+    return "npy"

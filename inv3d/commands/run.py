@@ -1,0 +1,216 @@
+"""`3dinv run`: invert a capture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from inv3d.commands.output import print_json, print_table
+from inv3d.core.discovery import registry
+from inv3d.core.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from inv3d.runs.directory import RunDirectory
+    from inv3d.runs.prepare import Request
+
+RUNS = Path("runs")
+# what may be said again when a run is resumed; everything else is in its run.json
+_WITH_RESUME = {"resume", "out", "as_json"}
+
+
+def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    if value in ("all", "none") or (value.isascii() and value.isdigit()):
+        return value
+    raise click.BadParameter(f"{value!r} is none of 'all', 'none' and a whole number")
+
+
+@click.command("run")
+@click.option("--method", default="multilatent", show_default=True, help="How to invert.")
+@click.option("--generator", default="minihead", show_default=True, help="What to invert into.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Of the generator, where none are embedded."
+)
+@click.option(
+    "--input",
+    default="sample:dynamic",
+    show_default=True,
+    help="Folder or zip with images and dataset.json; sample:dynamic, sample:static.",
+)
+@click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    help="How many views are inverted [default: the method's, 9 or 1].",
+)
+@click.option(
+    "--select",
+    type=click.Choice(["angle", "index", "all"]),
+    default="angle",
+    show_default=True,
+    help="How they're chosen: evenly by angle, evenly by file order, or all.",
+)
+@click.option(
+    "--hold-out",
+    metavar="all|none|N",
+    callback=_hold_out,
+    default="all",
+    show_default=True,
+    help="How many of the other views are measured.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Directory [default: runs/METHOD-TIME]."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[DIR]",
+    help="Go on with a run; without DIR, with the latest unfinished one.",
+)
+@click.option("--init", type=click.Path(path_type=Path), help="Start from the result of a run.")
+@click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file of options, over the preset."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the method (latent.steps=200), of the generator (generator.x=1) or a loss "
+    "(losses.mse=2), over all else.",
+)
+@click.option("--seed", type=int, default=303, show_default=True, help="Of all random numbers.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option(
+    "--view-chunk", type=click.IntRange(min=1), help="Views rendered at a time; less memory."
+)
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Steps between checkpoints.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--no-report", is_flag=True, help="Skip pictures, video and mesh.")
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    """Invert a capture: views of a head in, a 3D head out.
+
+    Options of methods come from the preset, then from --config, then from --set; the later wins.
+    Ctrl-C stops after the current step; --resume goes on to the same result.
+    """
+    if options["resume"] is not None:
+        directory, metrics = _resume(ctx, options)
+    else:
+        directory, metrics = _start(options)
+    if options["as_json"]:
+        print_json({"directory": str(directory.path), "run": directory.record, "metrics": metrics})
+    else:
+        _show(directory, metrics)
+
+
+def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+    # a misspelt name is answered before anything heavy is imported
+    registry().record("methods", options["method"])
+    registry().record("generators", options["generator"])
+    request = _request(options)
+
+    from inv3d.runs.display import open_display
+    from inv3d.runs.execute import start
+    from inv3d.runs.prepare import prepare
+
+    job = prepare(request)
+    out = options["out"] or _default_out(request.method)
+    with open_display() as display:
+        return start(
+            job, out, display, overwrite=options["overwrite"], command=["3dinv", *sys.argv[1:]]
+        )
+
+
+def _request(options: Mapping[str, Any]) -> Request:
+    from inv3d.core.config import merge, parse_overrides, read_config_file
+    from inv3d.runs.prepare import Request
+
+    given = read_config_file(options["config"]) if options["config"] else {}
+    return Request(
+        method=options["method"],
+        generator=options["generator"],
+        input=options["input"],
+        options=merge(given, parse_overrides(options["settings"])),
+        preset=options["preset"],
+        weights=options["weights"],
+        views=options["views"],
+        selection=options["select"],
+        hold_out=options["hold_out"],
+        seed=options["seed"],
+        device=options["device"],
+        view_chunk=options["view_chunk"],
+        checkpoint_every=options["checkpoint_every"],
+        init=options["init"],
+        pictures=not options["no_report"],
+    )
+
+
+def _default_out(method: str) -> Path:
+    name = f"{method}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = [name, *(f"{name}-{i}" for i in range(2, 100))]
+    return next(RUNS / candidate for candidate in names if not (RUNS / candidate).exists())
+
+
+def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and parameter.name not in _WITH_RESUME:
+            raise ConfigError(
+                f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
+                "the run's run.json; leave it out"
+            )
+    from inv3d.runs.directory import RunDirectory
+
+    named = options["resume"] or options["out"]
+    directory = RunDirectory.reopen(Path(named) if named else _latest())
+
+    from inv3d.report.rundir import read_metrics
+    from inv3d.runs.display import open_display
+    from inv3d.runs.execute import resume
+
+    if directory.record.get("status") == "finished":
+        click.echo(f"{directory.path}: finished already", err=True)
+        return directory, read_metrics(directory.path)
+    with open_display() as display:
+        return directory, resume(directory, display)
+
+
+def _latest() -> Path:
+    """Return the unfinished run in `runs/` that was begun last."""
+    from inv3d.core.files import read_json
+
+    found = [
+        (record.get("started", ""), path.parent)
+        for path in RUNS.glob("*/run.json")
+        if (record := read_json(path)).get("status") != "finished"
+    ]
+    if not found:
+        raise RunError(f"no unfinished run in {RUNS}/; name one with --resume DIR")
+    return max(found)[1]
+
+
+def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
+    """Print what a user wants to know first."""
+    from inv3d.report.tables import COLUMNS, arrow, duration, metric_rows
+
+    columns = [f"{column.label} {arrow(column.better)}" for column in COLUMNS]
+    print_table(("frames", *columns), [(name, *row) for name, row in metric_rows(metrics)])
+    for warning in metrics["warnings"]:
+        click.echo(f"  warning: {warning}")
+    spent = duration(sum(metrics["seconds"].values()))
+    click.echo(f"\n  {spent}, everything is in {directory.path}")
+    click.echo(f"  report: {directory.path / 'report.html'}")

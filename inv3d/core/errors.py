@@ -1,0 +1,60 @@
+"""Errors that a user can put right: one line, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InvError(Exception):
+    """Base class of everything that is reported as one line instead of a traceback.
+
+    The message names the file or field, what was found, what was expected and what to do.
+    """
+
+    exit_code = 1
+
+
+class UsageError(InvError):
+    """The command line or a configuration is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(UsageError):
+    """A capture, image, label or camera that can't be used."""
+
+
+class ConfigError(UsageError):
+    """An option that doesn't exist or a value out of range."""
+
+
+class PluginError(UsageError):
+    """A plugin that is unknown, broken, duplicated or of another API version."""
+
+
+class WeightsError(InvError):
+    """A weight file that is missing, corrupt or belongs to another architecture."""
+
+
+class RunError(InvError):
+    """A run directory that can't be read, written or continued."""
+
+
+class DivergedError(InvError):
+    """An optimisation whose loss is no longer finite."""
+
+
+class InterruptedRun(InvError):
+    """A run that was stopped by the user and can be continued."""
+
+    exit_code = 130
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known name, or the list of known names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,112 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from inv3d.core.errors import RunError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path` that takes its place when the block ends well.
+
+    Raises:
+        RunError: where the file can't be written (no permission, disk full).
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+        beside.touch(exist_ok=False)
+        temporary, mode = beside, beside.stat().st_mode
+        yield temporary
+        # some writers put a file of their own in its place
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: OSError) -> RunError:
+    """Return the error to raise where the system refuses to write."""
+    full = error.errno == errno.ENOSPC or "No space left" in str(error)
+    remedy = "free some space or choose another place" if full else "choose another place"
+    return RunError(f"{path}: can't be written ({error.strerror or error}); {remedy}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all; numbers that aren't finite become null."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON for people and programs; numbers that aren't finite become null."""
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def finite(value: Any) -> Any:
+    """Return plain values in which numbers that aren't finite have become None."""
+    if isinstance(value, float):
+        return value if value - value == 0.0 else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        RunError: where it's missing or isn't JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path}: can't be read ({error.strerror})") from error
+    except ValueError as error:
+        raise RunError(f"{path}: not valid JSON ({error})") from error
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Give a temporary directory that becomes `path` when the block ends well.
+
+    Raises:
+        RunError: where the directory exists or can't be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise RunError(f"{path}: exists already; choose another place or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary.mkdir()
+    except OSError as error:
+        raise not_written(path, error) from error
+    try:
+        yield temporary
+        temporary.rename(path)
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,140 @@
+"""Pictures in a row: MP4 through PyAV, GIF and PNG folders through Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inv3d.core.errors import UsageError, suggest
+from inv3d.core.files import atomic_directory, atomic_write
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Frame = NDArray[np.uint8]
+
+FORMATS = ("mp4", "gif")
+CODECS = ("libx264", "mpeg4")
+_OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qscale": "3"}}
+
+
+def video_format(path: Path) -> str:
+    """Return "mp4", "gif" or "png" (a folder of pictures, for a path without an ending).
+
+    Raises:
+        UsageError: where the ending is another one.
+    """
+    name = path.suffix.removeprefix(".").lower()
+    if not name:
+        return "png"
+    if name not in FORMATS:
+        raise UsageError(
+            f"unknown video format '{name}' for {path}{suggest(name, FORMATS)} "
+            "(.mp4, .gif, or a folder name for PNG files)"
+        )
+    return name
+
+
+def write_video(path: Path, frames: Iterable[Frame], fps: float = 24) -> str:
+    """Write frames whole or not at all.
+
+    Args:
+        path: .mp4, .gif, or a new folder for numbered PNG files.
+        frames: [H, W, 3] each, all of one size; taken one by one for MP4 and folders.
+        fps: frames a second.
+
+    Returns:
+        The codec: "h264", "mpeg4" (where this PyAV has no H.264 encoder), "gif" or "png".
+
+    Raises:
+        UsageError: where the format is unknown, or PyAV isn't installed.
+        RunError: where the place can't be written, or a PNG folder exists.
+    """
+    form = video_format(path)
+    if form == "png":
+        return _write_folder(path, frames)
+    with atomic_write(path) as temporary:
+        if form == "gif":
+            return _write_gif(temporary, frames, fps)
+        return _write_mp4(temporary, frames, fps)
+
+
+def _write_mp4(path: Path, frames: Iterable[Frame], fps: float) -> str:
+    try:
+        import av
+    except ImportError as error:
+        raise UsageError(
+            "MP4 needs PyAV: pip install av, or give a name that ends in .gif"
+        ) from error
+    codec = _codec()
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream: Any = None
+        for frame in frames:
+            even = _even(frame)
+            if stream is None:
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream(codec, rate=rate, options=_OPTIONS[codec])
+                stream.height, stream.width = even.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        if stream is not None:
+            container.mux(stream.encode())
+    return "h264" if codec == "libx264" else codec
+
+
+def _codec() -> str:
+    import av
+
+    for name in CODECS:
+        try:
+            av.Codec(name, "w")
+        except ValueError:
+            continue
+        return name
+    raise UsageError("this PyAV can encode neither H.264 nor MPEG-4; write .gif instead")
+
+
+def _even(frame: Frame) -> Frame:
+    """Repeat the last row or column where a side is odd, which yuv420p can't hold."""
+    height, width = frame.shape[:2]
+    return np.ascontiguousarray(np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge"))
+
+
+def _write_gif(path: Path, frames: Iterable[Frame], fps: float) -> str:
+    pictures = [_picture(frame) for frame in frames]
+    pictures[0].save(
+        path,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(1000 / fps),
+        loop=0,
+    )
+    return "gif"
+
+
+def _write_folder(path: Path, frames: Iterable[Frame]) -> str:
+    with atomic_directory(path) as temporary:
+        for index, frame in enumerate(frames):
+            _picture(frame).save(temporary / f"{index:04d}.png")
+    return "png"
+
+
+def _picture(frame: Frame) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(frame))
+
+
+def read_video(path: Path) -> list[Frame]:
+    """Return all frames of a video file as [H, W, 3] arrays."""
+    import av
+
+    with av.open(str(path)) as container:
+        decoded = (frame.to_ndarray(format="rgb24") for frame in container.decode(video=0))
+        return [frame.astype(np.uint8, copy=False) for frame in decoded]

@@ -1,0 +1,186 @@
+"""The architecture of a tri-plane generator as plain, validated options."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inv3d.nn.superresolution import KINDS
+
+
+class Options(BaseModel):
+    """Base: unknown options are errors, options never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MappingOptions(Options):
+    """The mapping network."""
+
+    layers: int = Field(
+        default=2, ge=1, description="fully connected layers (StyleGAN2: 8, EG3D: 2)"
+    )
+    embed_features: int | None = Field(
+        default=None, ge=1, description="size of the embedded camera; w_dim"
+    )
+    layer_features: int | None = Field(
+        default=None, ge=1, description="size of hidden layers; w_dim"
+    )
+    lr_multiplier: float = Field(
+        default=0.01, gt=0, description="learning-rate multiplier of the layers"
+    )
+    normalize_z: bool = Field(
+        default=True, description="scale z and camera to a mean square of one"
+    )
+
+
+class RenderingOptions(Options):
+    """The volume renderer; names as in EG3D's rendering_kwargs."""
+
+    ray_start: float | Literal["auto"] = Field(
+        default=2.25,
+        description="distance of the first sample, world units; auto: where rays enter the box",
+    )
+    ray_end: float | Literal["auto"] = Field(default=3.3, description="distance of the last sample")
+    box_warp: float = Field(
+        default=1.0, gt=0, description="side of the cube of the planes, world units"
+    )
+    depth_resolution: int = Field(default=48, ge=2, description="coarse samples a ray")
+    depth_resolution_importance: int = Field(
+        default=48, ge=0, description="fine samples a ray, 0: none"
+    )
+    disparity_space_sampling: bool = Field(
+        default=False, description="coarse samples even in 1 / depth"
+    )
+    coarse: Literal["merge", "guide"] = Field(
+        default="merge",
+        description="merge: composite coarse and fine samples, as EG3D; guide: the coarse pass "
+        "only places the fine samples (density only, no gradient)",
+    )
+    white_back: bool = Field(default=False, description="white behind the volume, in all features")
+    clamp_mode: Literal["softplus"] = Field(
+        default="softplus", description="activation of the density"
+    )
+    density_gain: float = Field(
+        default=1.0, gt=0, description="density = scale softplus(gain x - 1)"
+    )
+    density_scale: float = Field(default=1.0, gt=0, description="factor of the density (EG3D: 1)")
+    auto_over: Literal["view", "batch"] = Field(
+        default="view",
+        description="over which rays the limits of rays that miss the box are taken when ray_start "
+        "is auto; EG3D: batch, which makes a view depend on its neighbours",
+    )
+
+    @model_validator(mode="after")
+    def _limits(self) -> Self:
+        auto = [value == "auto" for value in (self.ray_start, self.ray_end)]
+        if any(auto) and not all(auto):
+            raise ValueError("ray_start and ray_end must both be auto or both be numbers")
+        if not any(auto) and self.ray_start >= self.ray_end:  # type: ignore[operator]
+            raise ValueError("ray_start must be less than ray_end")
+        if any(auto) and self.disparity_space_sampling:
+            raise ValueError("auto ray limits don't go with disparity_space_sampling")
+        if self.depth_resolution_importance and self.depth_resolution < 4:
+            raise ValueError("importance sampling needs a depth_resolution of at least 4")
+        if self.coarse == "guide" and self.depth_resolution_importance < 2:
+            raise ValueError("coarse=guide needs a depth_resolution_importance of at least 2")
+        return self
+
+
+class SuperresolutionOptions(Options):
+    """The super-resolution module."""
+
+    module: Literal["8XDC", "8X", "4X", "2X", "Deepfp32"] = Field(
+        default="8XDC", description="official module, SuperresolutionHybrid..."
+    )
+    num_fp16_res: int = Field(
+        default=4,
+        ge=0,
+        description="official option; above 0 it limits activations to +-256, even in fp32",
+    )
+    antialias: bool = Field(default=True, description="filter when features are made smaller")
+    noise_mode: Literal["none", "const", "random"] = Field(
+        default="none", description="noise added"
+    )
+    channels: tuple[int, int] | None = Field(
+        default=None, description="of the two blocks; the official ones"
+    )
+    input_resolution: int | None = Field(
+        default=None, ge=4, description="pixels a side; the official one"
+    )
+
+
+class Architecture(Options):
+    """Everything that decides what a tri-plane generator computes from its weights."""
+
+    z_dim: int = Field(default=512, ge=1, description="size of z")
+    w_dim: int = Field(default=512, ge=1, description="size of w")
+    c_dim: int = Field(
+        default=25, ge=0, description="size of the conditioning camera label, 0: none"
+    )
+    mapping: MappingOptions = MappingOptions()
+    channel_base: int = Field(
+        default=32768, ge=1, description="channels = channel_base / resolution"
+    )
+    channel_max: int = Field(default=512, ge=1, description="most channels of a backbone block")
+    channels: tuple[int, ...] | None = Field(
+        default=None,
+        description="channels of the backbone blocks from 4 x 4 upwards, instead of the rule",
+    )
+    conv_clamp: float | None = Field(
+        default=None, gt=0, description="limit of backbone activations"
+    )
+    use_noise: bool = Field(default=True, description="noise maps in all convolutions")
+    constant_maps: bool = Field(
+        default=False,
+        description="learned feature maps a resolution and a learned base plane (EG3D: no)",
+    )
+    plane_resolution: int = Field(default=256, ge=4, description="pixels a side of a plane")
+    plane_channels: int = Field(default=32, ge=1, description="channels of a plane")
+    plane_axes: Literal["eg3d", "corrected"] = Field(
+        default="eg3d",
+        description="eg3d: XY, XZ, ZX as in published networks; corrected: XY, XZ, ZY",
+    )
+    decoder_hidden: int = Field(default=64, ge=1, description="hidden width of the decoder")
+    decoder_channels: int = Field(
+        default=32, ge=3, description="rendered features, red, green, blue first"
+    )
+    decoder_lr_mul: float = Field(
+        default=1.0, gt=0, description="learning-rate multiplier of the decoder"
+    )
+    img_resolution: int = Field(default=512, ge=8, description="pixels a side of the final image")
+    neural_rendering_resolution: int = Field(default=128, ge=1, description="rays a side")
+    c_gen_conditioning_zero: bool = Field(
+        default=False, description="ignore the conditioning camera"
+    )
+    c_scale: float = Field(
+        default=1.0, description="factor of the conditioning label (missing in EG3D: 0)"
+    )
+    avg_camera_radius: float = Field(
+        default=2.7, gt=0, description="of the training cameras, world units"
+    )
+    avg_camera_pivot: tuple[float, float, float] = Field(
+        default=(0.0, 0.0, 0.2), description="what the training cameras look at, world units"
+    )
+    rendering: RenderingOptions = RenderingOptions()
+    superresolution: SuperresolutionOptions = SuperresolutionOptions()
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        size = self.plane_resolution
+        if size & (size - 1):
+            raise ValueError(f"plane_resolution must be a power of two, not {size}")
+        if self.channels is not None and 4 << (len(self.channels) - 1) != size:
+            raise ValueError(
+                f"{len(self.channels)} backbone channels make planes of "
+                f"{4 << (len(self.channels) - 1)} pixels, but plane_resolution is {size}"
+            )
+        kind = KINDS[self.superresolution.module]
+        made = (self.superresolution.input_resolution or kind.input_resolution) * kind.factor
+        if made != self.img_resolution:
+            raise ValueError(
+                f"img_resolution is {self.img_resolution}, but super-resolution "
+                f"{self.superresolution.module} makes {made} pixels a side"
+            )
+        return self

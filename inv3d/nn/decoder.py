@@ -1,0 +1,39 @@
+"""EG3D's decoder: plane features to density and colour."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from inv3d.nn.layers import EqualLinear
+
+
+class Decoder(nn.Module):
+    """Plane features to raw density and colour features in about [0, 1].
+
+    Args:
+        in_channels: of the planes.
+        out_channels: colour features; the first three are red, green, blue.
+        hidden: width of the hidden layer.
+        lr_multiplier: of both layers.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, hidden: int = 64, lr_multiplier: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            EqualLinear(in_channels, hidden, lr_multiplier),
+            nn.Softplus(),
+            EqualLinear(hidden, 1 + out_channels, lr_multiplier),
+        )
+        self.out_channels = out_channels
+
+    def forward(self, features: Tensor, colour: bool = True) -> tuple[Tensor, Tensor | None]:
+        """Return raw density [...] and colours [..., C] (None unless wanted)."""
+        hidden = self.net[1](self.net[0](features))
+        if not colour:
+            return self.net[2](hidden, slice(0, 1))[..., 0], None
+        raw, colours = self.net[2](hidden).split([1, self.out_channels], dim=-1)
+        # The sigmoid is widened by 0.001 on both sides, after MipNeRF.
+        return raw[..., 0], torch.sigmoid(colours) * 1.002 - 0.001

@@ -1,0 +1,25 @@
+"""Bringing images to the size that a network or a comparison wants."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def shrink(images: Tensor, size: int | None) -> Tensor:
+    """Return images area-resized to `size` pixels a side where they are larger.
+
+    Args:
+        images: [N, C, H, W].
+        size: pixels; None leaves the images as they are.
+    """
+    if size is None or max(images.shape[-2:]) <= size:
+        return images
+    return F.interpolate(images, (size, size), mode="area")
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Return images of exactly `size` pixels a side: area downwards, bilinear upwards."""
+    if min(images.shape[-2:]) >= size:
+        return shrink(images, size)
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False)

@@ -1,0 +1,333 @@
+"""Volume rendering as in EG3D: stratified and importance samples, quadrature at midpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint as run_checkpointed
+
+# Points [B, P, 3] and whether colours are wanted -> raw density [B, P] and features [B, P, C].
+Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+Sampling = Literal["deterministic", "stochastic"]
+
+
+@dataclass(frozen=True)
+class March:
+    """How rays are sampled and composited.
+
+    Attributes:
+        coarse: samples of the first pass.
+        fine: importance samples, 0 for none.
+        disparity: space coarse samples evenly in 1 / depth.
+        guide: use the first pass only to place the fine samples (no gradient, no colours); else
+            both passes are composited, as EG3D does.
+        density_gain: factor of the raw density inside the softplus (EG3D: 1).
+        density_scale: factor of the density (EG3D: 1).
+        white_back: add what the ray doesn't absorb to all features.
+    """
+
+    coarse: int
+    fine: int
+    disparity: bool = False
+    guide: bool = False
+    density_gain: float = 1.0
+    density_scale: float = 1.0
+    white_back: bool = False
+
+    def density(self, raw: Tensor) -> Tensor:
+        """Return the density a world unit of length for raw decoder output."""
+        return F.softplus(raw * self.density_gain - 1) * self.density_scale
+
+
+@dataclass(frozen=True)
+class Rays:
+    """A batch of B x R rays with the random numbers that place their samples.
+
+    Attributes:
+        origins: [B, R, 3].
+        directions: [B, R, 3], unit length.
+        near: [B, R, 1] distance of the first sample.
+        far: [B, R, 1].
+        jitter: [B, R, coarse] or broadcastable, position inside a bin, 0 to 1.
+        positions: [B, R, fine] or broadcastable, 0 to 1 along the cumulated weights.
+    """
+
+    origins: Tensor
+    directions: Tensor
+    near: Tensor
+    far: Tensor
+    jitter: Tensor
+    positions: Tensor
+
+    def split(self, size: int) -> list[Rays]:
+        """Cut along the ray dimension."""
+        count = self.origins.shape[1]
+        if size >= count:
+            return [self]
+        return [self._part(start, start + size) for start in range(0, count, size)]
+
+    def _part(self, start: int, stop: int) -> Rays:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        cut = {n: v if v.shape[1] == 1 else v[:, start:stop] for n, v in values.items()}
+        return replace(self, **cut)
+
+
+@dataclass(frozen=True)
+class Composite:
+    """What rays see.
+
+    Attributes:
+        features: [B, R, C], None unless colours were wanted.
+        depth: [B, R] expected distance along the ray.
+        opacity: [B, R] in [0, 1].
+    """
+
+    features: Tensor | None
+    depth: Tensor
+    opacity: Tensor
+
+
+def box_limits(origins: Tensor, directions: Tensor, box: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where rays enter and leave the box, and whether they hit it, each [..., 1].
+
+    Args:
+        origins: [..., 3].
+        directions: [..., 3].
+        box: side of the cube around the origin, world units.
+    """
+    tiny = torch.finfo(directions.dtype).tiny ** 0.5
+    safe = torch.where(directions.abs() < tiny, torch.full_like(directions, tiny), directions)
+    first, second = (-box / 2 - origins) / safe, (box / 2 - origins) / safe
+    near = torch.minimum(first, second).amax(dim=-1, keepdim=True)
+    far = torch.maximum(first, second).amin(dim=-1, keepdim=True)
+    return near, far, far > near
+
+
+def fill_misses(near: Tensor, far: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+    """Give rays that miss the box the limits that EG3D gives them.
+
+    Their near is the smallest near of the hitting rays and their far the *largest near*, over
+    dimension 1: one call for the rays that count as one image.
+
+    Args:
+        near: [G, R, 1].
+        far: [G, R, 1].
+        hit: [G, R, 1].
+    """
+    infinity = torch.full_like(near, torch.inf)
+    least = torch.where(hit, near, infinity).amin(dim=1, keepdim=True)
+    most = torch.where(hit, near, -infinity).amax(dim=1, keepdim=True)
+    none = ~hit.any(dim=1, keepdim=True)
+    least, most = least.masked_fill(none, 0.0), most.masked_fill(none, 0.0)
+    return torch.where(hit, near, least), torch.where(hit, far, most)
+
+
+def draw(
+    shape: tuple[int, int],
+    march: March,
+    sampling: Sampling,
+    like: Tensor,
+    rng: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the numbers that place the samples: jitter and positions.
+
+    Args:
+        shape: [B, R].
+        march: sample counts.
+        sampling: "deterministic" takes bin centres and evenly spaced positions.
+        like: gives device and type.
+        rng: source of the random numbers of "stochastic".
+
+    Raises:
+        ValueError: for stochastic sampling without `rng`.
+    """
+    if sampling == "deterministic":
+        jitter = like.new_full((1, 1, 1), 0.5)
+        return jitter, torch.linspace(0, 1, march.fine).to(like)[None, None]
+    if rng is None:
+        raise ValueError("stochastic sampling needs a torch.Generator: set generator.rng")
+    counts = (march.coarse, march.fine)
+    jitter, positions = (
+        torch.rand(*shape, count, generator=rng, device=rng.device).to(like) for count in counts
+    )
+    return jitter, positions
+
+
+def coarse_depths(rays: Rays, march: March) -> Tensor:
+    """Return [B, R, coarse] distances: near + (i + jitter) (far - near) / (coarse - 1).
+
+    Bins are (far - near) / (coarse - 1) wide, so the last sample lies beyond `far`, as in EG3D.
+    """
+    steps = torch.arange(march.coarse, device=rays.near.device, dtype=rays.near.dtype)
+    if march.disparity:
+        t = (steps + rays.jitter) / (march.coarse - 1)
+        return 1 / (1 / rays.near * (1 - t) + 1 / rays.far * t)
+    # In the order of the reference: where surfaces are sharp, the last bit of a depth is visible.
+    width = (rays.far - rays.near) / (march.coarse - 1)
+    return rays.near + steps * width + rays.jitter * width
+
+
+def compositing_weights(raw: Tensor, depths: Tensor, march: March) -> Tensor:
+    """Return the weights of the intervals between samples, [..., S - 1].
+
+    Args:
+        raw: [..., S] raw density; an interval has the mean of its ends.
+        depths: [..., S], ascending.
+        march: density options.
+    """
+    raw_mid = (raw[..., 1:] + raw[..., :-1]) / 2
+    absorption = march.density(raw_mid) * depths.diff(dim=-1)
+    before = absorption.cumsum(dim=-1) - absorption
+    return torch.exp(-before) * -torch.expm1(-absorption)
+
+
+def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Tensor:
+    """Draw distances where the weights of a coarse pass are large (inverse transform sampling).
+
+    Args:
+        depths: [..., S] coarse distances.
+        weights: [..., S - 1].
+        positions: [..., F] in [0, 1], or broadcastable.
+
+    Returns:
+        [..., F] distances, without gradient.
+    """
+    shape = (*depths.shape[:-1], positions.shape[-1])
+    positions = positions.expand(shape).reshape(-1, shape[-1]).contiguous()
+    flat = weights.detach().reshape(-1, 1, weights.shape[-1])
+    smooth = F.avg_pool1d(F.max_pool1d(flat, 2, 1, padding=1), 2, 1)[:, 0] + 0.01
+    mid = ((depths[..., 1:] + depths[..., :-1]) / 2).detach().reshape(-1, depths.shape[-1] - 1)
+    inner = smooth[:, 1:-1] + 1e-5
+    cdf = F.pad((inner / inner.sum(dim=-1, keepdim=True)).cumsum(dim=-1), (1, 0))
+    above = torch.searchsorted(cdf, positions, right=True)
+    below = (above - 1).clamp_min(0)
+    above = above.clamp_max(inner.shape[-1])
+    low, high = cdf.gather(1, below), cdf.gather(1, above)
+    start, stop = mid.gather(1, below), mid.gather(1, above)
+    width = high - low
+    width = torch.where(width < 1e-5, torch.ones_like(width), width)
+    return (start + (positions - low) / width * (stop - start)).reshape(shape)
+
+
+def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Composite:
+    """Composite samples in any order along each ray.
+
+    Args:
+        raw: [B, R, S] raw density.
+        features: [B, R, S, C] or None.
+        depths: [B, R, S].
+        march: density and background options.
+    """
+    depths, order = depths.sort(dim=-1)
+    weights = compositing_weights(raw.gather(-1, order), depths, march)
+    opacity = weights.sum(dim=-1)
+    depth = _expected_depth(weights, depths, opacity)
+    if features is None:
+        return Composite(None, depth, opacity)
+    # An interval has the mean colour of its ends: give each end half of its weight, then no
+    # feature has to be sorted.
+    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    halves = torch.zeros_like(halves).scatter(-1, order, halves)
+    colour = torch.einsum("brs,brsc->brc", halves, features)
+    if march.white_back:
+        colour = colour + (1 - opacity)[..., None]
+    return Composite(colour * 2 - 1, depth, opacity)
+
+
+def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:
+    """Mean interval centre; the far end of the ray where nothing absorbs.
+
+    EG3D clamps to the extremes of the whole batch, which only ever moves rays without opacity.
+    """
+    total = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
+    empty = opacity <= torch.finfo(opacity.dtype).tiny
+    mean = total / torch.where(empty, torch.ones_like(opacity), opacity)
+    return torch.where(empty, depths[..., -1].detach(), mean)
+
+
+def render_depths(
+    field: Field, rays: Rays, depths: Tensor, march: March, colour: bool
+) -> Composite:
+    """Evaluate the field at given distances [B, R, S] (in any order) and composite."""
+    raw, features = _evaluate(field, rays, depths, colour)
+    return composite(raw, features, depths, march)
+
+
+def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composite:
+    """Render rays with a coarse and, if there is one, a fine pass."""
+    depths = coarse_depths(rays, march)
+    if march.fine == 0:
+        return render_depths(field, rays, depths, march, colour)
+    if march.guide:
+        with torch.no_grad():
+            raw, _ = _evaluate(field, rays, depths, False)
+            fine = _fine_depths(rays, raw, depths, march)
+        return render_depths(field, rays, fine, march, colour)
+    raw, features = _evaluate(field, rays, depths, colour)
+    fine = _fine_depths(rays, raw, depths, march)
+    raw_fine, features_fine = _evaluate(field, rays, fine, colour)
+    both = None
+    if features is not None and features_fine is not None:
+        both = torch.cat([features, features_fine], dim=2)
+    return composite(torch.cat([raw, raw_fine], -1), both, torch.cat([depths, fine], -1), march)
+
+
+def _fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+    with torch.no_grad():
+        weights = compositing_weights(raw, depths, march)
+        return importance_depths(depths, weights, rays.positions)
+
+
+def _evaluate(
+    field: Field, rays: Rays, depths: Tensor, colour: bool
+) -> tuple[Tensor, Tensor | None]:
+    points = rays.origins[:, :, None] + rays.directions[:, :, None] * depths[..., None]
+    batch, count, samples, _ = points.shape
+    raw, features = field(points.reshape(batch, count * samples, 3), colour)
+    if features is not None:
+        features = features.reshape(batch, count, samples, features.shape[-1])
+    return raw.reshape(batch, count, samples), features
+
+
+def render_chunked(
+    field: Field, rays: Rays, march: March, colour: bool, chunk: int, checkpoint: bool = False
+) -> Composite:
+    """Render rays in chunks; the result doesn't depend on their size.
+
+    Args:
+        field: what is rendered.
+        rays: B x R rays.
+        march: how.
+        colour: composite features too.
+        chunk: rays a scene at a time.
+        checkpoint: recompute each chunk in the backward pass instead of keeping its samples.
+    """
+    parts = []
+    for part in rays.split(chunk):
+        if checkpoint and torch.is_grad_enabled():
+            parts.append(
+                run_checkpointed(
+                    render_rays,
+                    field,
+                    part,
+                    march,
+                    colour,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
+                )
+            )
+        else:
+            parts.append(render_rays(field, part, march, colour))
+    if len(parts) == 1:
+        return parts[0]
+    features = [p.features for p in parts if p.features is not None]
+    return Composite(
+        torch.cat(features, 1) if features else None,
+        torch.cat([p.depth for p in parts], 1),
+        torch.cat([p.opacity for p in parts], 1),
+    )

@@ -1,0 +1,137 @@
+"""minihead: the embedded generator of synthetic human heads, seen from all around.
+
+The tri-plane network of EG3D (Chan et al., CVPR 2022) in small, trained by tools/minihead on
+renderings of MakeHuman-derived heads. docs/minihead.md is its model card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from inv3d.core.config import PluginConfig, merge
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec, Presets
+from inv3d.core.weights import asset, fingerprint, load_state, read_tensors
+from inv3d.nn.architecture import Architecture
+from inv3d.nn.triplane_generator import TriplaneGenerator
+
+ASSET = "minihead.safetensors"
+CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
+LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
+METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
+# Its latents spread about one a dimension, several times as far as those of published EG3D
+# networks, and it's small: fewer, larger steps do.
+SEARCH = {"pull": 0.02, "steps": 150, "samples": 4000}
+TUNING = {"steps": 100, "lr": 2e-3}
+METHOD_OPTIONS: Presets = {
+    "wplus": {"latent": SEARCH},
+    "pti": {"latent": SEARCH, "tuning": TUNING},
+    "multiview": {"latent": SEARCH, "tuning": TUNING},
+    "multilatent": {
+        "distance": 0.3,
+        "depth": 20.0,
+        "latent": {"steps": 40},
+        "tuning": {"steps": 35, "lr": 2e-3},
+    },
+}
+
+
+class MiniHeadConfig(PluginConfig):
+    """How the embedded network is rendered."""
+
+    render_resolution: int = Field(
+        default=48, ge=16, le=64, description="rays a side before super-resolution, pixels"
+    )
+    samples: int = Field(
+        default=16, ge=8, le=96, description="coarse, and again fine, samples along a ray"
+    )
+    sampling: Literal["deterministic", "stochastic"] = Field(
+        default="deterministic",
+        description="deterministic: bin centres (no noise under depth); stochastic: as in training",
+    )
+    memory_budget_mb: int = Field(
+        default=2048, ge=1, description="MiB that one chunk of rays or views may take, roughly"
+    )
+    checkpoint: bool = Field(
+        default=False, description="recompute chunks in the backward pass: less memory, more time"
+    )
+
+
+class MiniHead(TriplaneGenerator, Generator):
+    """A small EG3D of human heads; 128 px, no download.
+
+    Args:
+        architecture: of the network.
+        config: how it's rendered.
+    """
+
+    name: ClassVar[str] = "minihead"
+    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
+    licence: ClassVar[str] = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
+    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
+    Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
+    method_options: ClassVar[Presets] = METHOD_OPTIONS
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {},
+        "fast": {"render_resolution": 32, "samples": 12},
+    }
+
+    def __init__(self, architecture: Architecture, config: MiniHeadConfig) -> None:
+        super().__init__(architecture)
+        self.sampling = config.sampling
+        self.memory_budget = config.memory_budget_mb << 20
+        self.checkpoint = config.checkpoint
+
+    @classmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> MiniHead:
+        """Build the generator with the embedded weights, or others that tools/minihead made.
+
+        Raises:
+            WeightsError: where the file is missing, damaged or no minihead network.
+        """
+        assert isinstance(config, MiniHeadConfig)
+        path = Path(weights or asset(ASSET))
+        tensors, metadata = read_tensors(path)
+        if metadata.get("name") != cls.name:
+            raise WeightsError(
+                f"{path}: weights of '{metadata.get('name', 'another program')}', expected "
+                f"'{cls.name}'; give a file that tools/minihead wrote, or leave --weights out"
+            )
+        network = cls(rendered(metadata["architecture"], config), config)
+        load_state(network, tensors, path)
+        network.spec = network._make_spec(fingerprint(metadata["architecture"], tensors))
+        return network.eval().requires_grad_(False)
+
+    def _make_spec(self, digest: str) -> GeneratorSpec:
+        a = self.architecture
+        return GeneratorSpec(
+            name=self.name,
+            z_dim=a.z_dim,
+            w_dim=a.w_dim,
+            num_ws=self.num_ws,
+            resolution=a.img_resolution,
+            render_resolution=a.neural_rendering_resolution,
+            camera=CAMERA,
+            depth_range=(float(a.rendering.ray_start), float(a.rendering.ray_end)),
+            box=a.rendering.box_warp,
+            domain="human heads",
+            fingerprint=digest,
+            default_losses=LOSSES,
+            metrics=METRICS,
+        )
+
+
+def rendered(stored: Mapping[str, Any], config: MiniHeadConfig) -> Architecture:
+    """Return the stored architecture with the rays and samples of a configuration."""
+    options = {
+        "neural_rendering_resolution": config.render_resolution,
+        "rendering": {
+            "depth_resolution": config.samples,
+            "depth_resolution_importance": config.samples,
+        },
+    }
+    return Architecture(**merge(stored, options))

@@ -1,0 +1,94 @@
+"""Identity of human faces by ArcFace features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from inv3d.core.config import PluginConfig
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.pth import read_state_dict
+from inv3d.core.scene import Rendering
+from inv3d.core.weights import load_state
+from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
+from inv3d.nn.resample import shrink
+
+FULL_SIZE = 256
+
+
+class ArcFaceConfig(PluginConfig):
+    """Options of the ArcFace identity loss."""
+
+    weights: Path | None = Field(
+        None, description="path of model_ir_se50.pth (or the same tensors as .safetensors)"
+    )
+    crop: tuple[float, float, float, float] = Field(
+        (35 / 256, 223 / 256, 32 / 256, 220 / 256),
+        description="top, bottom, left and right edge of the face as fractions of the image "
+        "(official code: rows 35..222 and columns 32..219 of 256)",
+    )
+
+
+class ArcFace(Loss):
+    """1 - cosine of IR-SE50 features of rendered and target face."""
+
+    name = "arcface"
+    summary = "1 - cosine of ArcFace (IR-SE50) features; real human faces; needs a weight file"
+    licence = "code Apache-2.0; weights: see their source (research use)"
+    reference = "ArcFace (Deng et al. 2019); Multi-view Inversion for 3D-aware GANs, term L_ID"
+    Config = ArcFaceConfig
+    config: ArcFaceConfig
+
+    def __init__(self, config: ArcFaceConfig, network: IRSE50) -> None:
+        super().__init__(config)
+        self.network = network
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> ArcFace:
+        """Build the loss.
+
+        Raises:
+            WeightsError: where the weight file is missing or of another network.
+        """
+        assert isinstance(config, ArcFaceConfig)
+        path = config.weights
+        if path is None or not path.is_file():
+            raise WeightsError(
+                f"loss arcface: {path or 'no weights given'}{': no such file' if path else ''}; "
+                "it needs model_ir_se50.pth (IR-SE50 face recognition, 397 tensors), linked from "
+                "github.com/TreB1eN/InsightFace_Pytorch and github.com/eladrich/pixel2style2pixel"
+                "; give --set losses.arcface.weights=PATH, or go without: "
+                "--set losses.arcface=0"
+            )
+        with torch.device("meta"):
+            network = IRSE50()
+        network.to_empty(device="cpu")
+        load_state(network, read_state_dict(path), path)
+        return cls(config, network.eval())
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return unit features [N, 512] of images [N, 3, H, W] in [-1, 1]."""
+        features: Tensor = self.network(self.faces(images))
+        return features
+
+    def faces(self, images: Tensor) -> Tensor:
+        """Return what the network sees, [N, 3, 112, 112]."""
+        images = shrink(images, FULL_SIZE)
+        height, width = images.shape[-2:]
+        top, bottom = (round(edge * height) for edge in self.config.crop[:2])
+        left, right = (round(edge * width) for edge in self.config.crop[2:])
+        return F.adaptive_avg_pool2d(images[..., top:bottom, left:right], INPUT_SIZE)
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the targets' features, [N, 512]."""
+        return self.features(target.images)
+
+    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+        """Return 1 - cosine of every view, [N]."""
+        assert isinstance(cache, Tensor)
+        return 1 - (self.features(rendering.require("image")) * cache).sum(1)

@@ -1,0 +1,45 @@
+"""Depth consistency against reference depth maps."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from inv3d.core.depth import depth_error
+from inv3d.core.errors import InputError
+from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.scene import Rendering
+
+
+class DepthConsistency(Loss):
+    """Mean squared difference between the rendered depth and each view's reference depth.
+
+    With the mean depth over all latents as reference this is eq. 6; with true depth maps it's
+    depth supervision. Methods that keep a running mean use `inv3d.core.depth.DepthStore`.
+    """
+
+    name = "depth_consistency"
+    summary = "mean squared difference from the reference depth of each view, world units"
+    reference = "Multi-view Inversion for 3D-aware GANs, eq. 6"
+    needs = ("depth",)
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the reference depth [N, 1, h, w].
+
+        Raises:
+            InputError: where there are no depth maps.
+        """
+        if target.depths is None:
+            raise InputError(
+                f"loss {self.name}: the targets have no depth maps; add a depth folder to the "
+                f"input or leave the loss out (--set losses.{self.name}=0)"
+            )
+        return target.depths.detach()
+
+    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+        """Return the depth error of every view, [N]; references take the rendering's size."""
+        depth = rendering.require("depth")
+        assert isinstance(cache, Tensor)
+        if cache.shape[-2:] != depth.shape[-2:]:
+            cache = F.interpolate(cache, depth.shape[-2:], mode="nearest-exact")
+        return depth_error(depth, cache)

@@ -1,0 +1,107 @@
+"""Identity and perceptual distance by the embedded identity networks: no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from inv3d.core.config import PluginConfig
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.scene import Rendering
+from inv3d.core.weights import asset, load_state, read_tensors
+from inv3d.nn.headid import HeadNetwork, NetworkName, build_headid, unit_channels
+
+
+class HeadIDConfig(PluginConfig):
+    """Options of the losses that use an embedded identity network."""
+
+    network: NetworkName = Field(
+        "a", description="embedded network: a for losses, b (another architecture) for metrics"
+    )
+    weights: Path | None = Field(
+        None, description="path of a .safetensors file to use instead of the embedded weights"
+    )
+
+
+class _HeadNetworkLoss(Loss):
+    """A loss that reads whole heads with an identity network."""
+
+    Config = HeadIDConfig
+    reference = "margin softmax as in ArcFace (Deng et al. 2019), trained by tools/minihead"
+
+    def __init__(self, config: HeadIDConfig, network: HeadNetwork) -> None:
+        super().__init__(config)
+        self.network = network
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> Self:
+        """Build the loss with its network.
+
+        Raises:
+            WeightsError: where the weights are missing or of another network.
+        """
+        assert isinstance(config, HeadIDConfig)
+        path = config.weights or asset(f"headid_{config.network}.safetensors")
+        tensors, facts = read_tensors(path)
+        if facts.get("network", config.network) != config.network:
+            raise WeightsError(
+                f"{path}: weights of headid-{facts['network']}, expected headid-{config.network}; "
+                f"set option 'network' of loss {cls.name} to '{facts['network']}'"
+            )
+        with torch.device("meta"):
+            network = build_headid(config.network)
+        network.to_empty(device="cpu")
+        load_state(network, tensors, path)
+        return cls(config, network.eval().requires_grad_(False))
+
+
+class HeadID(_HeadNetworkLoss):
+    """1 - cosine of the embeddings of rendered and target head."""
+
+    name = "headid"
+    summary = "1 - cosine of embedded identity features; heads as minihead makes them"
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the targets' unit embeddings, [N, 128]."""
+        embeddings: Tensor = self.network(target.images)
+        return embeddings
+
+    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+        """Return 1 - cosine of every view, [N]."""
+        assert isinstance(cache, Tensor)
+        embeddings: Tensor = self.network(rendering.require("image"))
+        return 1 - (embeddings * cache).sum(1)
+
+
+class HeadFeatures(_HeadNetworkLoss):
+    """A perceptual distance: LPIPS without learned heads, on the identity network's features.
+
+    Features are scaled to unit length over channels; squared differences are averaged over space
+    and summed over channels and layers.
+    """
+
+    name = "headfeat"
+    summary = "perceptual distance on embedded identity features; needs no download"
+    reference = "LPIPS (Zhang et al. 2018) without learned weights, on headid features"
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return unit features by layer, [N, C, h, w], of images [N, 3, H, W] in [-1, 1]."""
+        layers = self.network.features(images)
+        return {str(i): unit_channels(layer) for i, layer in enumerate(layers)}
+
+    def prepare(self, target: Target) -> dict[str, Tensor]:
+        """Return the targets' features."""
+        return self.features(target.images)
+
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Return the distance of every view, [N]."""
+        features = self.features(rendering.require("image"))
+        distances = [
+            (layer - cache[name]).square().sum(1).mean((1, 2)) for name, layer in features.items()
+        ]
+        return torch.stack(distances).sum(0)

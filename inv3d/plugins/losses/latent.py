@@ -1,0 +1,60 @@
+"""Pulls on the latent: the mean squared distance from an anchor."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from inv3d.core.errors import ConfigError
+from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.scene import Rendering
+
+
+class _Pull(Loss):
+    """Mean over num_ws * w_dim of (w - anchor)^2, once for every view."""
+
+    needs = ()
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the anchor [num_ws, w_dim].
+
+        Raises:
+            ConfigError: where the method sets no anchor.
+        """
+        if target.anchor is None:
+            raise ConfigError(
+                f"loss {self.name}: this method or stage has no latent to pull towards; "
+                f"leave it out (--set losses.{self.name}=0)"
+            )
+        return target.anchor
+
+    def select(self, cache: Cache, views: slice) -> Cache:
+        """Return the anchor: it's the same for every view."""
+        return cache
+
+    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+        """Return the squared distance of every view's latent, [N]."""
+        assert rendering.ws is not None and isinstance(cache, Tensor)
+        return (rendering.ws - cache).square().mean((1, 2))
+
+
+class WNorm(_Pull):
+    """Pull towards the mean latent.
+
+    It stands inside the sum over views of eq. 3, so N views count it N times.
+    """
+
+    name = "w_norm"
+    summary = "mean squared distance of the latent from the mean latent w_avg, once a view"
+    reference = "Multi-view Inversion for 3D-aware GANs, eq. 3, term L_r"
+
+
+class WDist(_Pull):
+    """Pull towards the start latent.
+
+    Eq. 5 prints the squared norm; the official code takes the mean over all numbers with weight
+    1, which is num_ws * w_dim times weaker. The mean is what is computed here.
+    """
+
+    name = "w_dist"
+    summary = "mean squared distance of each latent from the common start latent"
+    reference = "Multi-view Inversion for 3D-aware GANs, eq. 5"

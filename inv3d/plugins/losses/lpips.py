@@ -1,0 +1,151 @@
+"""LPIPS, the learned perceptual distance, with the networks of the `lpips` package."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inv3d.core.config import PluginConfig
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Loss, Target
+from inv3d.core.pth import read_state_dict
+from inv3d.core.scene import Rendering
+from inv3d.nn.resample import shrink
+
+NetName = Literal["alex", "vgg", "squeeze"]
+URLS: dict[NetName, str] = {
+    "alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "vgg": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "squeeze": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+}
+
+
+class LPIPSConfig(PluginConfig):
+    """Options of the LPIPS loss."""
+
+    net: NetName = Field(
+        "vgg", description="backbone: vgg (multi-view paper), alex (PTI), squeeze (smallest file)"
+    )
+    weights: Path | None = Field(
+        None,
+        description="path of the backbone's torchvision state dict (.pth or .safetensors); if "
+        "not given it's taken from torch's cache, or downloaded into it",
+    )
+    resize: int = Field(
+        256,
+        ge=0,
+        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        "(multi-view paper: 256; PTI: full size)",
+    )
+
+
+class LPIPS(Loss):
+    """LPIPS v0.1; the targets' features are computed once."""
+
+    name = "lpips"
+    summary = "learned perceptual distance (LPIPS v0.1) with AlexNet, VGG16 or SqueezeNet"
+    licence = "lpips: BSD-2-Clause; backbones: torchvision's ImageNet weights, BSD-3-Clause"
+    reference = "The Unreasonable Effectiveness of Deep Features (Zhang et al. 2018)"
+    Config = LPIPSConfig
+    config: LPIPSConfig
+
+    def __init__(self, config: LPIPSConfig, network: nn.Module) -> None:
+        super().__init__(config)
+        self.network: Any = network
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> LPIPS:
+        """Build the loss.
+
+        Raises:
+            WeightsError: where the backbone's weights can't be had or don't fit.
+        """
+        assert isinstance(config, LPIPSConfig)
+        return cls(config, _network(config.net, *_backbone(config)))
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Return unit features by layer, [N, C, h, w], of images [N, 3, H, W] in [-1, 1]."""
+        images = shrink(images, self.config.resize or None)
+        layers = self.network.net(self.network.scaling_layer(images))
+        return {str(i): _unit(layer) for i, layer in enumerate(layers)}
+
+    def prepare(self, target: Target) -> dict[str, Tensor]:
+        """Return the targets' features."""
+        return self.features(target.images)
+
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+        """Return the distance of every view, [N]."""
+        features = self.features(rendering.require("image"))
+        distances = [
+            head((features[name] - cache[name]).square()).mean((1, 2, 3))
+            for name, head in zip(features, self.network.lins, strict=True)
+        ]
+        return torch.stack(distances).sum(0)
+
+
+def _unit(layer: Tensor) -> Tensor:
+    """Normalise over channels as `lpips` does, without its NaN gradient where all are zero."""
+    norm = layer.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt()
+    return layer / (norm + 1e-10)
+
+
+def _network(net: NetName, state: dict[str, Tensor], source: str) -> nn.Module:
+    """Build the package's network around a torchvision backbone."""
+    import lpips
+
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        network: nn.Module = lpips.LPIPS(pretrained=False, pnet_rand=True, net=net, verbose=False)
+    heads = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
+    network.load_state_dict(read_state_dict(heads), strict=False, assign=True)
+    backbone = network.get_submodule("net")
+    backbone.load_state_dict(_renamed(backbone, state, source), assign=True)
+    return network.eval()
+
+
+def _renamed(backbone: nn.Module, state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Give torchvision's tensors the names of the package's slices."""
+    renamed = {}
+    for name, expected in backbone.state_dict().items():
+        theirs = "features." + name.partition(".")[2]
+        found = state.get(theirs)
+        if found is None or found.shape != expected.shape:
+            shape = "missing" if found is None else str(tuple(found.shape))
+            raise WeightsError(
+                f"{source}: weights of another network: {theirs} is {shape}, expected "
+                f"{tuple(expected.shape)}; give the file that belongs to losses.lpips.net"
+            )
+        renamed[name] = found.float()
+    return renamed
+
+
+def _backbone(config: LPIPSConfig) -> tuple[dict[str, Tensor], str]:
+    """Read the backbone from the given path, torch's cache or the network."""
+    if config.weights is not None:
+        return read_state_dict(config.weights), str(config.weights)
+    url = URLS[config.net]
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not cached.is_file():
+        _download(config.net, url, cached)
+    return read_state_dict(cached), str(cached)
+
+
+def _download(net: NetName, url: str, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), prefix, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"loss lpips: {path.name}, the ImageNet weights of net '{net}', can't be downloaded "
+            f"({reason}); fetch {url} and put it at {path}, or give --set "
+            "losses.lpips.weights=PATH; losses mse, l1 and (for minihead) headfeat need no download"
+        ) from None

@@ -1,0 +1,99 @@
+"""The VGG16 feature distance of the StyleGAN2-ADA projector."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from inv3d.core.config import PluginConfig
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.scene import Rendering
+from inv3d.nn.resample import shrink
+
+URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt"
+
+
+class StyleGANVGGConfig(PluginConfig):
+    """Options of the projector's feature distance."""
+
+    weights: Path | None = Field(
+        None,
+        description="path of vgg16.pt, a TorchScript file; its code is executed, so take it only "
+        "from a source that you trust",
+    )
+    resize: int = Field(
+        256,
+        ge=0,
+        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        "(projector and multi-view runs: 256)",
+    )
+
+
+class StyleGANVGG(Loss):
+    """Squared distance of the projector's VGG16 features, summed over all features.
+
+    The file is TorchScript: loading it and calling it executes the graph that it holds. The
+    features are already normalised and weighted so that the squared distance of two vectors is
+    LPIPS (VGG, v0.1) of the two images.
+    """
+
+    name = "stylegan_vgg"
+    summary = "VGG16 feature distance of the StyleGAN2-ADA projector; needs its TorchScript file"
+    licence = "code Apache-2.0; weights: NVIDIA Source Code License"
+    reference = "StyleGAN2-ADA projector; Multi-view Inversion for 3D-aware GANs, term L_P"
+    Config = StyleGANVGGConfig
+    config: StyleGANVGGConfig
+
+    def __init__(self, config: StyleGANVGGConfig, network: nn.Module) -> None:
+        super().__init__(config)
+        self.network = network
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> StyleGANVGG:
+        """Load the file.
+
+        Raises:
+            WeightsError: where it's missing or no TorchScript file.
+        """
+        assert isinstance(config, StyleGANVGGConfig)
+        path = config.weights
+        if path is None or not path.is_file():
+            raise WeightsError(
+                f"loss stylegan_vgg: {path or 'no weights given'}"
+                f"{': no such file' if path else ''}; download {URL} and give --set "
+                "losses.stylegan_vgg.weights=PATH; loss lpips with net=vgg measures the same"
+            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                network = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(
+                f"{path}: not a TorchScript file ({reason}); download {URL} again"
+            ) from None
+        return cls(config, network.eval())
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features [N, F] of images [N, 3, H, W] in [-1, 1].
+
+        The network takes [0, 255] and may change its input in place, so it's given a tensor of
+        its own.
+        """
+        levels = shrink((images + 1) * 127.5, self.config.resize or None)
+        features: Tensor = self.network(levels, resize_images=False, return_lpips=True)
+        return features
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the targets' features, [N, F]."""
+        return self.features(target.images)
+
+    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+        """Return the squared distance of every view, [N]."""
+        assert isinstance(cache, Tensor)
+        return (self.features(rendering.require("image")) - cache).square().sum(1)

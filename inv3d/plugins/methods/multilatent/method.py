@@ -1,0 +1,170 @@
+"""The method: start latent, latent stage, tuning stage."""
+
+from __future__ import annotations
+
+from collections.abc import Generator as Steps
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from inv3d.core.capture import Capture
+from inv3d.core.config import merge
+from inv3d.core.context import Context
+from inv3d.core.errors import RunError
+from inv3d.core.fit_config import LatentOptions, TuningOptions
+from inv3d.core.fitting import (
+    latent_rate,
+    loss_terms,
+    prepare,
+    start_latent,
+    trainable,
+    tune,
+)
+from inv3d.core.interfaces import Generator, Inverter, Presets
+from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.latent import latent_statistics
+from inv3d.core.objective import LossTerm
+from inv3d.core.optimize import Progress, Stage
+from inv3d.plugins.methods.multilatent.config import PRESETS, START, MultiLatentConfig
+from inv3d.plugins.methods.multilatent.regularisers import Regularisers
+from inv3d.plugins.methods.multilatent.views import arrange
+
+DISTANCE = "w_dist"
+MEAN = "mean"
+
+
+class MultiLatent(Inverter):
+    """A latent for every target camera, kept close and consistent, and one tuned generator."""
+
+    name = "multilatent"
+    summary = "a latent for every camera, interpolated by angle, and one tuned generator"
+    reference = "Multi-view Inversion for 3D-aware GANs, section 3.2, eq. 5 and 6"
+    min_views = 2
+    Config = MultiLatentConfig
+    presets: ClassVar[Presets] = PRESETS
+
+    config: MultiLatentConfig
+
+    def __init__(self, config: MultiLatentConfig) -> None:
+        super().__init__(config)
+        self._fit: _ManyLatents | None = None
+
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+        """Find the start latent, optimise all latents, then tune the generator in place."""
+        fit = _ManyLatents(generator, capture, context, self.config)
+        yield from fit.start()
+        self._fit = fit
+        yield from fit.optimise_latents()
+        yield from fit.tune()
+
+    def result(self) -> Inversion:
+        """Return the inversion as it stands, once there is a start latent."""
+        if self._fit is None:
+            raise RunError(f"method {self.name}: the start latent isn't there yet")
+        return self._fit.inversion()
+
+
+class _ManyLatents:
+    """The fit while it runs.
+
+    Attributes:
+        given: all views that were handed in.
+        targets: M views that have a latent.
+        between: the views between them, or none.
+        w: [M, num_ws, w_dim].
+    """
+
+    def __init__(
+        self, generator: Generator, capture: Capture, context: Context, config: MultiLatentConfig
+    ) -> None:
+        latents, between = arrange(
+            capture, latents=config.latents, interpolation=config.interpolation > 0
+        )
+        self.given = capture
+        self.targets = prepare(generator, capture[latents], context)
+        self.between = prepare(generator, capture[between], context) if between else None
+        self.generator = generator
+        self.context = context
+        self.config = config
+        self.snapshot = Snapshot(generator)
+        self.w = torch.empty(0)
+
+    def start(self) -> Iterator[Progress]:
+        """Set every latent to the start latent: of --init, of the start method, or the mean."""
+        tuned = self.config.init_tuned
+        start = start_latent(self.generator, self.context, tuned=tuned, camera=self.targets.camera)
+        if start is None and self.config.start_from == MEAN:
+            start = latent_statistics(self.generator).mean.expand(self.generator.spec.num_ws, -1)
+        if start is None:
+            start = yield from self._run_start_method()
+        self.w = start.expand(len(self.targets), -1, -1).clone()
+
+    def _run_start_method(self) -> Steps[Progress, None, Tensor]:
+        """Run the start method; only its latent is taken, the generator starts untuned."""
+        name = self.config.start_from
+        options = dict(START.get(name, {}))
+        if options:
+            shared = self.config.model_dump(include={"losses", "default_losses"})
+            options = merge(options, shared)
+        method = self.context.method(name, merge(options, self.config.start), self.generator)
+        yield from method.steps(self.generator, self.given, self.context.within("start"))
+        ws = method.result().ws_for(self.targets.camera.to("cpu"))
+        self.snapshot.restore()
+        return ws.to(self.context.device, next(self.generator.parameters()).dtype)
+
+    def optimise_latents(self) -> Iterator[Progress]:
+        """Run the latent stage: fit, depth and interpolation, each an optimiser step."""
+        config, options = self.config, self.config.latent
+        scale = self.w[0].numel() if config.distance_form == "sum" else 1
+        distance = {DISTANCE: LossTerm(weight=config.distance * scale)} if config.distance else {}
+        parts = self._regularisers(options, distance)
+        with trainable({"w": self.w}) as variables:
+            yield from self.context.run(
+                Stage(
+                    name="latent",
+                    steps=options.steps,
+                    variables=variables,
+                    lr=latent_rate(options),
+                    updates=parts.updates(),
+                    buffers=parts.buffers(),
+                    keep=options.keep,
+                )
+            )
+
+    def tune(self) -> Iterator[Progress]:
+        """Run the tuning stage: the same three steps on the generator, without the distance."""
+        options = self.config.tuning
+        parts = self._regularisers(options, {})
+        yield from tune(
+            self.generator, self.context, options, parts.updates(), buffers=parts.buffers()
+        )
+        self.snapshot.settle()
+
+    def _regularisers(
+        self, options: LatentOptions | TuningOptions, distance: dict[str, LossTerm]
+    ) -> Regularisers:
+        terms = loss_terms(self.generator, self.config, options.losses)
+        return Regularisers(
+            self.generator,
+            self.w,
+            self.targets,
+            self.between,
+            self.context.losses(terms),
+            self.context.losses(distance) if distance else {},
+            self.config,
+            self.context,
+        )
+
+    def inversion(self) -> Inversion:
+        """Return the inversion as it stands."""
+        return Inversion(
+            ws=self.w.detach().float().cpu().clone(),
+            cameras=self.targets.camera.to("cpu", torch.float32),
+            method=MultiLatent.name,
+            generator=type(self.generator).name,
+            fingerprint=self.generator.spec.fingerprint,
+            generator_delta=self.snapshot.delta(),
+            config=self.config.model_dump(mode="json"),
+        )

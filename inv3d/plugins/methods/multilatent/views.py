@@ -1,0 +1,51 @@
+"""Which views have a latent of their own, and which lie between them."""
+
+from __future__ import annotations
+
+from inv3d.core.capture import Capture, evenly_by_angle
+from inv3d.core.errors import InputError
+
+
+def arrange(
+    capture: Capture, *, latents: int | None, interpolation: bool
+) -> tuple[list[int], list[int]]:
+    """Return the views that have a latent and those in between, from the largest yaw down.
+
+    Args:
+        capture: the views given.
+        latents: M; none uses all views.
+        interpolation: whether every other view lies between two latents.
+
+    Raises:
+        InputError: where there are too few views, an even number with interpolation, or two of
+            the same angle.
+    """
+    order = _order(capture, latents, interpolation)
+    capture[order].check_angles()
+    return (order[::2], order[1::2]) if interpolation else (order, [])
+
+
+def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[int]:
+    count = len(capture)
+    least = 3 if interpolation else 2
+    off = "--set interpolation=0 gives every view a latent"
+    if count < 2 or (count < least and latents is None):
+        hint = f", or {off}" if count == 2 else ""
+        raise InputError(
+            f"{count} view{'s' * (count != 1)} given, multilatent needs at least {least}; give "
+            f"more with --views{hint}"
+        )
+    if latents is None:
+        if interpolation and count % 2 == 0:
+            raise InputError(
+                f"{count} views given, with interpolation multilatent needs an odd number (M "
+                f"latents and M - 1 views between them); give --views {count - 1}, or {off}"
+            )
+        return capture.camera.yaw.argsort(descending=True, stable=True).tolist()
+    wanted = 2 * latents - 1 if interpolation else latents
+    if count < wanted:
+        raise InputError(
+            f"option 'latents': {latents} latents need {wanted} views, {count} given; give more "
+            "with --views, or a smaller number"
+        )
+    return evenly_by_angle(capture.camera.yaw, wanted)

@@ -1,0 +1,75 @@
+"""Pivotal tuning: find the latent, then tune the generator around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from inv3d.core.capture import Capture
+from inv3d.core.context import Context
+from inv3d.core.errors import RunError
+from inv3d.core.fit_config import PAPER_SEARCH, PAPER_TUNING, PivotalOptions, SingleLatentConfig
+from inv3d.core.interfaces import Generator, Inverter, Presets
+from inv3d.core.inversion import Inversion
+from inv3d.core.optimize import Progress
+from inv3d.core.single_latent import SingleLatent
+
+_LPIPS = {"weight": 1.0, "net": "alex"}
+
+
+class PTIConfig(SingleLatentConfig):
+    """Options of pivotal tuning."""
+
+    views: Literal["front", "all"] = Field(
+        default="front",
+        description="the view nearest to the front, or every view given, with summed losses. "
+        "paper: one view",
+    )
+    tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
+
+
+class PTI(Inverter):
+    """W+ optimisation for the front view, then tuning of the generator with the latent fixed."""
+
+    name = "pti"
+    summary = "W+ latent for the front view, then the generator tuned around it"
+    reference = "Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, eq. 2 to 5"
+    default_views = 1
+    Config = PTIConfig
+    presets: ClassVar[Presets] = {
+        "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},
+        "pti-original": {
+            "default_losses": False,
+            "latent": {
+                "steps": 450,
+                "lr": 0.01,
+                "pull": 0.0,
+                "noise_maps": 1e5,
+                "samples": 600,
+                "losses": {"lpips": {"weight": 1.0, "net": "vgg"}},
+            },
+            "tuning": {"steps": 350, "threshold": 0.06, "losses": {"lpips": _LPIPS, "mse": 1.0}},
+        },
+        "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
+    }
+
+    config: PTIConfig
+
+    def __init__(self, config: PTIConfig) -> None:
+        super().__init__(config)
+        self._fit: SingleLatent | None = None
+
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+        """Optimise the latent, then tune the generator in place."""
+        chosen = capture if self.config.views == "all" else capture[[capture.front()]]
+        self._fit = SingleLatent(generator, chosen, context, self.config, self.name)
+        yield from self._fit.optimise_latent()
+        yield from self._fit.tune(self.config.tuning)
+
+    def result(self) -> Inversion:
+        """Return the inversion as it stands."""
+        if self._fit is None:
+            raise RunError(f"method {self.name}: no step was taken yet")
+        return self._fit.inversion()

@@ -1,0 +1,65 @@
+"""W and W+ optimisation: the latent whose render looks like the picture, generator frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from inv3d.core.capture import Capture
+from inv3d.core.context import Context
+from inv3d.core.errors import RunError
+from inv3d.core.fit_config import PAPER_SEARCH, SingleLatentConfig
+from inv3d.core.interfaces import Generator, Inverter, Presets
+from inv3d.core.inversion import Inversion
+from inv3d.core.optimize import Progress
+from inv3d.core.single_latent import SingleLatent
+
+
+class WPlusConfig(SingleLatentConfig):
+    """Options of W and W+ optimisation."""
+
+    views: Literal["front", "all"] = Field(
+        default="front",
+        description="the view nearest to the front, or every view given, with summed losses. "
+        "paper: one view",
+    )
+
+
+class WPlus(Inverter):
+    """The StyleGAN2 projector with one latent a layer (W+) or one for all (W)."""
+
+    name = "wplus"
+    summary = "optimise one W or W+ latent for the front view, generator frozen"
+    reference = (
+        "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, appendix D; "
+        "Abdal et al., Image2StyleGAN; Multi-view Inversion for 3D-aware GANs, section 3.1"
+    )
+    default_views = 1
+    Config = WPlusConfig
+    presets: ClassVar[Presets] = {
+        "paper": {"latent": PAPER_SEARCH},
+        "pti-family": {
+            "latent": {"steps": 450, "lr": 0.01, "pull": 0.0, "noise_maps": 1e5, "samples": 600}
+        },
+        "fast": {"latent": {"steps": 100, "samples": 2000}},
+    }
+
+    config: WPlusConfig
+
+    def __init__(self, config: WPlusConfig) -> None:
+        super().__init__(config)
+        self._fit: SingleLatent | None = None
+
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+        """Optimise the latent."""
+        chosen = capture if self.config.views == "all" else capture[[capture.front()]]
+        self._fit = SingleLatent(generator, chosen, context, self.config, self.name)
+        yield from self._fit.optimise_latent()
+
+    def result(self) -> Inversion:
+        """Return the inversion as it stands."""
+        if self._fit is None:
+            raise RunError(f"method {self.name}: no step was taken yet")
+        return self._fit.inversion()

@@ -1,0 +1,302 @@
+"""How good an inversion is: front view, rotation, held-out views, depth, latents.
+
+Definitions as in "Multi-view Inversion for 3D-aware GANs", section 4, except that the rotation
+metrics average over all frames of the capture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture, evenly_by_angle
+from inv3d.core.config import build_config, parse_overrides
+from inv3d.core.discovery import registry
+from inv3d.core.errors import InvError
+from inv3d.core.interfaces import Generator, Loss, Target
+from inv3d.core.inversion import Inversion
+from inv3d.core.scene import OutputName, Rendering
+from inv3d.report.views import render_scene, render_views
+
+FORMAT = 1
+LARGEST = 256
+CONSISTENCY_VIEWS = 60
+CONSISTENCY_RAYS = 24
+COLUMNS = ("mse", "psnr", "perceptual", "ms_ssim", "identity", "depth_error")
+_SCALES = 2**4
+_TINY_MSE = 1e-10
+
+Judges = Mapping[str, Loss]
+Notes = dict[str, str]
+
+
+def parse_metric(text: str) -> tuple[str, dict[str, Any]]:
+    """Split a metric such as "headfeat?network=b" into the loss's name and its options."""
+    name, _, query = text.partition("?")
+    return name, parse_overrides(query.split("&")) if query else {}
+
+
+def build_judges(metrics: Mapping[str, str], device: torch.device) -> tuple[dict[str, Loss], Notes]:
+    """Build the losses that serve as metrics.
+
+    Args:
+        metrics: "perceptual" and "identity" -> loss with options, from the generator's spec.
+        device: where they run.
+
+    Returns:
+        The losses that work here, and for each of the others the reason why it doesn't.
+    """
+    judges: dict[str, Loss] = {}
+    notes: Notes = {}
+    for role in ("perceptual", "identity"):
+        if role not in metrics:
+            notes[role] = "the generator names no such metric"
+            continue
+        name, options = parse_metric(metrics[role])
+        try:
+            kind: type[Loss] = registry().load("losses", name)
+            loss = kind.create(build_config(kind.Config, options, f"metric {name}"))
+        except (InvError, ImportError, OSError) as error:
+            notes[role] = f"{metrics[role]}: {error}"
+            continue
+        judges[role] = loss.to(device).eval().requires_grad_(False)
+    return judges, notes
+
+
+@torch.no_grad()
+def evaluate(
+    generator: Generator,
+    inversion: Inversion,
+    capture: Capture,
+    chosen: Sequence[int],
+    held_out: Sequence[int],
+    device: torch.device,
+    *,
+    consistency_views: int = CONSISTENCY_VIEWS,
+) -> dict[str, Any]:
+    """Return all metrics as plain numbers; None, with a reason in "notes", where there's none.
+
+    Args:
+        generator: already tuned for the inversion, on `device`.
+        inversion: to be judged.
+        capture: all frames, at the generator's resolution.
+        chosen: the frames that were inverted.
+        held_out: the frames that the method never saw.
+        device: where everything runs.
+        consistency_views: viewpoints (and latents) of the depth consistency.
+    """
+    judges, notes = build_judges(generator.spec.metrics, device)
+    table = _frames(generator, inversion, capture, judges, notes, device)
+    size = min(generator.spec.resolution, LARGEST)
+    front = capture.front()
+    consistency = depth_consistency(generator, inversion, capture.camera, consistency_views)
+    distance = latent_distance(inversion)
+    if len(inversion.ws) == 1:
+        notes["depth_consistency"] = "one latent: 0 by construction"
+        notes["latent_distance"] = "one latent has no neighbours"
+    return {
+        "format": FORMAT,
+        "names": dict(generator.spec.metrics),
+        "size": size,
+        "views": {"all": len(capture), "chosen": len(chosen), "held_out": len(held_out)},
+        "latents": len(inversion.ws),
+        "front": {
+            "name": capture.names[front],
+            "yaw_deg": table["yaw_deg"][front],
+            **_mean(table, [front]),
+        },
+        "rotation": _mean(table, range(len(capture))),
+        "chosen": _mean(table, chosen),
+        "held_out": _mean(table, held_out),
+        "depth_consistency": consistency,
+        "depth_consistency_views": min(consistency_views, len(capture)),
+        "latent_distance": distance,
+        "per_frame": _rows(table, capture.names, chosen, held_out),
+        "notes": notes,
+    }
+
+
+def _frames(
+    generator: Generator,
+    inversion: Inversion,
+    capture: Capture,
+    judges: Judges,
+    notes: Notes,
+    device: torch.device,
+) -> dict[str, list[float | None]]:
+    """Every metric of every frame: column -> N numbers. One copy to the host at the end."""
+    outputs: list[OutputName] = ["image"]
+    if capture.depths is None:
+        notes["depth_error"] = "the capture has no true depth"
+    else:
+        outputs.append("depth")
+    parts: dict[str, list[Tensor]] = {}
+    for views, seen in render_views(generator, inversion, capture.camera, outputs):
+        images = compare_images(seen.require("image"), capture.images[views].to(device), judges)
+        if capture.depths is not None:
+            masks = None if capture.masks is None else capture.masks[views].to(device)
+            truth = capture.depths[views].to(device)
+            images["depth_error"] = depth_error(seen.require("depth"), truth, masks)
+        for name, values in images.items():
+            parts.setdefault(name, []).append(values)
+    if "ms_ssim" not in parts:
+        notes["ms_ssim"] = f"images of {generator.spec.resolution} pixels are too small for it"
+    names = list(parts)
+    numbers = torch.stack([torch.cat(parts[name]).double() for name in names]).tolist()
+    table = {name: [_number(v) for v in row] for name, row in zip(names, numbers, strict=True)}
+    yaw: list[float | None] = [round(float(v), 4) for v in capture.camera.yaw.double().rad2deg()]
+    empty: list[float | None] = [None] * len(capture)
+    return {"yaw_deg": yaw} | {name: table.get(name, empty) for name in COLUMNS}
+
+
+def compare_images(images: Tensor, targets: Tensor, judges: Judges) -> dict[str, Tensor]:
+    """Return the image metrics of N views, each [N].
+
+    Pictures larger than 256 pixels are averaged down to 256, as in the paper's protocol.
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+        targets: [N, 3, H, W] in [-1, 1].
+        judges: losses for "perceptual" and "identity", either may be missing.
+    """
+    images, targets = _fit(images), _fit(targets)
+    mse = (images - targets).square().mean((1, 2, 3))
+    result = {"mse": mse, "psnr": -10 * torch.log10((mse / 4).clamp_min(_TINY_MSE))}
+    for name, judge in judges.items():
+        value = judge(Rendering(image=images), judge.prepare(Target(images=targets)))
+        result[name] = 1 - value if name == "identity" else value
+    window = ms_ssim_window(images.shape[-1])
+    if window is not None:
+        result["ms_ssim"] = _ms_ssim(images, targets, window)
+    return result
+
+
+def _fit(images: Tensor) -> Tensor:
+    if images.shape[-1] <= LARGEST:
+        return images.float()
+    return F.interpolate(images.float(), size=(LARGEST, LARGEST), mode="area")
+
+
+def ms_ssim_window(size: int) -> int | None:
+    """Return the window of MS-SSIM in pixels: 11, or the largest odd one that five scales allow.
+
+    None below 33 pixels, where not even a window of 3 fits.
+    """
+    fitting = [w for w in (11, 9, 7, 5, 3) if (w - 1) * _SCALES < size]
+    return fitting[0] if fitting else None
+
+
+def _ms_ssim(images: Tensor, targets: Tensor, window: int) -> Tensor:
+    from pytorch_msssim import ms_ssim
+
+    first, second = ((x.clamp(-1, 1) + 1) / 2 for x in (images, targets))
+    value: Tensor = ms_ssim(first, second, data_range=1.0, size_average=False, win_size=window)
+    return value
+
+
+def depth_error(depth: Tensor, truth: Tensor, masks: Tensor | None = None) -> Tensor:
+    """Return the mean absolute depth error of N views where a surface is known, [N].
+
+    Both are averaged down to the smaller of the two sizes; a pixel counts where the truth is
+    known in all of it and the mask covers at least half of it. NaN where no pixel counts.
+
+    Args:
+        depth: [N, 1, h, w], rendered.
+        truth: [N, 1, H, W], 0 where there's no surface.
+        masks: [N, 1, ., .] in [0, 1], or None.
+    """
+    size = min(depth.shape[-1], truth.shape[-1])
+    known = _shrink((truth > 0).float(), size) > 1 - 1e-4
+    if masks is not None:
+        known &= _shrink(masks.float(), size) >= 0.5
+    error = (_shrink(depth.float(), size) - _shrink(truth.float(), size)).abs() * known
+    return error.sum((1, 2, 3)) / known.sum((1, 2, 3))
+
+
+def _shrink(values: Tensor, size: int) -> Tensor:
+    return F.adaptive_avg_pool2d(values, size) if values.shape[-1] != size else values
+
+
+@torch.no_grad()
+def depth_consistency(
+    generator: Generator,
+    inversion: Inversion,
+    camera: Camera,
+    views: int = CONSISTENCY_VIEWS,
+    rays: int = CONSISTENCY_RAYS,
+) -> float:
+    """Return the depth consistency, eq. 7-9 of the paper, world units; 0 for a single latent.
+
+    From each of M viewpoints: the population standard deviation, pixel by pixel, of the depth of
+    the M latents interpolated at those viewpoints; averaged over pixels and viewpoints. The sums
+    stream, so M^2 depth maps are rendered but only M pairs of sums are kept. Rays are single
+    samples of a mean over pixels, so few a side estimate it well: 24 and 64 differ by 2 %.
+
+    Args:
+        generator: tuned for the inversion.
+        inversion: whose latents.
+        camera: of the capture; M of them are chosen evenly by angle.
+        views: M, or as many as there are cameras.
+        rays: a side of the depth maps, at most; the generator's own if that's less.
+    """
+    if len(inversion.ws) == 1:
+        return 0.0
+    count = min(views, len(camera))
+    chosen = camera[evenly_by_angle(camera.yaw, count)].to(next(generator.parameters()).device)
+    rays = min(rays, generator.spec.render_resolution)
+    # Sums of the difference to the first latent's maps: no digits are lost to the large common
+    # distance, and latents that are equal give exactly 0.
+    first = total = squares = torch.zeros(())
+    for index in range(count):
+        scene = inversion.scene_for(generator, chosen[index])
+        depth = render_scene(generator, scene, chosen, "depth", rays).double()
+        if index == 0:
+            first, total, squares = depth, torch.zeros_like(depth), torch.zeros_like(depth)
+            continue
+        difference = depth - first
+        total += difference
+        squares += difference.square()
+    variance = squares / count - (total / count).square()
+    return float(variance.clamp_min(0).sqrt().mean())
+
+
+def latent_distance(inversion: Inversion) -> float | None:
+    """Return the mean L2 distance of latents that are neighbours by angle; None for one."""
+    if len(inversion.ws) == 1:
+        return None
+    ordered = inversion.ws[torch.argsort(inversion.cameras.yaw).to(inversion.ws.device)]
+    return float(ordered.diff(dim=0).flatten(1).double().norm(dim=1).mean())
+
+
+def _mean(
+    table: Mapping[str, Sequence[float | None]], index: Sequence[int]
+) -> dict[str, float | None]:
+    """Mean of every column over some frames; None where no frame has a number."""
+    result: dict[str, float | None] = {}
+    for name in COLUMNS:
+        values = [v for v in (table[name][i] for i in index) if v is not None]
+        result[name] = math.fsum(values) / len(values) if values else None
+    return result
+
+
+def _rows(
+    table: Mapping[str, Sequence[float | None]],
+    names: Sequence[str],
+    chosen: Sequence[int],
+    held_out: Sequence[int],
+) -> list[dict[str, Any]]:
+    roles = dict.fromkeys(held_out, "held out") | dict.fromkeys(chosen, "chosen")
+    return [
+        {"name": name, "role": roles.get(i, "unused")} | {key: table[key][i] for key in table}
+        for i, name in enumerate(names)
+    ]
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

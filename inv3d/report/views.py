@@ -1,0 +1,76 @@
+"""Rendering many views of an inversion, a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.interfaces import Generator
+from inv3d.core.inversion import Inversion
+from inv3d.core.scene import OutputName, Rendering, Scene
+
+RAYS_AT_ONCE = 1 << 15
+
+
+def views_at_once(rays: int) -> int:
+    """Return how many views of rays x rays fit into the memory budget; at least one."""
+    return max(1, RAYS_AT_ONCE // rays**2)
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Return consecutive slices of at most `size`."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+@torch.no_grad()
+def render_views(
+    generator: Generator,
+    inversion: Inversion,
+    camera: Camera,
+    outputs: Sequence[OutputName] = ("image",),
+    resolution: int | None = None,
+) -> Iterator[tuple[slice, Rendering]]:
+    """Render an inversion from N cameras; a single latent is synthesised once.
+
+    Args:
+        generator: tuned for the inversion.
+        inversion: whose latents are interpolated by the cameras' angles.
+        camera: N cameras, on any device.
+        outputs: what to render.
+        resolution: rays a side, the generator's own if None.
+
+    Yields:
+        Which cameras, and what they see.
+    """
+    camera = camera.to(next(generator.parameters()).device)
+    shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
+    for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
+        scene = shared or inversion.scene_for(generator, camera[views])
+        yield (
+            views,
+            generator.render(scene, camera[views], outputs=outputs, resolution=resolution),
+        )
+
+
+@torch.no_grad()
+def render_scene(
+    generator: Generator,
+    scene: Scene,
+    camera: Camera,
+    output: OutputName,
+    resolution: int | None = None,
+) -> Tensor:
+    """Render one field of one scene from N cameras, [N, ...]."""
+    rays = resolution or generator.spec.render_resolution
+    return torch.cat(
+        [
+            generator.render(
+                scene, camera[views], outputs=(output,), resolution=resolution
+            ).require(output)
+            for views in blocks(len(camera), views_at_once(rays))
+        ]
+    )

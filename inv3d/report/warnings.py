@@ -1,0 +1,170 @@
+"""What a user should know before trusting a result: one sentence each, with what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inv3d.core.capture import Capture
+from inv3d.core.interfaces import CameraPrior, Generator
+from inv3d.core.inversion import Inversion
+from inv3d.core.latent import latent_statistics
+from inv3d.report.plots import stages
+
+ANGLE_SLACK_DEG = 3.0
+RELATIVE_SLACK = 0.25
+FAR_DEVIATIONS = 4.0
+STILL_FALLING = 0.03
+RISEN = 1.5
+OVERFIT = 2.0
+LOW_IDENTITY_DROP = 0.3
+_WINDOW = 0.1
+_MIN_STEPS = 40
+_STATISTIC_SAMPLES = 2000
+
+
+def find_warnings(
+    generator: Generator,
+    inversion: Inversion,
+    capture: Capture,
+    metrics: Mapping[str, Any],
+    log: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Return everything worth a warning.
+
+    Args:
+        generator: that was inverted.
+        inversion: the result.
+        capture: all frames.
+        metrics: as `evaluate` returns them.
+        log: rows of steps.jsonl.
+    """
+    return [
+        *camera_warnings(capture, generator.spec.camera),
+        *latent_warnings(generator, inversion),
+        *loss_warnings(log),
+        *held_out_warnings(metrics),
+    ]
+
+
+def camera_warnings(capture: Capture, prior: CameraPrior) -> list[str]:
+    """Warn of cameras that the generator wasn't trained with."""
+    camera = capture.camera
+    found = []
+    for name, angle, limit in (
+        ("yaw", camera.yaw, prior.yaw_deg),
+        ("pitch", camera.pitch, prior.pitch_deg),
+    ):
+        outside = (angle.rad2deg().abs() > limit + ANGLE_SLACK_DEG).nonzero().flatten().tolist()
+        if outside:
+            worst = int(angle.abs().argmax())
+            degrees = float(angle[worst].rad2deg())
+            found.append(
+                f"{_views(outside, capture)} from a {name} beyond the generator's ±{limit:g} "
+                f"degrees ({capture.names[worst]}: {degrees:.0f}); expect artefacts there"
+            )
+    focal = camera.intrinsics[:, [0, 1], [0, 1]].mean(1)
+    for name, value, usual in (
+        ("distance from the origin", camera.radius, prior.radius),
+        ("focal length", focal, prior.focal),
+    ):
+        outside = _far_off(value, usual)
+        if outside:
+            found.append(
+                f"{_views(outside, capture)} with an unusual {name} "
+                f"({capture.names[outside[0]]}: {float(value[outside[0]]):.2f}, the generator's is "
+                f"{usual:.2f}); check the crop and the labels"
+            )
+    return found
+
+
+def _far_off(value: Tensor, usual: float) -> list[int]:
+    rows: list[int] = ((value / usual - 1).abs() > RELATIVE_SLACK).nonzero().flatten().tolist()
+    return rows
+
+
+def _views(rows: Sequence[int], capture: Capture) -> str:
+    return f"{len(rows)} of {len(capture)} views {'is' if len(rows) == 1 else 'are'} seen"
+
+
+def latent_warnings(generator: Generator, inversion: Inversion) -> list[str]:
+    """Warn of latents far from the mean latent, which edit and rotate badly."""
+    worst = float(deviations(generator, inversion.ws).max())
+    if worst <= FAR_DEVIATIONS:
+        return []
+    return [
+        f"the latent lies {worst:.1f} standard deviations from the generator's mean "
+        f"(random heads lie 1 away): other views and edits suffer; give w_norm more weight or "
+        "take fewer steps"
+    ]
+
+
+@torch.no_grad()
+def deviations(generator: Generator, ws: Tensor) -> Tensor:
+    """Return the root mean square deviation of every latent from the mean, in deviations of W.
+
+    Args:
+        generator: whose W.
+        ws: [M, num_ws, w_dim].
+
+    Returns:
+        [M]; about 1 for latents that are mapped from random z.
+    """
+    facts = latent_statistics(generator, _STATISTIC_SAMPLES)
+    mean, deviation = facts.mean.to(ws), facts.deviation.to(ws).clamp_min(1e-6)
+    return ((ws - mean) / deviation).square().mean((1, 2)).sqrt()
+
+
+def loss_warnings(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Warn of stages that ended too early or went wrong."""
+    found = []
+    for name, rows in stages(log).items():
+        totals = [row["losses"].get("total") for row in rows]
+        values = [value for value in totals if value is not None]
+        if len(values) < _MIN_STEPS:
+            continue
+        window = max(2, round(len(values) * _WINDOW))
+        last, before = _median(values[-window:]), _median(values[-2 * window : -window])
+        if last > RISEN * _median(sorted(values)[:window]):
+            found.append(
+                f"stage '{name}' ended at {last / min(values):.1f} times its lowest loss; "
+                "try a lower learning rate"
+            )
+        elif last < before * (1 - STILL_FALLING):
+            found.append(
+                f"stage '{name}' was still improving at its end (by {1 - last / before:.0%} over "
+                f"the last {window} steps); more steps may help"
+            )
+    return found
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def held_out_warnings(metrics: Mapping[str, Any]) -> list[str]:
+    """Warn where views that the method never saw are much worse than those that it fitted."""
+    chosen, held_out = metrics["chosen"], metrics["held_out"]
+    found = []
+    if _both(chosen, held_out, "mse") and held_out["mse"] > OVERFIT * max(chosen["mse"], 1e-5):
+        found.append(
+            f"held-out views are {held_out['mse'] / max(chosen['mse'], 1e-9):.1f} times worse "
+            f"(MSE) than the fitted ones: overfitted; use more views, fewer steps or "
+            "stronger regularisers"
+        )
+    if (
+        _both(chosen, held_out, "identity")
+        and chosen["identity"] - held_out["identity"] > LOW_IDENTITY_DROP
+    ):
+        found.append(
+            f"the identity is lost between views: ID {chosen['identity']:.2f} on fitted views, "
+            f"{held_out['identity']:.2f} on held-out ones"
+        )
+    return found
+
+
+def _both(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
+    return first[name] is not None and second[name] is not None

@@ -1,0 +1,139 @@
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from inv3d.core.optimize import Progress as Step
+
+PLAIN_SECONDS = 10.0
+_SMOOTHING = 0.9
+
+
+class Display(Protocol):
+    """What shows a run while it goes on; a context manager."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def step(self, step: Step) -> None:
+        """Show a step."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+
+
+def open_display() -> Display:
+    """Return bars where stderr is a terminal, plain lines elsewhere."""
+    return Bars() if sys.stderr.isatty() else Lines()
+
+
+class Rate:
+    """Steps a second, smoothed; from the time that steps took, so that pauses don't count."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> float:
+        """Take a step's time in and return steps a second."""
+        known = self.seconds or seconds
+        self.seconds = _SMOOTHING * known + (1 - _SMOOTHING) * seconds
+        return 1 / max(self.seconds, 1e-9)
+
+
+class Bars:
+    """A rich progress bar for every stage."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[rate]} it/s"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task: TaskID | None = None
+        self.stage = ""
+        self.rate = Rate()
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def step(self, step: Step) -> None:
+        """Move the stage's bar."""
+        if self.task is None or step.stage != self.stage:
+            self.stage, self.rate = step.stage, Rate()
+            self.task = self.progress.add_task(step.stage, total=step.steps, loss="", rate="")
+        self.progress.update(
+            self.task,
+            completed=step.step + 1,
+            loss=f"{step.losses.get('total', float('nan')):.4g}",
+            rate=f"{self.rate.add(step.seconds):.2f}",
+        )
+
+    def say(self, text: str) -> None:
+        """Write a line above the bars."""
+        self.progress.console.print(text, markup=False, highlight=False)
+
+
+class Lines:
+    """A line when a stage begins, every few seconds, and when it ends."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.rate = Rate()
+        self.shown = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def step(self, step: Step) -> None:
+        """Write a line if it's time for one."""
+        if step.stage != self.stage:
+            self.stage, self.rate, self.shown = step.stage, Rate(), 0.0
+        rate = self.rate.add(step.seconds)
+        done = step.step + 1
+        if done < step.steps and time.monotonic() - self.shown < PLAIN_SECONDS:
+            return
+        self.shown = time.monotonic()
+        loss = step.losses.get("total", float("nan"))
+        minutes, seconds = divmod(round((step.steps - done) / rate), 60)
+        self.say(
+            f"{step.stage} {done}/{step.steps}  loss {loss:.4g}  {rate:.2f} it/s  "
+            f"{minutes}:{seconds:02} left"
+        )
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        click.echo(text, err=True)

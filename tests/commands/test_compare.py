@@ -1,0 +1,132 @@
+"""`3dinv compare`: one table, the best in bold, CSV, JSON, page and picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from inv3d.commands.compare import command
+from inv3d.report.compare import read_entries, sections
+from inv3d.report.tables import best
+from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
+from tests.toy_runs import toy_registered
+
+
+@pytest.fixture(autouse=True)
+def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with toy_registered(monkeypatch):
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("compare")
+    return [
+        make_run(folder, "single", error=0.4, motion=0.4),
+        make_run(folder, "several", error=0.1, motion=0.4, latents=4),
+        make_run(folder, "rough", error=0.2, motion=0.4, latents=4),
+    ]
+
+
+def test_json_has_one_flat_record_a_run(runs: list[Path]) -> None:
+    records = answer(command, *runs)
+    assert [record["run"] for record in records] == ["single", "several", "rough"]
+    metrics = json.loads((runs[1] / "metrics.json").read_text())
+    record = records[1]
+    assert record["method"] == "multilatent (fast)"
+    assert record["views"] == 4
+    assert record["held_out_mse"] == metrics["held_out"]["mse"]
+    assert record["depth_consistency"] == metrics["depth_consistency"] > 0
+    assert record["latent_distance"] == metrics["latent_distance"]
+    assert record["seconds"] == 3.5
+
+
+def test_one_latent_is_not_praised_for_consistency(runs: list[Path]) -> None:
+    record = answer(command, *runs)[0]
+    assert record["depth_consistency"] is None
+    assert record["latent_distance"] is None
+
+
+def test_csv_holds_the_same(runs: list[Path]) -> None:
+    rows = list(csv.DictReader(io.StringIO(good(command, *runs, "--csv"))))
+    records = answer(command, *runs)
+    assert [row["run"] for row in rows] == [record["run"] for record in records]
+    assert float(rows[0]["rotation_mse"]) == records[0]["rotation_mse"]
+    assert rows[0]["rotation_identity"] == ""
+
+
+def test_the_best_of_every_column_is_marked(runs: list[Path]) -> None:
+    parts = {part.title: part for part in sections(read_entries(runs))}
+    records = answer(command, *runs)
+    rotation = parts["Rotation"]
+    for key, better in (("mse", min), ("psnr", max), ("depth_error", min)):
+        column = [column.key for column in rotation.columns].index(key)
+        values = [record[f"rotation_{key}"] for record in records]
+        marks = [cells[column][1] for cells in rotation.cells]
+        assert marks.index(True) == values.index(better(values))
+        assert sum(marks) == 1
+    identity = [column.key for column in rotation.columns].index("identity")
+    assert not any(cells[identity][1] for cells in rotation.cells)
+
+
+def test_ties_are_best_together() -> None:
+    assert best([0.10001, 0.10002, 0.2, None], "lower", 3) == {0, 1}
+    assert best([0.5, None], "lower", 3) == set()
+    assert best([1.0, 3.0, 2.0], "higher", 2) == {1}
+
+
+def test_the_table_names_runs_and_metrics(runs: list[Path]) -> None:
+    text = good(command, *runs)
+    for word in ("single", "several", "Front view", "Rotation", "Held-out", "Whole run", "MSE ↓"):
+        assert word in text
+    assert "4 (4 latents)" in text
+    (line,) = [row for row in text.splitlines() if row.split()[:1] == ["several"] and "3.5" in row]
+    assert "3.5 *" in line
+
+
+def test_the_page_marks_the_best_and_escapes(runs: list[Path], tmp_path: Path) -> None:
+    good(command, *runs, "--html", tmp_path / "a.html", "--picture", tmp_path / "a.png")
+    page = (tmp_path / "a.html").read_text()
+    assert page.count('<td class="best">') >= 8
+    assert "<h2>Held-out frames</h2>" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert page.count("<img") == 1
+
+
+def test_the_picture_has_a_row_of_targets_and_one_for_every_run(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    good(command, *runs, "--picture", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        width, height = picture.size
+    assert width == 5 * 32 + 4 * 4
+    assert height == 4 * (32 + 18) + 3 * 4
+
+
+def test_different_inputs_are_a_warning(runs: list[Path], tmp_path: Path) -> None:
+    other = make_run(tmp_path, "other", views=5)
+    result = call(command, runs[0], other)
+    assert result.exit_code == 0
+    assert "single and other differ in input" in result.stderr
+    assert "differ in number of frames" in result.stderr
+
+
+def test_refusals(runs: list[Path], tmp_path: Path) -> None:
+    assert "no such directory" in fault(command, runs[0], tmp_path / "none")
+    assert "one of --json and --csv" in fault(command, *runs, "--json", "--csv")
+    assert "ends in .png" in fault(command, *runs, "--picture", tmp_path / "a.jpg")
+    bare = make_run(tmp_path, "bare", views=5)
+    (bare / "metrics.json").unlink()
+    assert "3dinv eval" in fault(command, bare)
+    assert call(command).exit_code == 2
+
+
+def test_import_is_light() -> None:
+    assert imports_nothing_heavy("inv3d.commands.compare")

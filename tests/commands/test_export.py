@@ -1,0 +1,135 @@
+"""`3dinv export`: formats, options, cameras, exporters of plugins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import trimesh
+
+from inv3d.commands.export import FORMATS, command
+from inv3d.core.hooks import hookimpl, manager
+from inv3d.io import mesh
+from inv3d.io.cameras import read_cameras
+from tests.commands.run_case import answer, fault, good, imports_nothing_heavy, make_run
+from tests.toy_runs import toy_registered
+
+
+@pytest.fixture(autouse=True)
+def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with toy_registered(monkeypatch):
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("export"), latents=4, motion=0.4)
+
+
+def test_the_formats_are_those_of_the_writer() -> None:
+    assert FORMATS == mesh.FORMATS
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_opens(run: Path, tmp_path: Path, form: str) -> None:
+    out = tmp_path / f"head.{form}"
+    facts = answer(command, run, "-o", out, "--resolution", 32)
+    loaded = next(iter(trimesh.load_scene(out, process=False).geometry.values()))
+    assert len(loaded.faces) == facts["faces"] > 100
+    assert abs(loaded.bounds - facts["bounds"]).max() < 1e-4
+    assert abs(loaded.bounds).max() < 0.62
+
+
+def test_the_format_can_be_given_by_name(run: Path, tmp_path: Path) -> None:
+    good(command, run, "-o", tmp_path / "head.bin", "--format", "ply", "--resolution", 24)
+    assert (tmp_path / "head.bin").read_bytes().startswith(b"ply")
+
+
+def test_without_a_name_it_goes_into_the_run(run: Path) -> None:
+    good(command, run, "--resolution", 24)
+    assert (run / "mesh.glb").read_bytes().startswith(b"glTF")
+
+
+def test_options_change_the_mesh(run: Path, tmp_path: Path) -> None:
+    def measured(*options: object) -> dict[str, Any]:
+        return answer(command, run, "-o", tmp_path / "a.ply", "--resolution", 32, *options)
+
+    plain = measured()
+    assert measured() == plain
+    assert measured("--level", 20)["bounds"] != plain["bounds"]
+    assert measured("--smooth", 3)["bounds"] != plain["bounds"]
+    assert measured("--level", 12, "--all-components")["faces"] >= measured("--level", 12)["faces"]
+    assert measured("--yaw-deg", 60)["bounds"] != plain["bounds"]
+
+
+def test_cameras_come_with_it_on_request(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cameras"
+    facts = answer(command, run, "-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", folder)
+    assert [Path(path).name for path in facts["cameras"]] == ["dataset.json", "transforms.json"]
+    truth, names = read_cameras(run.parent / "capture" / "dataset.json")
+    for path in facts["cameras"]:
+        camera, read = read_cameras(Path(path))
+        assert read == names
+        torch.testing.assert_close(camera.labels(), truth.labels(), atol=1e-5, rtol=1e-5)
+
+
+def test_exporters_of_plugins_are_offered(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def points(inversion: Any, generator: Any, path: Path, **options: Any) -> None:
+        path.write_text(json.dumps({"latents": len(inversion.ws), "name": generator.spec.name}))
+
+    class Plugin:
+        @hookimpl
+        def inv3d_exporters(self) -> dict[str, Any]:
+            return {"points": points}
+
+    found = manager()
+    found.register(Plugin())
+    monkeypatch.setattr("inv3d.core.hooks.hooks", lambda: found)
+    good(command, run, "-o", tmp_path / "a.points")
+    assert json.loads((tmp_path / "a.points").read_text()) == {"latents": 4, "name": "toy"}
+    assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "a.gltb"), "did you mean 'glb'"),
+        (("-o", "a.ply", "--format", "stll"), "did you mean 'stl'"),
+        (("-o", "a.ply", "--level", "1e9", "--resolution", "16"), "give a lower --level"),
+    ],
+)
+def test_refusals(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in fault(command, run, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lost_generator_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "inv3d.report.rundir.registry",
+        lambda: SimpleNamespace(load=_unknown),
+    )
+    assert "made with generator 'toy'" in fault(command, run, "--resolution", 16)
+
+
+def _unknown(kind: str, name: str) -> None:
+    from inv3d.core.errors import PluginError
+
+    raise PluginError(f"unknown generator '{name}'")
+
+
+def test_import_is_light() -> None:
+    assert imports_nothing_heavy("inv3d.commands.export")

@@ -1,0 +1,145 @@
+"""`3dinv info`: everything about a plugin, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import Field
+
+from inv3d.cli import main
+from inv3d.commands.info import Option, options_of, type_name
+from inv3d.core.config import PluginConfig
+from inv3d.core.discovery import KINDS, registry
+
+TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("INV3D_PLUGINS", f"{TOY},losses:toy=inv3d.testing.toy:ToyGenerator")
+    monkeypatch.setenv("INV3D_DISABLE", "")
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
+def info(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["info", *arguments])
+
+
+def facts(*arguments: str) -> Any:
+    result = info(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_generator_says_what_it_is() -> None:
+    found = facts("toy", "--kind", "generator")
+    assert found["licence"] == "Apache-2.0"
+    assert found["distribution"] == "INV3D_PLUGINS"
+    assert found["spec"]["num_ws"] == 4
+    assert found["spec"]["camera"]["radius"] == 2.7
+    assert found["options"][0] == {
+        "name": "seed",
+        "type": "int",
+        "default": "0",
+        "description": "seed of its weights",
+    }
+    text = info("toy", "--kind", "generators").stdout
+    assert text.startswith("toy (generator): coloured Gaussian blobs")
+    assert "num_ws" in text
+
+
+def test_a_generator_without_weights_says_why_its_facts_are_unknown() -> None:
+    assert "--weights" in facts("eg3d")["spec"]["unknown"]
+
+
+def test_a_method_says_paper_options_and_presets() -> None:
+    found = facts("multilatent")
+    assert "section 3.2" in found["reference"]
+    options = {option["name"]: option for option in found["options"]}
+    assert options["latent.lr"]["type"] == "float, > 0"
+    assert "paper" in options["latent.lr"]["description"]
+    assert {"default", "paper", "official", "fast"} <= set(found["presets"])
+    text = info("multilatent").stdout
+    assert "latent.lr=0.1" in text
+    assert "Multi-view Inversion for 3D-aware GANs" in text
+
+
+@pytest.mark.parametrize(
+    "record",
+    [r for r in registry().records if r.own and r.kind in KINDS],
+    ids=lambda record: record.name,
+)
+def test_every_option_of_every_own_plugin_is_described(record: Any) -> None:
+    target = registry().load(record.kind, record.name)
+    options = list(options_of(target.Config))
+    assert [option.name for option in options if not option.description] == []
+    assert target.licence
+
+
+def test_a_name_of_two_kinds_needs_the_kind() -> None:
+    result = info("toy")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: 'toy' is the name of generators and losses; choose one with --kind\n"
+    )
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    result = info("multilatnt")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: unknown plugin 'multilatnt'; did you mean 'multilatent'?; see '3dinv "
+        "list-plugins'\n"
+    )
+    assert "unknown plugin 'mse'" in info("mse", "--kind", "method").stderr
+
+
+def test_a_broken_plugin_is_an_error() -> None:
+    result = info("toy", "--kind", "loss")
+    assert result.exit_code == 2
+    assert "loss 'toy' can't be used: " in result.stderr
+
+
+class Inner(PluginConfig):
+    steps: int = Field(10, ge=1, lt=99, description="how many")
+
+
+class Outer(PluginConfig):
+    inner: Inner = Inner(steps=20)
+    needed: float
+    on: bool = True
+    mode: Literal["a", "b"] | None = None
+    sizes: tuple[int, ...] = (1, 2)
+    table: dict[str, float] = Field(default_factory=lambda: {"x": 1.0})
+
+
+def test_options_are_flat_with_the_defaults_that_hold() -> None:
+    assert list(options_of(Outer)) == [
+        Option("inner.steps", "int, >= 1, < 99", "20", "how many"),
+        Option("needed", "float", "required", ""),
+        Option("on", "bool", "true", ""),
+        Option("mode", "'a' or 'b' or none", "none", ""),
+        Option("sizes", "tuple of int", "1, 2", ""),
+        Option("table", "table", "x=1.0", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (float, "float"),
+        (list[float], "list of float"),
+        (int | str | None, "int or str or none"),
+        (Literal["x"], "'x'"),
+        (tuple[float, float], "tuple of float"),
+        (Any, "any"),
+    ],
+)
+def test_types_in_words(annotation: Any, text: str) -> None:
+    assert type_name(annotation) == text

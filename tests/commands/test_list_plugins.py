@@ -1,0 +1,66 @@
+"""`3dinv list-plugins`; what it says of installed distributions is in test_installed.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from inv3d.cli import main
+from inv3d.core.discovery import registry
+
+TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("INV3D_PLUGINS", f"{TOY},methods:gone=no_such_module:M")
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
+def rows(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(main, ["list-plugins", "--json", *arguments])
+    assert result.exit_code == 0, result.stderr
+    return {row["name"]: row for row in json.loads(result.stdout)}
+
+
+def test_rows_are_sorted_by_kind_and_name() -> None:
+    result = CliRunner().invoke(main, ["list-plugins", "--json", "--no-check"])
+    keys = [(row["kind"], row["name"]) for row in json.loads(result.stdout)]
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize("kind", ["methods", "method"])
+def test_one_kind(kind: str) -> None:
+    found = rows("--kind", kind)
+    assert {row["kind"] for row in found.values()} == {"methods"}
+    assert found["gone"]["status"] == "broken"
+    assert "No module named 'no_such_module'" in found["gone"]["reason"]
+    assert found["multilatent"]["summary"]
+
+
+def test_the_table_shows_reason_or_summary() -> None:
+    result = CliRunner().invoke(main, ["list-plugins"])
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        *("kind", "name", "status", "distribution", "version", "summary", "or", "reason"),
+    ]
+    (gone,) = [line for line in lines if " gone " in line]
+    assert "broken" in gone
+    assert "ModuleNotFoundError" in gone
+    (toy,) = [line for line in lines if " toy " in line]
+    assert "INV3D_PLUGINS" in toy
+    assert "coloured Gaussian blobs" in toy
+
+
+@pytest.mark.slow
+def test_own_plugins_can_be_imported_too() -> None:
+    found = rows("--check")
+    own = {name: row for name, row in found.items() if row["distribution"] == "3dinv"}
+    assert len(own) >= 18
+    assert {name: row["reason"] for name, row in own.items() if row["status"] != "ok"} == {}

@@ -1,0 +1,145 @@
+"""`3dinv render`: pixels of the run, every format, bounds, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inv3d.commands.render import command
+from inv3d.io.cameras import read_cameras
+from inv3d.io.video import read_video
+from inv3d.report.pictures import colour_frames
+from inv3d.report.rundir import open_run
+from inv3d.report.views import render_views
+from tests.commands.run_case import answer, fault, good, imports_nothing_heavy, make_run
+from tests.toy_runs import CPU, toy_registered
+
+
+@pytest.fixture(autouse=True)
+def toy_plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with toy_registered(monkeypatch):
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("render"), latents=4, motion=0.4)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def expected(run: Path, yaw_deg: float, pitch_deg: float = 0.0) -> np.ndarray:
+    opened = open_run(run, CPU)
+    angles = torch.tensor([[yaw_deg], [pitch_deg]]).deg2rad()
+    camera = opened.generator.spec.camera.orbit(angles[0], angles[1])
+    ((_, seen),) = render_views(opened.generator, opened.inversion, camera)
+    return colour_frames(seen.require("image"))[0]
+
+
+def test_a_view_has_the_pixels_of_the_run(run: Path, tmp_path: Path) -> None:
+    good(command, run, "-o", tmp_path / "a.png", "--yaw-deg", 30, "--pitch-deg", -10)
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), expected(run, 30, -10))
+
+
+def test_the_front_is_the_default(run: Path, tmp_path: Path) -> None:
+    good(command, run, "-o", tmp_path / "a.png")
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), expected(run, 0))
+
+
+def test_several_views_stand_side_by_side(run: Path, tmp_path: Path) -> None:
+    angles = ("--yaw-deg", -40, "--yaw-deg", 0, "--yaw-deg", 40)
+    facts = answer(command, run, "-o", tmp_path / "a.png", *angles)
+    assert facts["views"] == 3
+    assert facts["yaw_deg"] == pytest.approx([-40, 0, 40], abs=1e-3)
+    sheet = pixels(tmp_path / "a.png")
+    assert sheet.shape == (32, 3 * 32 + 2 * 4, 3)
+    right = sheet[:, -32:].astype(int) - expected(run, 40)
+    assert np.abs(right).max() <= 1
+
+
+def test_cameras_of_a_file(run: Path, tmp_path: Path) -> None:
+    cameras = run.parent / "capture" / "dataset.json"
+    facts = answer(command, run, "-o", tmp_path / "views", "--camera", cameras)
+    assert facts["views"] == 7
+    yaw = read_cameras(cameras)[0].yaw.rad2deg().tolist()
+    assert facts["yaw_deg"] == pytest.approx(yaw, abs=1e-3)
+    target = pixels(run.parent / "capture" / "view002.png").astype(int)
+    seen = pixels(tmp_path / "views" / "0002.png").astype(int)
+    assert np.abs(seen - target).mean() < 12
+
+
+@pytest.mark.parametrize("orbit", ["front-sweep", "full", "ellipse"])
+def test_orbits_are_videos(run: Path, tmp_path: Path, orbit: str) -> None:
+    out = tmp_path / "a.mp4"
+    facts = answer(command, run, "-o", out, "--orbit", orbit, "--frames", 8, "--fps", 12)
+    assert facts["codec"] == "h264"
+    assert len(read_video(out)) == 8
+    assert facts["yaw_deg"][0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_default_orbit_keeps_to_what_the_generator_knows(run: Path, tmp_path: Path) -> None:
+    facts = answer(command, run, "-o", tmp_path / "a.gif", "--frames", 12)
+    assert facts["codec"] == "gif"
+    assert 60 < max(facts["yaw_deg"]) <= 90
+    assert min(facts["yaw_deg"]) == pytest.approx(-max(facts["yaw_deg"]), abs=1e-3)
+
+
+def test_going_further_is_a_warning(run: Path, tmp_path: Path) -> None:
+    from tests.commands.run_case import call
+
+    result = call(command, run, "-o", tmp_path / "a.png", "--yaw-deg", 150)
+    assert result.exit_code == 0
+    assert "warning: yaw 150 degrees is beyond the generator's ±90" in result.stderr
+
+
+def test_depth_in_colours_and_in_world_units(run: Path, tmp_path: Path) -> None:
+    good(command, run, "-o", tmp_path / "a.png", "--depth", "--resolution", 24)
+    assert pixels(tmp_path / "a.png").shape == (32, 32, 3)
+    good(command, run, "-o", tmp_path / "a.npy", "--depth", "--resolution", 24)
+    depth = np.load(tmp_path / "a.npy")
+    assert depth.shape == (1, 24, 24)
+    assert 1.7 < depth.min() < 2.7 < depth.max() <= 3.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-o", "a.jpeg"), "unknown format 'jpeg'"),
+        (("-o", "a.mp3"), "did you mean 'mp4'"),
+        (("-o", "a.npy"), "add --depth"),
+        (("-o", "a.png", "--orbit", "full", "--yaw-deg", "3"), "give one of"),
+        (("-o", "a.mp4", "--orbit", "fulll"), "did you mean 'full'"),
+        (("-o", "a.png", "--device", "gpu"), "--device gpu: expected auto, cpu"),
+        (("-o", "a.png", "--camera", "none.json"), "can't be read"),
+        (
+            ("-o", "a.png", *("--yaw-deg", "1") * 2, *("--pitch-deg", "1") * 3),
+            "3 --pitch-deg for 2 --yaw-deg",
+        ),
+    ],
+)
+def test_refusals(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in fault(command, run, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    assert "no run.json" in fault(command, tmp_path, "-o", tmp_path / "a.png")
+
+
+def test_import_is_light() -> None:
+    assert imports_nothing_heavy("inv3d.commands.render")

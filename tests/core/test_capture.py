@@ -1,0 +1,96 @@
+"""Choice of views."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from inv3d.core.camera import Camera, orbit
+from inv3d.core.capture import Capture, evenly_by_angle
+from inv3d.core.errors import InputError
+from tests.golden_cases import GoldenCase
+
+GOLDEN = GoldenCase("multilatent_target_selection").tensors
+
+
+def _capture(yaw_deg: list[float], pitch_deg: float = 0.0) -> Capture:
+    yaw = torch.tensor(yaw_deg).deg2rad()
+    count = len(yaw_deg)
+    return Capture(
+        images=torch.arange(count, dtype=torch.float32)[:, None, None, None].expand(-1, 3, 4, 4),
+        camera=orbit(yaw, torch.tensor(pitch_deg).deg2rad(), radius=2.7, focal=2.0),
+        names=tuple(f"{i}.png" for i in range(count)),
+        masks=torch.ones(count, 1, 4, 4),
+        source="clip",
+    )
+
+
+@pytest.mark.parametrize("clip", ["clip_a", "clip_b"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 9])
+def test_views_by_angle_are_the_references(clip: str, count: int) -> None:
+    yaw = Camera.from_labels(GOLDEN[f"{clip}.cameras"]).yaw
+    assert evenly_by_angle(yaw, count) == GOLDEN[f"{clip}.evenly{count}"].tolist()
+    if count > 1:
+        both = evenly_by_angle(yaw, 2 * count - 1)
+        assert both[::2] == GOLDEN[f"{clip}.targets{count}"].tolist()
+        assert both[1::2] == GOLDEN[f"{clip}.between{count}"].tolist()
+
+
+def test_choose_by_angle_goes_from_the_largest_yaw_down() -> None:
+    capture = _capture([10, -60, 55, 0, -30, 30, 60])
+    assert capture.choose(3, "angle") == [6, 3, 1]
+    assert capture.choose(1, "angle") == [3]
+
+
+def test_choose_by_index_spreads_over_the_order_of_files() -> None:
+    capture = _capture([10, -60, 55, 0, -30, 30, 60])
+    assert capture.choose(3, "index") == [0, 3, 6]
+    assert capture.choose(1, "index") == [3]
+    for views in range(2, 8):
+        assert len(set(capture.choose(views, "index"))) == views
+
+
+def test_choose_all() -> None:
+    capture = _capture([10, 0, -10])
+    assert capture.choose(2, "all") == [0, 1, 2]
+    assert capture.choose(None, "angle") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("views", [0, -2])
+def test_choose_refuses_no_views(views: int) -> None:
+    with pytest.raises(InputError, match=f"--views {views}: expected 1 or more"):
+        _capture([0, 10]).choose(views, "angle")
+
+
+def test_choose_refuses_more_views_than_there_are() -> None:
+    with pytest.raises(InputError, match="--views 4: the capture clip has only 3 views"):
+        _capture([0, 10, 20]).choose(4, "angle")
+
+
+def test_choose_refuses_angles_that_are_too_few() -> None:
+    with pytest.raises(InputError, match="--views 5: only 2 views of clip differ enough"):
+        _capture([60, 60, 60, 60, -60, -60, -60]).choose(5, "angle")
+
+
+def test_duplicate_angles_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"2\.png and 0\.png: both look from yaw 10\.00 deg"):
+        replace(_capture([10, 0, 10]), names=("2.png", "1.png", "0.png")).check_angles()
+    _capture([10, 0, 10.02]).check_angles()
+
+
+def test_rows_keep_everything_together() -> None:
+    capture = _capture([10, 0, -10])
+    part = capture[[2, 0]]
+    assert len(part) == 2 and part.names == ("2.png", "0.png")
+    assert part.images[:, 0, 0, 0].tolist() == [2.0, 0.0]
+    assert torch.allclose(part.camera.yaw.rad2deg(), torch.tensor([-10.0, 10.0]), atol=1e-4)
+    assert part.masks is not None and part.depths is None
+    assert capture[[capture.front()]].names == ("1.png",)
+
+
+def test_other_floating_point_type() -> None:
+    capture = _capture([10, 0]).to("cpu", torch.float64)
+    assert capture.images.dtype == capture.camera.cam2world.dtype == torch.float64
+    assert capture.masks is not None and capture.masks.dtype == torch.float64

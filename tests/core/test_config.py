@@ -1,0 +1,167 @@
+"""Options: overrides, presets, files, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from inv3d.core.config import (
+    PluginConfig,
+    build_config,
+    merge,
+    parse_overrides,
+    preset_options,
+    read_config_file,
+)
+from inv3d.core.errors import ConfigError
+
+
+class Inner(PluginConfig):
+    steps: int = Field(10, ge=1)
+    mode: Literal["Angle", "index"] = "Angle"
+
+
+class Outer(PluginConfig):
+    inner: Inner = Inner()
+    maybe: Inner | None = None
+    lr: float = 0.1
+    needed: int
+
+
+class Plugin:
+    presets = {"fast": {"lr": 0.5}}  # noqa: RUF012
+
+
+def build(**options: Any) -> Outer:
+    return build_config(Outer, {"needed": 1} | options, "method m")
+
+
+def test_nested_options_are_built_and_frozen() -> None:
+    config = build(inner={"steps": "20"})
+    assert config.inner.steps == 20
+    with pytest.raises(ValueError, match="frozen"):
+        config.lr = 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lrr": 1}, "unknown option 'lrr' of method m; did you mean 'lr'?"),
+        ({"inner": {"stepz": 1}},
+         "unknown option 'inner.stepz' of method m; did you mean 'steps'?"),
+        ({"maybe": {"stepz": 1}},
+         "unknown option 'maybe.stepz' of method m; did you mean 'steps'?"),
+        ({"xyz": 1}, "unknown option 'xyz' of method m; known: inner, lr, maybe, needed"),
+        ({"lr": "fast"}, "option 'lr' of method m: 'fast' is not valid: input should be a valid "
+         "number, unable to parse string as a number"),
+        ({"inner": {"steps": 0}}, "option 'inner.steps' of method m: 0 is not valid: input should "
+         "be greater than or equal to 1"),
+        ({"inner": {"mode": "x"}}, "option 'inner.mode' of method m: 'x' is not valid: input "
+         "should be 'Angle' or 'index'"),
+        ({"inner": 3}, "option 'inner' of method m: 3 is not valid: input should be a valid "
+         "dictionary or instance of Inner"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build(**options)
+    assert str(error.value) == message
+
+
+def test_missing_and_long_values() -> None:
+    with pytest.raises(ConfigError, match="option 'needed' of method m: field required"):
+        build_config(Outer, {}, "method m")
+    with pytest.raises(ConfigError) as error:
+        build(lr="x" * 500)
+    assert len(str(error.value)) < 250
+
+
+def test_overrides_are_json_where_they_can_be() -> None:
+    pairs = ["a=1", "b.c=0.5", "b.d=true", "b.e=none", 'f=[1, "x"]', "g=", "h=a=b", "i=null"]
+    assert parse_overrides(pairs) == {
+        "a": 1,
+        "b": {"c": 0.5, "d": True, "e": "none"},
+        "f": [1, "x"],
+        "g": "",
+        "h": "a=b",
+        "i": None,
+    }
+
+
+def test_the_last_override_wins() -> None:
+    assert parse_overrides(["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
+    assert parse_overrides(["a=1", "a.b=2"]) == {"a": {"b": 2}}
+    assert parse_overrides(["a.b=2", "a=1"]) == {"a": 1}
+
+
+@pytest.mark.parametrize("pair", ["a", "=1", ".a=1", "a..b=1", ""])
+def test_overrides_need_a_name_and_a_sign(pair: str) -> None:
+    with pytest.raises(ConfigError, match="expected NAME=VALUE"):
+        parse_overrides([pair])
+
+
+trees = st.recursive(
+    st.integers(), lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+).filter(lambda value: isinstance(value, dict))
+
+
+@given(trees, trees)
+def test_merging_keeps_what_isnt_overridden(base: Any, over: Any) -> None:
+    before = json.dumps([base, over])
+    merged = merge(base, over)
+    assert merge(merged, over) == merged
+    assert merge(base, {}) == base
+    assert set(merged) == set(base) | set(over)
+    assert json.dumps([base, over]) == before
+
+
+def test_a_number_for_a_loss_is_its_weight() -> None:
+    base = {"losses": {"lpips": 0.8, "mse": {"weight": 1.0}}}
+    assert merge(base, {"losses": {"lpips": {"net": "vgg"}}})["losses"]["lpips"] == {
+        "weight": 0.8,
+        "net": "vgg",
+    }
+    assert merge(base, {"losses": {"mse": 2}})["losses"]["mse"] == {"weight": 2}
+    assert merge({"stage": base}, {"stage": {"losses": {"mse": 3}}})["stage"]["losses"]["mse"] == {
+        "weight": 3
+    }
+
+
+def test_presets() -> None:
+    assert preset_options(Plugin, None, "method m") == {}
+    assert preset_options(Plugin, "default", "method m") == {}
+    assert preset_options(Plugin, "fast", "method m") == {"lr": 0.5}
+    with pytest.raises(ConfigError, match="method m has no preset 'fats'; did you mean 'fast'"):
+        preset_options(Plugin, "fats", "method m")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("c.toml", "[a]\nb = 2"), ("c.json", '{"a": {"b": 2}}')]
+)
+def test_config_files(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_config_file(tmp_path / name) == {"a": {"b": 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("c.toml", b"a = ", "not valid TOML or JSON"),
+        ("c.toml", b"\xff", "not valid TOML or JSON"),
+        ("c.json", b"[1]", "holds a list, expected an object"),
+        ("missing.toml", None, "can't be read (No such file or directory)"),
+    ],
+)
+def test_bad_config_files(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        read_config_file(tmp_path / name)
+    assert said in str(error.value)
+    assert name in str(error.value)

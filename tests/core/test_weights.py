@@ -1,0 +1,97 @@
+"""Weight files: round trips, damage, other architectures, fingerprints."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from inv3d.core.errors import RunError, WeightsError
+from inv3d.core.weights import asset, fingerprint, load_state, read_tensors, write_tensors
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2).half()}
+
+
+def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS | {"t": TENSORS["a"].T}, {"name": "x", "n": [1, 2]})
+    tensors, metadata = read_tensors(path)
+    assert metadata == {"name": "x", "n": [1, 2]}
+    assert torch.equal(tensors["t"], TENSORS["a"].T)
+    for name, value in TENSORS.items():
+        assert torch.equal(tensors[name], value)
+        assert tensors[name].dtype == value.dtype
+    assert stat.S_IMODE(path.stat().st_mode) & 0o044, "others may read it"
+
+
+def test_a_file_without_metadata_is_read(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(TENSORS, tmp_path / "w.safetensors")
+    assert read_tensors(tmp_path / "w.safetensors")[1] == {}
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_damaged_files_are_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"w\.safetensors: not a readable safetensors file"):
+        read_tensors(path)
+
+
+def test_pickles_are_refused(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        read_tensors(tmp_path / "w.pt")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"w\.safetensors: no such file; give the path"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
+def test_a_place_that_cant_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="can't be written"):
+        write_tensors(tmp_path / "file" / "w.safetensors", TENSORS, {})
+
+
+def test_weights_of_another_architecture_are_named() -> None:
+    module = nn.Linear(3, 2)
+    with pytest.raises(WeightsError) as error:
+        load_state(module, {"weight": torch.ones(2, 4), "extra": torch.ones(1)}, "w.safetensors")
+    assert str(error.value) == (
+        "w.safetensors: weights of another architecture: 1 tensors missing (first: bias); "
+        "1 left over (first: extra); 1 of another shape (first: weight is (2, 4), expected "
+        "(2, 3)); choose the generator or variant that these weights belong to"
+    )
+
+
+def test_weights_take_the_type_of_the_module() -> None:
+    module = nn.Linear(3, 2)
+    load_state(module, {"weight": torch.ones(2, 3).half(), "bias": torch.zeros(2).double()}, "w")
+    assert module.weight.dtype == module.bias.dtype == torch.float32
+    assert module.weight.sum() == 6
+
+
+def test_fingerprints_tell_weights_and_architectures_apart() -> None:
+    base = fingerprint({"n": 1}, TENSORS)
+    assert base == fingerprint({"n": 1}, {n: v.clone() for n, v in reversed(TENSORS.items())})
+    others = [
+        fingerprint({"n": 2}, TENSORS),
+        fingerprint({"n": 1}, TENSORS | {"b": torch.tensor(4)}),
+        fingerprint({"n": 1}, TENSORS | {"a": TENSORS["a"].reshape(3, 2)}),
+        fingerprint({"n": 1}, TENSORS | {"a": TENSORS["a"].double()}),
+        fingerprint({"n": 1}, {**TENSORS, "d": torch.zeros(0)}),
+    ]
+    assert len({base, *others}) == 6
+    assert len(base) == 16
+
+
+def test_assets_lie_in_the_package() -> None:
+    assert asset("x.safetensors").parent.name == "assets"
+    assert (asset("x").parent.parent / "py.typed").is_file()

@@ -1,0 +1,98 @@
+"""The golden EG3D networks, built from the facts of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+from inv3d.core.camera import Camera
+from inv3d.core.config import merge
+from inv3d.core.scene import Rendering, Scene
+from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
+from tests.golden_cases import GoldenCase
+
+CASES = (
+    "eg3d_ffhq512_8xdc",
+    "eg3d_afhq256_4x",
+    "eg3d_shapenet128_2x",
+    "eg3d_ffhq128_disparity",
+)
+ALL_OUTPUTS = ("image", "raw", "depth", "mask", "features")
+RAY_OPTIONS = (
+    "ray_start", "ray_end", "box_warp", "depth_resolution", "depth_resolution_importance",
+    "disparity_space_sampling", "white_back",
+)  # fmt: skip
+
+
+def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
+    """Translate the constructor's arguments of the reference."""
+    kwargs, mapping = facts["constructor_kwargs"], facts["constructor_kwargs"]["mapping_kwargs"]
+    rendering = kwargs["rendering_kwargs"]
+    options = {
+        **{name: kwargs[name] for name in ("z_dim", "w_dim", "c_dim", "channel_base")},
+        **{name: kwargs[name] for name in ("channel_max", "img_resolution", "conv_clamp")},
+        **{name: rendering[name] for name in ("decoder_lr_mul", "c_scale")},
+        **{name: rendering[name] for name in ("c_gen_conditioning_zero", "avg_camera_radius")},
+        "avg_camera_pivot": rendering["avg_camera_pivot"],
+        "mapping": {
+            "layers": mapping["num_layers"],
+            "embed_features": mapping.get("embed_features"),
+            "layer_features": mapping.get("layer_features"),
+        },
+        "neural_rendering_resolution": facts.get("neural_rendering_resolution", 128),
+        "rendering": {
+            "auto_over": "batch",
+            **{name: rendering[name] for name in RAY_OPTIONS if name in rendering},
+        },
+        "superresolution": {
+            "module": rendering["superresolution_module"].rpartition("Hybrid")[2],
+            "num_fp16_res": kwargs["sr_num_fp16_res"],
+            "antialias": rendering["sr_antialias"],
+            "noise_mode": rendering["superresolution_noise_mode"],
+        },
+    }
+    return EG3DConfig(**merge(options, changes))
+
+
+def build(case: GoldenCase, **changes: Any) -> EG3D:
+    """Return the case's network with its weights."""
+    generator = EG3D(config_of(case.facts, **changes))
+    generator.load_state_dict(case.weights())
+    return generator.eval().requires_grad_(False)
+
+
+def build_variant(case: GoldenCase, variant: Mapping[str, Any]) -> EG3D:
+    """Return the network with the other options of one of the case's variants."""
+    changes: dict[str, Any] = {"rendering": variant.get("rendering_kwargs", {})}
+    if "nrr" in variant:
+        changes["neural_rendering_resolution"] = variant["nrr"]
+    if "sr_antialias" in variant:
+        changes["superresolution"] = {"antialias": variant["sr_antialias"]}
+    return build(case, **changes)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A case's network and what it makes of the case's latents and cameras."""
+
+    case: GoldenCase
+    generator: EG3D
+    scene: Scene
+    rendering: Rendering
+
+
+@cache
+def rendered(name: str) -> Rendered:
+    """Render a case once for all tests."""
+    case = GoldenCase(name)
+    generator = build(case)
+    with torch.no_grad():
+        scene = generator.synthesize(case.given("ws_plus"))
+        camera = Camera.from_labels(case.given("c"))
+        return Rendered(
+            case, generator, scene, generator.render(scene, camera, outputs=ALL_OUTPUTS)
+        )

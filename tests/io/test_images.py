@@ -1,0 +1,139 @@
+"""Pictures of every mode give the same pixels; damaged ones one clear line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inv3d.core.errors import InputError
+from inv3d.io.images import decode, image_tensor, read_depth, read_mask, to_rgb
+from tests.captures import SIZE, encoded, noise_image, png
+
+RGB = noise_image(0)
+
+
+def read(content: bytes, size: int = SIZE) -> torch.Tensor:
+    return image_tensor(decode(content, "a.png"), size, "a.png")
+
+
+def levels(image: torch.Tensor) -> np.ndarray:
+    return ((image + 1) * 127.5).permute(1, 2, 0).numpy()
+
+
+def test_pixels_are_exact_where_nothing_is_resized() -> None:
+    image = read(png(RGB))
+    assert image.shape == (3, SIZE, SIZE)
+    assert image.dtype == torch.float32
+    np.testing.assert_allclose(levels(image), RGB, atol=1e-4)
+
+
+def test_the_range_is_minus_one_to_one() -> None:
+    image = read(png(np.array([[[0, 127, 255]]], dtype=np.uint8).repeat(4, 0).repeat(4, 1)), 4)
+    assert image[0].max() == -1
+    assert image[2].min() == 1
+
+
+def test_grey_in_8_and_16_bits() -> None:
+    grey = RGB[..., 0]
+    np.testing.assert_allclose(levels(read(png(grey)))[..., 1], grey, atol=1e-4)
+    wide = grey.astype(np.uint16) * 257
+    np.testing.assert_allclose(levels(read(png(wide)))[..., 2], grey, atol=1e-4)
+
+
+def test_transparent_pixels_become_white() -> None:
+    alpha = np.full((SIZE, SIZE, 1), 255, np.uint8)
+    alpha[: SIZE // 2] = 0
+    image = levels(read(png(np.concatenate([RGB, alpha], 2))))
+    assert image[: SIZE // 2].min() == 255
+    np.testing.assert_allclose(image[SIZE // 2 :], RGB[SIZE // 2 :], atol=1e-4)
+
+
+def test_a_palette_with_a_transparent_colour() -> None:
+    image = Image.new("P", (SIZE, SIZE), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putpixel((0, 0), 0)
+    pixels = levels(read(encoded(image, "PNG", transparency=0)))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[1, 1].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
+def test_every_mode_is_read(mode: str) -> None:
+    kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    image = Image.new("RGB", (SIZE, SIZE), (200, 200, 200)).convert(mode)
+    found = levels(read(encoded(image, kind)))
+    expected = 255 if mode == "1" else 200
+    assert abs(float(found.mean()) - expected) < (60 if mode == "1" else 3)
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.fromarray(RGB)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = levels(read(encoded(image, "PNG", exif=exif)))
+    np.testing.assert_allclose(turned, np.rot90(RGB, -1), atol=1e-4)
+
+
+def test_the_middle_is_cropped_and_resized() -> None:
+    wide = np.zeros((SIZE, 3 * SIZE, 3), np.uint8)
+    wide[:, SIZE : 2 * SIZE] = 180
+    image = levels(read(png(wide), SIZE // 2))
+    assert image.shape == (SIZE // 2, SIZE // 2, 3)
+    np.testing.assert_allclose(image, 180, atol=1)
+
+
+def test_a_resized_picture_keeps_its_mean() -> None:
+    image = levels(read(png(noise_image(3, 64)), 16))
+    assert abs(float(image.mean()) - float(noise_image(3, 64).mean())) < 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file (0 bytes)"),
+        (b"no picture at all", "no known image format"),
+        (png(RGB)[:200], "can't be read as an image"),
+        (encoded(Image.fromarray(RGB), "JPEG")[:300], "can't be read as an image"),
+    ],
+)
+def test_damaged_pictures_are_refused(content: bytes, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        decode(content, "cap/a.png")
+    assert said in str(error.value)
+    assert str(error.value).startswith("cap/a.png: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match="decompression bomb"):
+        decode(png(RGB), "a.png")
+
+
+def test_floating_point_pictures_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a\.tif: pixels of mode F; save it with 8 or 16 bits"):
+        to_rgb(Image.fromarray(np.zeros((4, 4), np.float32)), "a.tif")
+
+
+def test_masks_are_averaged() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, :3] = 255
+    read = read_mask(png(mask), 4, "m.png")
+    assert read.shape == (1, 4, 4)
+    np.testing.assert_allclose(read[0, 0].numpy(), [1, 0.5, 0, 0], atol=0.01)
+
+
+def test_depth_keeps_its_size_and_its_zeros() -> None:
+    counts = np.zeros((8, 8), np.uint16)
+    counts[2:, 2:] = 27_000
+    depth = read_depth(png(counts), 1e-4, "d.png")
+    assert depth.shape == (1, 8, 8)
+    assert float(depth[0, 0, 0]) == 0
+    assert float(depth[0, 5, 5]) == pytest.approx(2.7)
+
+
+def test_coloured_depth_is_refused() -> None:
+    with pytest.raises(InputError, match=r"d\.png: mode RGB, expected one channel of 16 bits"):
+        read_depth(png(RGB), 1.0, "d.png")

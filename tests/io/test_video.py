@@ -1,0 +1,87 @@
+"""Videos: read back what was written, odd sizes, fallbacks, refusals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from inv3d.core.errors import RunError, UsageError
+from inv3d.io import video
+from inv3d.io.video import read_video, write_video
+
+
+def ramp(count: int = 6, height: int = 32, width: int = 48) -> list[np.ndarray]:
+    """Grey frames that brighten, with a red left half."""
+    frames = np.full((count, height, width, 3), 40, dtype=np.uint8)
+    frames += (np.arange(count, dtype=np.uint8) * 20)[:, None, None, None]
+    frames[:, :, : width // 2, 0] += 60
+    return list(frames)
+
+
+def test_mp4_is_h264_yuv420p_with_the_same_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    assert write_video(path, ramp(), fps=12) == "h264"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert float(stream.average_rate) == 12
+    for seen, frame in zip(read_video(path), ramp(), strict=True):
+        assert np.abs(seen.astype(int) - frame.astype(int)).mean() < 4
+
+
+def test_odd_sizes_are_padded(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", ramp(height=33, width=47))
+    assert read_video(tmp_path / "a.mp4")[0].shape == (34, 48, 3)
+
+
+def test_mpeg4_where_there_is_no_h264(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "CODECS", ("no_such_codec", "mpeg4"))
+    assert write_video(tmp_path / "a.mp4", ramp()) == "mpeg4"
+    assert len(read_video(tmp_path / "a.mp4")) == 6
+
+
+def test_without_pyav_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UsageError, match=r"pip install av"):
+        write_video(tmp_path / "a.mp4", ramp())
+    assert not list(tmp_path.iterdir())
+
+
+def test_gif_plays_all_frames_for_ever(tmp_path: Path) -> None:
+    assert write_video(tmp_path / "a.gif", ramp(), fps=10) == "gif"
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames == 6
+        assert picture.info["duration"] == 100
+        assert picture.info["loop"] == 0
+
+
+def test_a_folder_gets_exact_png_files(tmp_path: Path) -> None:
+    assert write_video(tmp_path / "frames", ramp()) == "png"
+    files = sorted((tmp_path / "frames").iterdir())
+    assert [f.name for f in files] == [f"{i:04d}.png" for i in range(6)]
+    np.testing.assert_array_equal(np.asarray(Image.open(files[3])), ramp()[3])
+    with pytest.raises(RunError, match="exists already"):
+        write_video(tmp_path / "frames", ramp())
+
+
+def test_nothing_is_left_of_a_video_that_fails(tmp_path: Path) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        yield from ramp()
+        raise KeyError("frame")
+
+    for name in ("a.mp4", "a.gif", "a"):
+        with pytest.raises(KeyError):
+            write_video(tmp_path / name, broken())
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'mp4'"):
+        write_video(tmp_path / "a.mp3", ramp())

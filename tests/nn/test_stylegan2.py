@@ -1,0 +1,154 @@
+"""StyleGAN2's building blocks against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inv3d.nn.filters import blur, is_standard, resample_filter, upsample
+from inv3d.nn.stylegan2 import (
+    MappingNetwork,
+    SynthesisBlock,
+    SynthesisLayer,
+    SynthesisNetwork,
+    default_channels,
+    modulated_conv2d,
+)
+
+DOUBLE = torch.float64
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+
+
+def filtered(x: Tensor, before: int, after: int) -> Tensor:
+    """Pad and apply the filter with gain 4, pixel by pixel."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=DOUBLE) / 4
+    padded = F.pad(x, (before, after, before, after))
+    size = padded.shape[-1] - 3
+    rows = sum(taps[i] * padded[..., i : i + size, :] for i in range(4))
+    return sum(taps[i] * rows[..., i : i + size] for i in range(4))
+
+
+def test_upsample_is_zeros_in_between_then_the_filter() -> None:
+    x = normal(2, 3, 5, 5)
+    sparse = torch.zeros(2, 3, 10, 10, dtype=DOUBLE)
+    sparse[..., ::2, ::2] = x
+    torch.testing.assert_close(upsample(x), filtered(sparse, 2, 1))
+
+
+def test_blur_is_the_filter() -> None:
+    x = normal(2, 3, 11, 11)
+    torch.testing.assert_close(blur(x, resample_filter().double()), filtered(x, 1, 1))
+
+
+def test_other_filters_are_recognised() -> None:
+    assert is_standard(resample_filter().half())
+    assert not is_standard(torch.eye(4))
+    assert not is_standard(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+@pytest.mark.parametrize("size", [2, 12])
+def test_modulated_convolution_is_its_definition(up: bool, demodulate: bool, size: int) -> None:
+    """One convolution a sample with its own weights; both cheap forms agree with it."""
+    x, weight, styles, bias = normal(6, 5, size, size), normal(7, 5, 3, 3), normal(2, 5), normal(7)
+    kernel = resample_filter().double() if up else None
+    found = modulated_conv2d(
+        x, weight, styles, bias=bias, up=kernel, demodulate=demodulate, gain=1.7
+    )
+    for index in range(6):
+        style = styles[index // 3]
+        own = weight * style[:, None, None]
+        if demodulate:
+            own = own / (own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        one = x[index : index + 1]
+        if up:
+            sparse = torch.zeros(1, 5, 2 * size, 2 * size, dtype=DOUBLE)
+            sparse[..., ::2, ::2] = one
+            wide = F.conv2d(F.pad(sparse, (2, 1, 2, 1)), own.flip(2, 3))
+            expected = filtered(wide, 1, 1)
+        else:
+            expected = F.conv2d(one, own, padding=1)
+        expected = (expected + bias[:, None, None]) * 1.7
+        torch.testing.assert_close(found[index : index + 1], expected)
+        alone = modulated_conv2d(
+            one, weight, style[None], bias=bias, up=kernel, demodulate=demodulate, gain=1.7
+        )
+        torch.testing.assert_close(alone, expected)
+
+
+def test_shared_style_has_the_gradients_of_repeated_ones() -> None:
+    x, weight = normal(3, 4, 6, 6), normal(5, 4, 3, 3)
+    shared = normal(1, 4, seed=3).requires_grad_()
+    repeated = shared.detach().repeat(3, 1).requires_grad_()
+    modulated_conv2d(x, weight, shared).square().sum().backward()
+    modulated_conv2d(x, weight, repeated).square().sum().backward()
+    assert shared.grad is not None and repeated.grad is not None
+    torch.testing.assert_close(shared.grad[0], repeated.grad.sum(0))
+
+
+def test_layer_adds_noise_and_clamps() -> None:
+    torch.manual_seed(0)
+    layer = SynthesisLayer(4, 4, 8, 6, clamp=0.3)
+    x, w = normal(2, 4, 6, 6).float(), normal(2, 8).float()
+    torch.nn.init.constant_(layer.noise_strength, 0.5)
+    assert not torch.equal(layer(x, w, "none"), layer(x, w, "const"))
+    assert layer(x, w).abs().max().item() == pytest.approx(0.3)
+    drawn = [layer(x, w, "random", torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    with pytest.raises(ValueError, match=r"generator\.rng"):
+        layer(x, w, "random")
+
+
+def test_block_without_upsampling_adds_to_the_image() -> None:
+    torch.manual_seed(0)
+    block = SynthesisBlock(4, 4, 8, 6, 3, up=False)
+    x, image, w = normal(1, 4, 6, 6).float(), normal(1, 3, 6, 6).float(), normal(1, 8).float()
+    features, grown = block(x, image, (w, w, w))
+    assert features.shape == (1, 4, 6, 6)
+    _, alone = block(x, None, (w, w, w))
+    torch.testing.assert_close(grown, alone + image)
+
+
+def test_constant_maps_start_as_nothing_and_learn() -> None:
+    torch.manual_seed(0)
+    network = SynthesisNetwork(8, (6, 6, 4), 3, constant_maps=True)
+    assert network.num_ws == 6
+    names = {n for n, _ in network.named_parameters()}
+    assert {"base", "b8.constant_map", "b16.constant_map"} < names
+    assert "b4.constant_map" not in names
+    ws = normal(2, 6, 8).float()
+    before = network(ws)
+    network(ws).square().mean().backward()
+    assert network.base is not None and network.base.grad is not None
+    assert network.b8.constant_map.grad.abs().max() > 0
+    plain = SynthesisNetwork(8, (6, 6, 4), 3)
+    plain.load_state_dict(network.state_dict(), strict=False)
+    torch.testing.assert_close(plain(ws), before)
+
+
+def test_every_row_of_ws_is_used_once_as_in_stylegan2() -> None:
+    torch.manual_seed(0)
+    network = SynthesisNetwork(8, (6, 6, 4), 3)
+    ws = normal(1, 6, 8).float().requires_grad_()
+    network(ws).square().sum().backward()
+    assert ws.grad is not None and (ws.grad.abs().sum(dim=2) > 0).all()
+
+
+def test_channels_follow_the_rule() -> None:
+    assert default_channels(256, 32768, 512) == [512, 512, 512, 512, 512, 256, 128]
+
+
+def test_mapping_without_camera_or_normalisation() -> None:
+    torch.manual_seed(0)
+    network = MappingNetwork(8, 0, 16, layers=3, lr_multiplier=1.0, normalize_z=False)
+    z = normal(2, 8).float()
+    assert network(z).shape == (2, 16)
+    assert not torch.allclose(network(z), network(2 * z))
+    normalised = MappingNetwork(8, 0, 16)
+    torch.testing.assert_close(normalised(z), normalised(2 * z))

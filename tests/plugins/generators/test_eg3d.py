@@ -1,0 +1,449 @@
+"""The generator contract, kept by EG3D on a tiny network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.config import build_config, merge
+from inv3d.core.errors import ConfigError, WeightsError
+from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.core.weights import write_tensors
+from inv3d.nn import triplane_generator
+from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
+from tests.eg3d_cases import ALL_OUTPUTS, build, config_of, rendered
+from tests.golden_cases import FOLDER
+
+TINY: dict[str, Any] = {
+    "z_dim": 6,
+    "w_dim": 10,
+    "channels": (8, 8, 6),
+    "plane_resolution": 16,
+    "plane_channels": 4,
+    "decoder_hidden": 8,
+    "decoder_channels": 5,
+    "img_resolution": 16,
+    "neural_rendering_resolution": 6,
+    "rendering": {"depth_resolution": 8, "depth_resolution_importance": 6},
+    "superresolution": {"module": "2X", "input_resolution": 8, "channels": (6, 4)},
+    "random_weights": True,
+}
+
+
+def tiny(**changes: Any) -> EG3D:
+    generator = EG3D.create(EG3DConfig(**merge(TINY, changes)))
+    # Random decoders make fog; a steeper density gives surfaces.
+    with torch.no_grad():
+        generator.decoder.net[2].weight[0] *= 30
+    return generator
+
+
+def latents(count: int, generator: EG3D) -> Tensor:
+    rng = torch.Generator().manual_seed(3)
+    return torch.randn(count, generator.num_ws, generator.spec.w_dim, generator=rng)
+
+
+def views(count: int) -> Camera:
+    return EG3D.create(EG3DConfig(**TINY)).spec.camera.orbit(torch.linspace(-0.6, 0.6, count))
+
+
+def close(found: Rendering, expected: Rendering, tolerance: float = 1e-5) -> None:
+    for name in ALL_OUTPUTS:
+        torch.testing.assert_close(
+            getattr(found, name), getattr(expected, name), atol=tolerance, rtol=1e-4
+        )
+
+
+def test_state_dict_of_the_full_network() -> None:
+    facts = json.loads((FOLDER / "eg3d_full512_keys.json").read_text())
+    with torch.device("meta"):
+        generator = EG3D(config_of(facts, rendering={"auto_over": "view"}))
+    parameters = {n for n, _ in generator.named_parameters()}
+    found = {
+        n: (tuple(t.shape), "parameter" if n in parameters else "buffer")
+        for n, t in generator.state_dict().items()
+    }
+    # Training leaves one more buffer on published networks.
+    expected = {
+        k["name"]: (tuple(k["shape"]), k["kind"])
+        for k in facts["keys"]
+        if k["name"] != "dataset_label_std"
+    }
+    assert found == expected
+    assert generator.spec.num_ws == facts["num_ws"]
+    assert sum(p.numel() for p in generator.parameters()) == facts["num_parameters"]
+    # The defaults are that very network.
+    defaults = EG3DConfig()
+    assert generator.config.model_dump() == defaults.model_dump()
+
+
+def test_outputs_that_were_asked_for() -> None:
+    generator = tiny()
+    scene, camera = generator.synthesize(latents(1, generator)), views(3)
+    seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
+    shapes = {n: tuple(getattr(seen, n).shape) for n in ALL_OUTPUTS}
+    assert shapes == {
+        "image": (3, 3, 16, 16),
+        "raw": (3, 3, 6, 6),
+        "depth": (3, 1, 6, 6),
+        "mask": (3, 1, 6, 6),
+        "features": (3, 5, 6, 6),
+    }
+    assert seen.require("ws").shape == (3, generator.num_ws, 10)
+    mask, depth = seen.require("mask"), seen.require("depth")
+    assert mask.min() >= 0 and mask.max() <= 1 + 1e-6
+    near, far = generator.spec.depth_range
+    assert depth.min() >= near and depth.max() <= far + (far - near) / 7
+    chosen: tuple[OutputName, ...] = ("raw", "mask")
+    some = generator.render(scene, camera, outputs=chosen, resolution=9)
+    assert some.require("raw").shape == (3, 3, 9, 9)
+    assert some.image is None and some.depth is None and some.features is None
+
+
+def test_depth_alone_skips_colour_and_superresolution(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = tiny()
+    scene, camera = generator.synthesize(latents(1, generator)), views(2)
+    whole = generator.render(scene, camera, outputs=ALL_OUTPUTS)
+
+    def refuse(*_: Any) -> Tensor:
+        raise AssertionError("super-resolution was called")
+
+    colours: list[bool] = []
+    generator.decoder.register_forward_pre_hook(lambda _, given: colours.append(given[1]))
+    monkeypatch.setattr(generator.superresolution, "forward", refuse)
+    seen = generator.render(scene, camera, outputs=("depth", "mask"))
+    assert colours and not any(colours)
+    torch.testing.assert_close(seen.depth, whole.depth)
+    torch.testing.assert_close(seen.mask, whole.mask)
+
+
+def test_views_of_one_scene_share_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = tiny()
+    ws, camera = latents(2, generator), views(6)
+    passes: list[int] = []
+    generator.backbone.synthesis.register_forward_pre_hook(
+        lambda _, given: passes.append(len(given[0]))
+    )
+    batches: list[int] = []
+    sample = triplane_generator.sample_planes
+
+    def watched(planes: Tensor, *rest: Any) -> Tensor:
+        batches.append(len(planes))
+        return sample(planes, *rest)
+
+    monkeypatch.setattr(triplane_generator, "sample_planes", watched)
+    scene = generator.synthesize(ws)
+    together = generator.render(scene, camera, outputs=ALL_OUTPUTS)
+    assert passes == [2] and set(batches) == {2}
+    alone = [
+        generator.render(
+            generator.synthesize(ws[i // 3 : i // 3 + 1]), camera[i], outputs=ALL_OUTPUTS
+        )
+        for i in range(6)
+    ]
+    close(together, Rendering.cat(alone))
+    assert torch.equal(together.require("ws"), ws.repeat_interleave(3, 0))
+
+
+def test_cameras_must_divide_among_scenes() -> None:
+    generator = tiny()
+    scene = generator.synthesize(latents(2, generator))
+    with pytest.raises(ValueError, match="3 cameras can't be shared by 2 scenes"):
+        generator.render(scene, views(3))
+
+
+@pytest.mark.parametrize("sampling", ["deterministic", "stochastic"])
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_results_do_not_depend_on_chunks(sampling: Any, scenes: int) -> None:
+    generator = tiny(sampling=sampling, superresolution={"noise_mode": "none"})
+    scene, camera = generator.synthesize(latents(scenes, generator)), views(4)
+
+    def render() -> Rendering:
+        generator.rng = torch.Generator().manual_seed(8)
+        return generator.render(scene, camera, outputs=ALL_OUTPUTS)
+
+    whole = render()
+    generator.ray_chunk, generator.view_chunk = 7, 1
+    close(render(), whole)
+    generator.ray_chunk = generator.view_chunk = None
+    generator.memory_budget = 1 << 12
+    close(render(), whole)
+
+
+@pytest.mark.parametrize("coarse", ["merge", "guide"])
+def test_checkpointing_keeps_values_and_gradients(coarse: str) -> None:
+    generator = tiny(rendering={"coarse": coarse}, checkpoint=False)
+    generator.requires_grad_(True)
+    camera = views(3)
+
+    def gradients() -> tuple[Rendering, list[Tensor]]:
+        generator.zero_grad()
+        ws = latents(1, generator).requires_grad_()
+        scene = generator.synthesize(ws)
+        seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
+        (seen.require("image").square().mean() + seen.require("depth").mean()).backward()
+        assert ws.grad is not None
+        return seen, [ws.grad, *(p.grad for p in generator.parameters() if p.grad is not None)]
+
+    plain, expected = gradients()
+    generator.checkpoint, generator.ray_chunk, generator.view_chunk = True, 11, 2
+    seen, found = gradients()
+    close(seen, plain)
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+
+
+def test_checkpointing_bounds_what_is_kept() -> None:
+    """The numbers kept for the backward pass don't grow with the samples."""
+    kept: dict[tuple[bool, int], int] = {}
+    for checkpointed in (False, True):
+        for samples in (8, 32):
+            generator = tiny(rendering={"depth_resolution": samples})
+            generator.checkpoint, generator.ray_chunk = checkpointed, 8
+            scene = generator.synthesize(latents(1, generator))
+            planes = scene.parts["planes"].requires_grad_()
+            sizes: list[int] = []
+
+            def note(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+                sizes.append(tensor.numel())
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+                generator.render(Scene({"planes": planes}, scene.ws), views(3), outputs=("raw",))
+            kept[checkpointed, samples] = sum(sizes)
+    assert kept[False, 32] > 2 * kept[False, 8] > 0
+    assert kept[True, 32] <= kept[True, 8] < kept[False, 8] / 4
+
+
+def test_stochastic_sampling_has_its_own_generator() -> None:
+    generator = tiny(sampling="stochastic")
+    scene, camera = generator.synthesize(latents(1, generator)), views(1)
+    with pytest.raises(ValueError, match=r"generator\.rng"):
+        generator.render(scene, camera)
+    state = torch.random.get_rng_state()
+    images = []
+    for seed in (1, 1, 2):
+        generator.rng = torch.Generator().manual_seed(seed)
+        images.append(generator.render(scene, camera).require("image"))
+    assert torch.equal(images[0], images[1]) and not torch.equal(images[0], images[2])
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_building_leaves_the_global_random_state_alone() -> None:
+    state = torch.random.get_rng_state()
+    first, second, other = tiny(), tiny(), tiny(seed=1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    weights = [g.backbone.synthesis.b8.conv0.weight for g in (first, second, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_gradients_reach_cameras_and_latents() -> None:
+    generator = tiny()
+    ws, labels = latents(1, generator).requires_grad_(), views(2).labels().requires_grad_()
+    seen = generator.render(
+        generator.synthesize(ws), Camera.from_labels(labels), outputs=("image", "depth")
+    )
+    (seen.require("image").mean() + seen.require("depth").mean()).backward()
+    assert ws.grad is not None and (ws.grad.abs().sum(dim=(0, 2)) > 0).all()
+    assert labels.grad is not None and labels.grad[:, :12].abs().max() > 0
+
+
+def test_sample_gives_opacity_per_length_and_colour() -> None:
+    generator = tiny(rendering={"density_gain": 2.0, "density_scale": 40.0})
+    scene = generator.synthesize(latents(2, generator))
+    points = (torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 1.2
+    density, colour = generator.sample(scene, points)
+    assert density.shape == (2, 50) and colour.shape == (2, 50, 3)
+    assert (density > 0).all() and colour.min() >= 0 and colour.max() <= 1
+    raw, _ = generator.field(scene)(points, False)
+    expected = 40 * torch.nn.functional.softplus(2 * raw - 1)
+    torch.testing.assert_close(density, expected, atol=1e-3, rtol=1e-4)
+    generator.memory_budget = 1
+    again, _ = generator.sample(scene, points)
+    torch.testing.assert_close(again, density, atol=1e-3, rtol=1e-4)
+
+
+def test_noise_maps_are_live() -> None:
+    generator = tiny()
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise_strength"):
+                parameter.fill_(1.0)
+    maps = generator.noise_maps()
+    assert set(maps) == {
+        f"backbone.synthesis.{n}.noise_const"
+        for n in ("b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1")
+    }
+    ws = latents(1, generator)
+    before = generator.synthesize(ws).parts["planes"]
+    for noise in maps.values():
+        noise.zero_()
+    assert not torch.equal(generator.synthesize(ws).parts["planes"], before)
+    assert tiny(use_noise=False).noise_maps() == {}
+
+
+def test_patches_pass_superresolution_unresized() -> None:
+    generator = tiny(use_noise=False)
+    features = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+    w = latents(1, generator)[:, -1]
+    assert generator.superresolution(features, w, resize=False).shape == (2, 3, 6, 6)
+    assert generator.superresolution(features, w).shape == (2, 3, 16, 16)
+
+
+def test_conditioning_camera() -> None:
+    generator, z = tiny(), torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    one, two = views(1), views(2)
+    assert torch.equal(generator.map(z, one), generator.map(z, one.repeat_interleave(2)))
+    assert not torch.equal(generator.map(z, one), generator.map(z, two))
+    scaled = tiny(c_scale=0.0)
+    torch.testing.assert_close(scaled.map(z, one), scaled.map(z, None))
+    with torch.no_grad():
+        generator.backbone.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(1))
+    mean = generator.map(z, one, truncation=0.0)
+    torch.testing.assert_close(mean, generator.backbone.mapping.w_avg.expand_as(mean))
+    blind = tiny(c_dim=0)
+    assert torch.equal(blind.map(z, one), blind.map(z))
+
+
+def test_auto_limits_of_a_view_do_not_depend_on_its_neighbours() -> None:
+    changes = {"rendering": {"ray_start": "auto", "ray_end": "auto", "box_warp": 0.5}}
+    generator = tiny(**changes)
+    scene = generator.synthesize(latents(1, generator))
+    camera = Camera.cat([generator.spec.camera.orbit(torch.tensor([0.3, 1.1]))])
+    both = generator.render(scene, camera, outputs=ALL_OUTPUTS)
+    alone = [generator.render(scene, camera[i], outputs=ALL_OUTPUTS) for i in range(2)]
+    close(both, Rendering.cat(alone))
+    low, high = generator.spec.depth_range
+    assert low == pytest.approx(2.7 - 0.433, abs=1e-3) and high == pytest.approx(3.133, abs=1e-3)
+
+
+def test_missing_weights_say_what_to_give() -> None:
+    with pytest.raises(WeightsError, match="--weights PATH") as caught:
+        EG3D.create(EG3DConfig())
+    assert "ffhqrebalanced512-128.pkl" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
+    generator = EG3D.create(EG3DConfig(**TINY))
+    path = tmp_path / "net.safetensors"
+    architecture = EG3DConfig(**TINY).model_dump(mode="json", exclude={"random_weights"})
+    extra = {"dataset_label_std": torch.zeros(25)}
+    write_tensors(path, {**generator.state_dict(), **extra}, {"architecture": architecture})
+    plain = {n: v for n, v in TINY.items() if n != "random_weights"}
+    for config in (EG3DConfig(**plain), EG3DConfig(), EG3DConfig(variant="ffhq")):
+        again = EG3D.create(config, path)
+        assert again.spec.fingerprint == generator.spec.fingerprint
+        assert not again.training and not any(p.requires_grad for p in again.parameters())
+        ws = latents(1, generator)
+        assert torch.equal(
+            again.synthesize(ws).parts["planes"], generator.synthesize(ws).parts["planes"]
+        )
+    # What the user sets wins over the file.
+    other = EG3D.create(EG3DConfig(neural_rendering_resolution=4), path)
+    assert other.spec.render_resolution == 4 and other.spec.resolution == 16
+
+
+@pytest.mark.parametrize("damage", ["architecture", "filter", "missing", "left over"])
+def test_weights_of_something_else_are_refused(tmp_path: Path, damage: str) -> None:
+    state = dict(EG3D.create(EG3DConfig(**TINY)).state_dict())
+    config = EG3DConfig(**TINY)
+    if damage == "architecture":
+        config = EG3DConfig(**merge(TINY, {"decoder_hidden": 9}))
+    elif damage == "filter":
+        state["backbone.synthesis.b8.conv0.resample_filter"] = torch.eye(4)
+    elif damage == "missing":
+        del state["decoder.net.0.weight"]
+    else:
+        state["bcg_synthesis.b4.const"] = torch.zeros(1)
+    path = tmp_path / "net.safetensors"
+    write_tensors(path, state, {})
+    with pytest.raises(WeightsError, match=r"net\.safetensors") as caught:
+        EG3D.create(config, path)
+    assert "\n" not in str(caught.value)
+
+
+def test_fingerprint_tells_networks_apart() -> None:
+    base = EG3D.create(EG3DConfig(**TINY)).spec.fingerprint
+    assert len(base) == 16 and base == EG3D.create(EG3DConfig(**TINY)).spec.fingerprint
+    how = {"memory_budget_mb": 7, "checkpoint": True, "sampling": "stochastic"}
+    assert EG3D.create(EG3DConfig(**merge(TINY, how))).spec.fingerprint == base
+    changes: Sequence[dict[str, Any]] = (
+        {"seed": 1},
+        {"plane_axes": "corrected"},
+        {"rendering": {"depth_resolution": 9}},
+    )
+    others = {EG3D.create(EG3DConfig(**merge(TINY, c))).spec.fingerprint for c in changes}
+    assert len(others | {base}) == 4
+
+
+@pytest.mark.parametrize(
+    ("variant", "radius", "focal", "pivot", "box", "identity"),
+    [
+        ("ffhq", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
+        ("afhq", 2.7, 4.2647, (0.0, 0.0, -0.06), 1.0, False),
+        ("shapenet", 1.7, 1.7074, (0.0, 0.0, 0.0), 1.6, False),
+    ],
+)
+def test_variants(
+    variant: Any,
+    radius: float,
+    focal: float,
+    pivot: tuple[float, float, float],
+    box: float,
+    identity: bool,
+) -> None:
+    with torch.device("meta"):
+        spec = EG3D(EG3DConfig(variant=variant)).spec
+    camera = spec.camera
+    assert (camera.radius, camera.focal, camera.pivot, spec.box) == (radius, focal, pivot, box)
+    assert ("arcface" in spec.default_losses) == ("identity" in spec.metrics) == identity
+    assert {"lpips": 1.0, "mse": 0.1}.items() <= spec.default_losses.items()
+    assert spec.name == f"eg3d-{variant}"
+
+
+def test_options_of_the_variant_can_be_overruled() -> None:
+    config = EG3DConfig(variant="shapenet", rendering={"depth_resolution": 8})
+    assert config.rendering.depth_resolution == 8 and config.rendering.box_warp == 1.6
+    again = EG3DConfig(**json.loads(config.model_dump_json()))
+    assert again == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"plane_resolution": 100}, "power of two"),
+        ({"channels": [8, 8]}, "plane_resolution is 256"),
+        ({"img_resolution": 256}, "img_resolution is 256, but super-resolution 8XDC makes 512"),
+        ({"rendering": {"ray_start": "auto"}}, "both be auto"),
+        ({"rendering": {"ray_start": 4.0}}, "less than ray_end"),
+        ({"rendering": {"depth_resolution": 3}}, "at least 4"),
+        ({"rendering": {"depth_resolutoin": 3}}, "did you mean 'depth_resolution'"),
+        ({"variant": "ffqh"}, "variant"),
+        ({"plane_axis": "eg3d"}, "did you mean 'plane_axes'"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_config(EG3DConfig, options, "generator eg3d")
+
+
+def test_auto_limits_over_view_or_batch_differ_only_where_rays_miss() -> None:
+    run = rendered("eg3d_shapenet128_2x")
+    changes = {"ray_start": "auto", "ray_end": "auto"}
+    batch = build(run.case, rendering={**changes, "auto_over": "batch"})
+    view = build(run.case, rendering={**changes, "auto_over": "view"})
+    camera = Camera.from_labels(run.case.given("c_wide"))
+    origins, directions = camera.rays(8)
+    first, second = (g.rays(origins, directions, scenes=2) for g in (batch, view))
+    _, _, hit = triplane_generator.box_limits(origins, directions, 1.6)
+    assert hit.any() and not hit.all()
+    assert torch.equal(first.near[hit], second.near[hit])
+    assert torch.equal(first.far[hit], second.far[hit])

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Target
+from inv3d.core.scene import Rendering
+from inv3d.nn.ir_se import IRSE50
+from inv3d.plugins.losses.arcface import ArcFace, ArcFaceConfig
+from tests.golden_cases import GoldenCase, relative_error
+from tests.golden_rules import rule_state
+
+
+@pytest.fixture(scope="module")
+def case():
+    return GoldenCase("id_loss")
+
+
+@pytest.fixture(scope="module")
+def loss(case, tmp_path_factory):
+    """The loss as created from a file, so that the strict load is covered too."""
+    with torch.device("meta"):
+        network = IRSE50()
+    keywords = case.facts["kwargs"]
+    path = tmp_path_factory.mktemp("weights") / "model_ir_se50.pth"
+    network.to_empty(device="cpu")
+    torch.save(rule_state(network, salt=keywords["salt"], gain=keywords["gain"]), path)
+    return ArcFace.create(ArcFaceConfig(weights=path)).eval().requires_grad_(False)
+
+
+def image(case, name):
+    return case.tensors[f"{name}_u8"].float() / 127.5 - 1
+
+
+def test_golden_value_and_gradient(case, loss):
+    synth, target = image(case, "synth").requires_grad_(), image(case, "target")
+    cache = loss.prepare(Target(target))
+    assert relative_error(cache[0], case.tensors["target_feature"]) < 1e-4
+    assert relative_error(loss.faces(synth.detach()), case.tensors["synth_crop112"]) < 1e-4
+    value = loss(Rendering(image=synth), cache)
+    assert value.shape == (1,)
+    assert float(value[0].detach()) == pytest.approx(float(case.tensors["loss"]), abs=1e-4)
+    value.sum().backward()
+    assert relative_error(synth.grad[..., ::8, ::8], case.tensors["grad_sub"]) < 1e-3
+
+
+def test_every_view_counts(case, loss):
+    small = [F.avg_pool2d(image(case, n), 4) for n in ("synth", "target")]
+    views = torch.cat([small[0], small[1]])
+    cache = loss.prepare(Target(small[1].expand(2, -1, -1, -1)))
+    values = loss(Rendering(image=views), cache)
+    assert float(values[0]) > 1e-3 and float(values[1]) == pytest.approx(0, abs=1e-5)
+    assert torch.allclose(
+        loss(Rendering(image=views[:1]), loss.select(cache, slice(0, 1))), values[:1], atol=1e-5
+    )
+
+
+def test_crop_follows_the_image_size(loss):
+    """A smooth picture gives nearly the same face at 128, 256 and 512 pixels."""
+
+    def picture(size):
+        at = (torch.arange(size) + 0.5) / size
+        rows, columns = torch.meshgrid(at, at, indexing="ij")
+        return torch.stack([rows, columns, rows * columns])[None] * 2 - 1
+
+    faces = [loss.faces(picture(size)) for size in (128, 256, 512)]
+    assert all(face.shape == (1, 3, 112, 112) for face in faces)
+    assert (faces[0] - faces[1]).abs().max() < 0.02
+    assert (faces[2] - faces[1]).abs().max() < 1e-4
+
+
+def test_messages(tmp_path):
+    with pytest.raises(WeightsError, match=r"model_ir_se50\.pth.*losses\.arcface\.weights=PATH"):
+        ArcFace.create(ArcFaceConfig())
+    with pytest.raises(WeightsError, match=r"none\.pth: no such file"):
+        ArcFace.create(ArcFaceConfig(weights=tmp_path / "none.pth"))
+    torch.save({"input_layer.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "part.pth")
+    with pytest.raises(WeightsError, match="396 tensors missing"):
+        ArcFace.create(ArcFaceConfig(weights=tmp_path / "part.pth"))

@@ -1,0 +1,154 @@
+import urllib.error
+import warnings
+
+import lpips
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from inv3d.core.errors import WeightsError
+from inv3d.core.interfaces import Target
+from inv3d.core.scene import Rendering
+from inv3d.plugins.losses.lpips import LPIPS, LPIPSConfig
+
+
+def package_network(net):
+    """The package's own network with random weights of the true shapes."""
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(5)
+        return lpips.LPIPS(pretrained=True, pnet_rand=True, net=net, verbose=False).eval()
+
+
+def torchvision_state(network):
+    state = {"features." + n.partition(".")[2]: v for n, v in network.net.state_dict().items()}
+    return state | {"classifier.1.weight": torch.zeros(2, 2)}
+
+
+@pytest.fixture(scope="module")
+def squeeze(tmp_path_factory):
+    network = package_network("squeeze")
+    path = tmp_path_factory.mktemp("weights") / "squeeze.pth"
+    torch.save(torchvision_state(network), path)
+    return network, path
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """An empty cache and no network."""
+
+    def refuse(url, path, *args, **kwargs):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def pair(size=64, count=2):
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(2, count, 3, size, size, generator=rng).mul(2).sub(1)
+
+
+@pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
+def test_equals_the_package(net, tmp_path, offline):
+    network = package_network(net)
+    path = tmp_path / "backbone.pth"
+    torch.save(torchvision_state(network), path)
+    loss = LPIPS.create(LPIPSConfig(net=net, weights=path)).requires_grad_(False)
+    a, b = pair()
+    with torch.no_grad():
+        expected = network(a, b)[:, 0, 0, 0]
+    found = loss(Rendering(image=a), loss.prepare(Target(b)))
+    assert found.shape == (2,) and float(expected.min()) > 1e-3
+    assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_large_images_are_area_resized(squeeze):
+    network, path = squeeze
+    loss = LPIPS.create(LPIPSConfig(net="squeeze", weights=path, resize=32))
+    full = LPIPS.create(LPIPSConfig(net="squeeze", weights=path, resize=0))
+    a, b = pair()
+    with torch.no_grad():
+        small = network(F.avg_pool2d(a, 2), F.avg_pool2d(b, 2))[:, 0, 0, 0]
+        large = network(a, b)[:, 0, 0, 0]
+        found = [x(Rendering(image=a), x.prepare(Target(b))) for x in (loss, full)]
+    assert torch.allclose(found[0], small, rtol=1e-5)
+    assert torch.allclose(found[1], large, rtol=1e-5)
+
+
+def test_gradient_and_chunks(squeeze):
+    loss = LPIPS.create(LPIPSConfig(net="squeeze", weights=squeeze[1])).requires_grad_(False)
+    a, b = pair(count=3)
+    cache = loss.prepare(Target(b))
+    image = a.clone().requires_grad_()
+    whole = loss(Rendering(image=image), cache)
+    whole.sum().backward()
+    assert image.grad.isfinite().all() and float(image.grad.abs().max()) > 0
+    part = loss(Rendering(image=a[1:2]), loss.select(cache, slice(1, 2)))
+    assert torch.allclose(whole[1:2], part, rtol=1e-4)
+
+
+def test_gradient_is_finite_where_all_features_are_zero(squeeze, tmp_path):
+    state = {n: torch.zeros_like(v) for n, v in torchvision_state(squeeze[0]).items()}
+    path = tmp_path / "zeros.safetensors"
+    save_file(state, path)
+    loss = LPIPS.create(LPIPSConfig(net="squeeze", weights=path)).requires_grad_(False)
+    image = pair()[0].requires_grad_()
+    loss(Rendering(image=image), loss.prepare(Target(pair()[1]))).sum().backward()
+    assert image.grad.isfinite().all()
+
+
+def test_cache_of_torch_is_used(squeeze, offline):
+    offline.mkdir(parents=True)
+    (offline / "squeezenet1_1-b8a52dc0.pth").write_bytes(squeeze[1].read_bytes())
+    found = LPIPS.create(LPIPSConfig(net="squeeze"))
+    state = torchvision_state(squeeze[0])
+    assert torch.equal(found.network.net.slice1[0].weight, state["features.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("net", "file"),
+    [("vgg", "vgg16-397923af.pth"), ("alex", "alexnet-owt-7be5be79.pth")],
+)
+def test_offline_message_says_everything(net, file, offline):
+    with pytest.raises(WeightsError) as caught:
+        LPIPS.create(LPIPSConfig(net=net))
+    text = str(caught.value)
+    assert "\n" not in text and "no route to host" in text
+    assert f"https://download.pytorch.org/models/{file}" in text
+    assert str(offline / file) in text
+    assert "losses.lpips.weights=" in text and "headfeat" in text
+    assert not (offline / file).exists()
+
+
+def test_weights_of_another_backbone(squeeze):
+    with pytest.raises(WeightsError, match=r"features\.0\.weight.*\(64, 3, 3, 3\).*\(64, 3, 11"):
+        LPIPS.create(LPIPSConfig(net="alex", weights=squeeze[1]))
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(WeightsError, match="no such file"):
+        LPIPS.create(LPIPSConfig(weights=tmp_path / "none.pth"))
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match=r"broken\.pth: not a readable state dict"):
+        LPIPS.create(LPIPSConfig(weights=tmp_path / "broken.pth"))
+
+
+def test_building_leaves_the_global_random_numbers_alone(squeeze):
+    before = torch.get_rng_state()
+    LPIPS.create(LPIPSConfig(net="squeeze", weights=squeeze[1]))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    path = tmp_path / "evil.pth"
+    torch.save({"features.0.weight": Evil()}, path)
+    with pytest.raises(WeightsError):
+        LPIPS.create(LPIPSConfig(weights=path))
+    assert not (tmp_path / "owned").exists()

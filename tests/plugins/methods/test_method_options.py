@@ -1,0 +1,59 @@
+"""What `info` shows of the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from inv3d.core.config import build_config
+from inv3d.core.discovery import registry
+from tests.toy_fits import METHODS
+
+PAPER = ("losses", "latent.losses", "tuning.losses", "default_losses", "latent.keep", "tuning.keep")
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_says_what_it_is_and_where_its_default_comes_from(name: str) -> None:
+    for path, field in _fields(METHODS[name].Config):
+        text = field.description or ""
+        assert len(text) > 20, path
+        own = path in PAPER or path == "init_tuned"
+        assert own or any(word in text for word in ("paper:", "official:", "PTI:", "PTI paper:")), (
+            path
+        )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_are_valid(name: str) -> None:
+    kind = METHODS[name]
+    assert {"paper", "fast"} <= set(kind.presets)
+    for preset, options in kind.presets.items():
+        build_config(kind.Config, options, f"preset {preset}")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_found_by_name(name: str) -> None:
+    assert registry().load("methods", name) is METHODS[name]
+    assert METHODS[name].reference and METHODS[name].summary
+
+
+def test_paper_and_official_presets_of_multilatent_differ_where_the_sources_do() -> None:
+    kind = METHODS["multilatent"]
+    paper, official = (
+        build_config(kind.Config, kind.presets[n], n).model_dump() for n in ("paper", "official")
+    )
+    differing = {key for key in paper if paper[key] != official[key]}
+    assert differing == {"start", "latent", "distance_form", "interpolation_at", "depth_form"}
+    assert (paper["latent"]["lr"], official["latent"]["lr"]) == (0.1, 0.01)
+    assert paper["latent"]["steps"] == official["latent"]["steps"] == 500

@@ -1,0 +1,289 @@
+"""W+ optimisation, pivotal tuning and multi-view inversion on a generator with known answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inv3d.core.config import merge
+from inv3d.core.context import Context
+from inv3d.core.errors import ConfigError, DivergedError, InputError, RunError, WeightsError
+from inv3d.core.inversion import Inversion
+from inv3d.core.latent import latent_statistics
+from inv3d.core.single_latent import locality_point
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
+from tests.golden_cases import GoldenCase
+from tests.toy_fits import FREE, Watched, fit, method, same
+
+GENERATOR = ToyGenerator(ToyConfig())
+CLIP = toy_capture(GENERATOR, 9, seed=5)
+FOREIGN = toy_capture(ToyGenerator(ToyConfig(seed=3)), 5, seed=1)
+
+
+def _options(latent: int, tuning: int | None = None, /, **more: Any) -> dict[str, Any]:
+    stages: dict[str, Any] = {"latent": {"steps": latent}}
+    if tuning is not None:
+        stages["tuning"] = {"steps": tuning}
+    return merge(merge(FREE, stages), more)
+
+
+def test_wplus_recovers_a_known_head_from_one_view() -> None:
+    run = fit("wplus", _options(250), CLIP)
+    assert run.losses("latent", "mse")[-1] < 1e-3 * run.losses("latent", "mse")[0]
+    assert run.error(CLIP).max() < 5e-3
+    assert run.inversion.ws.shape == (1, 4, 8) and run.inversion.generator_delta == {}
+
+
+def test_multiview_recovers_a_known_head_in_views_it_never_saw() -> None:
+    run = fit("multiview", _options(250, 0), CLIP[[0, 2, 4, 6, 8]])
+    assert run.losses("latent")[-1] < 1e-3 * run.losses("latent")[0]
+    assert run.error(CLIP[[1, 3, 5, 7]]).max() < 1e-4
+    true = toy_latents(GENERATOR, 1, seed=5)
+    with torch.no_grad():
+        found, wanted = (
+            GENERATOR.synthesize(ws).parts["centres"] for ws in (run.inversion.ws, true)
+        )
+    assert (found - wanted).abs().mean() < 0.02
+
+
+def test_latent_in_w_has_equal_rows() -> None:
+    options = merge(_options(80, views="all"), {"latent": {"space": "w"}})
+    run = fit("wplus", options, CLIP)
+    assert (run.inversion.ws == run.inversion.ws[:, :1]).all()
+    assert run.losses("latent")[-1] < 0.1 * run.losses("latent")[0]
+
+
+def test_pull_holds_the_latent_at_the_mean() -> None:
+    mean = latent_statistics(GENERATOR, 500).mean
+    distance = []
+    for pull in (0.0, 1.0, 100.0):
+        options = merge(_options(60), {"latent": {"pull": pull}})
+        distance.append(float((fit("wplus", options, CLIP).inversion.ws - mean).square().mean()))
+    assert distance[0] > 3 * distance[1] > 9 * distance[2]
+
+
+def test_front_view_alone_or_all_views() -> None:
+    generator = Watched()
+    fit("wplus", _options(1), CLIP, generator=generator)
+    fit("wplus", _options(1, views="all"), CLIP, generator=generator)
+    assert generator.views == [1, 9]
+
+
+def test_multiview_takes_all_views_or_some_by_angle() -> None:
+    generator = Watched()
+    fit("multiview", _options(1, 0), CLIP, generator=generator)
+    fit("multiview", _options(1, 0, views=3), CLIP, generator=generator)
+    fit("multiview", _options(1, 0, views=7), CLIP[[0, 1, 8]], generator=generator)
+    assert generator.views == [9, 3, 3]
+
+
+def test_a_step_synthesises_once_for_all_views_or_once_a_view_with_noise_of_its_own() -> None:
+    generator = Watched()
+    fit("multiview", _options(1, 1), CLIP, generator=generator)
+    assert generator.scenes == [1, 1]
+    options = merge(_options(1, 0), {"latent": {"noise_per_view": True}})
+    fit("multiview", options, CLIP, generator=generator)
+    assert generator.scenes[2:] == [9]
+
+
+def test_result_belongs_to_the_front_camera() -> None:
+    inversion = fit("multiview", _options(1, 0), CLIP).inversion
+    assert inversion.cameras.yaw.abs().item() < 1e-6
+    assert inversion.method == "multiview" and inversion.generator == "toy"
+    assert inversion.config["latent"]["steps"] == 1
+
+
+def test_tuning_reproduces_a_picture_outside_the_generators_range() -> None:
+    before = fit("pti", _options(80, 0), FOREIGN)
+    run = fit("pti", _options(80, 150), FOREIGN)
+    front = FOREIGN[[FOREIGN.front()]]
+    assert run.error(front) < 0.2 * before.error(front)
+    assert torch.equal(run.inversion.ws, before.inversion.ws)
+    assert set(run.inversion.generator_delta) >= {"layout.weight", "tint.weight", "background"}
+    assert not any(name.startswith("mapping") for name in run.inversion.generator_delta)
+
+
+def test_tuned_run_loads_back_to_the_same_pixels(tmp_path: Path) -> None:
+    run = fit("multiview", _options(5, 8), FOREIGN)
+    run.inversion.save(tmp_path)
+    loaded, fresh = Inversion.load(tmp_path), ToyGenerator(ToyConfig())
+    loaded.tune(fresh)
+    again = replace(run, generator=fresh, inversion=loaded)
+    assert torch.equal(again.error(FOREIGN), run.error(FOREIGN))
+
+
+@pytest.mark.parametrize("name", ["wplus", "pti", "multiview"])
+def test_runs_repeat_exactly_and_follow_the_seed(name: str) -> None:
+    options = _options(6, None if name == "wplus" else 4)
+    first = fit(name, options, CLIP, generator=Watched(sampling="stochastic"))
+    second = fit(name, options, CLIP, generator=Watched(sampling="stochastic"))
+    other = fit(name, options, CLIP, context=Context.create(seed=1))
+    assert same(first.inversion, second.inversion)
+    assert not same(first.inversion, other.inversion)
+
+
+def test_result_can_be_asked_for_at_any_time_without_changing_the_run() -> None:
+    inverter, generator = method("pti", _options(4, 4)), ToyGenerator(ToyConfig())
+    with pytest.raises(RunError, match="no step was taken yet"):
+        inverter.result()
+    results = [inverter.result() for _ in inverter.steps(generator, CLIP, Context.create())]
+    assert len(results) == 8 and not same(results[3], results[5])
+    assert same(inverter.result(), fit("pti", _options(4, 4), CLIP).inversion)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+def test_chunks_of_views_give_the_same_inversion(chunk: int) -> None:
+    whole = fit("multiview", _options(6, 4), CLIP, generator=Watched().double())
+    run = fit(
+        "multiview", _options(6, 4), CLIP,
+        generator=Watched().double(), context=Context.create(view_chunk=chunk),
+    )  # fmt: skip
+    assert torch.allclose(run.inversion.ws, whole.inversion.ws, atol=1e-6)
+    for name, delta in whole.inversion.generator_delta.items():
+        assert torch.allclose(run.inversion.generator_delta[name], delta, rtol=1e-6, atol=1e-9)
+
+
+def test_out_of_memory_goes_on_with_fewer_views() -> None:
+    whole = fit("multiview", _options(4, 4), CLIP, generator=Watched().double())
+    run = fit("multiview", _options(4, 4), CLIP, generator=Watched(room=2).double())
+    assert run.context.state.view_chunk == 2 and len(run.context.state.notices) == 1
+    assert torch.allclose(run.inversion.ws, whole.inversion.ws, atol=1e-6)
+    with pytest.raises(RunError, match="with one view at a time"):
+        fit("multiview", _options(4, 4), CLIP, generator=Watched(room=0))
+
+
+def test_threshold_stops_tuning_before_the_update() -> None:
+    options = _options(40, 200, tuning={"threshold_loss": "mse", "threshold": 0.02})
+    run = fit("pti", options, FOREIGN)
+    values = run.losses("tuning", "mse")
+    assert 0 < len(values) < 200 and values[-1] > 0.02
+    assert run.error(FOREIGN[[FOREIGN.front()]]) <= 0.02
+
+
+def test_threshold_of_several_views_is_their_mean() -> None:
+    options = _options(40, 200, tuning={"threshold_loss": "mse", "threshold": 0.03})
+    run = fit("multiview", options, FOREIGN)
+    assert 0 < len(run.losses("tuning")) < 200
+    assert 0.02 < run.error(FOREIGN).mean() <= 0.03
+
+
+def test_threshold_of_a_loss_that_is_not_there() -> None:
+    options = _options(1, 1, tuning={"threshold": 0.06})
+    with pytest.raises(ConfigError, match=r"'lpips' isn't one of the losses .*\(mse, l1\)"):
+        fit("pti", options, CLIP)
+
+
+def test_locality_point_is_the_references() -> None:
+    case = GoldenCase("pti_edits").tensors
+    found = locality_point(case["morph_fixed"], case["morph_new"], 30.0)
+    assert torch.allclose(found, case["morph_result"], rtol=1e-5, atol=1e-5)
+
+
+def test_locality_keeps_the_neighbourhood() -> None:
+    near = {"locality_distance": 1.0}
+    off = fit("pti", _options(30, 60, tuning=near), FOREIGN)
+    on = fit("pti", _options(30, 60, tuning=near | {"locality": 3.0}), FOREIGN)
+    assert all(value >= 0 for value in on.losses("tuning", "locality"))
+    rng = torch.Generator().manual_seed(9)
+    towards = GENERATOR.map(torch.randn(16, 8, generator=rng)).detach()
+    ws = locality_point(on.inversion.ws, towards, 1.0)
+    front = GENERATOR.spec.camera.front().repeat_interleave(16)
+    change = []
+    for run in (off, on):
+        with torch.no_grad():
+            images = [g.render(g.synthesize(ws), front).image for g in (GENERATOR, run.generator)]
+        assert images[0] is not None and images[1] is not None
+        change.append(float((images[0] - images[1]).square().mean()))
+    assert change[1] < 0.7 * change[0]
+
+
+def test_noise_maps_are_optimised_normalised_and_kept(tmp_path: Path) -> None:
+    options = merge(_options(20), {"latent": {"noise_maps": 1e-3}})
+    run = fit("wplus", options, FOREIGN)
+    assert set(run.inversion.generator_delta) == {"noise_const"}
+    noise = run.generator.noise_const
+    assert abs(float(noise.mean())) < 1e-5 and float(noise.square().mean()) == pytest.approx(1)
+    assert not noise.requires_grad and len(run.losses("latent", "noise")) == 20
+    run.inversion.save(tmp_path)
+    fresh = ToyGenerator(ToyConfig())
+    Inversion.load(tmp_path).tune(fresh)
+    assert torch.equal(replace(run, generator=fresh).error(FOREIGN), run.error(FOREIGN))
+
+
+def test_noise_maps_of_a_generator_without_any() -> None:
+    generator = ToyGenerator(ToyConfig())
+    generator.noise_maps = dict  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="generator toy has no noise maps"):
+        fit("wplus", merge(_options(1), {"latent": {"noise_maps": 1.0}}), CLIP, generator=generator)
+
+
+def _init(**options: Any) -> Inversion:
+    return fit("pti", _options(40, 30, **options), FOREIGN).inversion
+
+
+def test_start_from_another_run_takes_its_latent_and_its_tuning() -> None:
+    init = _init()
+    run = fit("pti", _options(0, 0), FOREIGN, context=Context.create(init=init))
+    assert torch.equal(run.inversion.ws, init.ws)
+    assert run.inversion.generator_delta.keys() == init.generator_delta.keys()
+    for name, delta in init.generator_delta.items():
+        assert torch.allclose(run.inversion.generator_delta[name], delta, atol=1e-7)
+
+
+def test_start_from_another_run_can_leave_its_tuning() -> None:
+    init = _init()
+    run = fit("pti", _options(0, 0, init_tuned=False), FOREIGN, context=Context.create(init=init))
+    assert torch.equal(run.inversion.ws, init.ws) and run.inversion.generator_delta == {}
+
+
+def test_start_from_several_latents_takes_the_frontal_one() -> None:
+    yaw = torch.tensor([0.8, 0.2, -0.2])
+    ws = toy_latents(GENERATOR, 3, motion=1.0)
+    init = replace(_init(), ws=ws, cameras=GENERATOR.spec.camera.orbit(yaw), generator_delta={})
+    run = fit("wplus", _options(0), CLIP, context=Context.create(init=init))
+    assert torch.allclose(run.inversion.ws[0], (ws[1] + ws[2]) / 2, atol=1e-6)
+
+
+def test_start_from_a_run_of_another_generator_is_refused() -> None:
+    init = replace(_init(), fingerprint="0" * 16)
+    with pytest.raises(WeightsError, match="the run was made with toy, 0000000000000000"):
+        fit("wplus", _options(1), CLIP, context=Context.create(init=init))
+
+
+def test_start_from_a_run_with_a_scene_offset_says_that_it_is_not_used() -> None:
+    init = replace(_init(), scene_offset={"centres": torch.zeros(1, 8, 3)})
+    run = fit("wplus", _options(1), CLIP, context=Context.create(init=init))
+    assert run.context.state.notices == ["--init: its scene offset isn't used, only its latent"]
+
+
+def test_losses_are_the_generators_with_the_methods_and_the_stages_over_them() -> None:
+    log = fit("pti", _options(1, 1), CLIP).log
+    assert set(log[0].losses) == set(log[1].losses) == {"mse", "l1", "total"}
+    assert log[0].losses["total"] == pytest.approx(log[0].losses["mse"] + 0.1 * log[0].losses["l1"])
+    options = _options(1, 1, losses={"l1": 0, "smooth_l1": 2.0}, tuning={"losses": {"mse": 0}})
+    log = fit("pti", options, CLIP).log
+    assert set(log[0].losses) == {"mse", "smooth_l1", "total"}
+    assert set(log[1].losses) == {"smooth_l1", "total"}
+    only = fit("wplus", _options(1, default_losses=False, losses={"l1": 1.0}), CLIP)
+    assert set(only.log[0].losses) == {"l1", "total"}
+
+
+def test_no_losses_at_all() -> None:
+    with pytest.raises(ConfigError, match="option 'losses' is empty and there are no default loss"):
+        fit("wplus", _options(1, default_losses=False), CLIP)
+
+
+def test_images_of_another_size() -> None:
+    with pytest.raises(InputError, match="images of toy seed 5: 16x32 pixels, expected 32x32"):
+        fit("wplus", _options(1), replace(CLIP, images=CLIP.images[..., :16]))
+
+
+def test_target_that_is_not_finite_stops_the_run_and_names_the_loss() -> None:
+    images = CLIP.images.clone()
+    images[4, 0, 0, 0] = float("nan")
+    with pytest.raises(DivergedError, match=r"stage 'latent', step 0: fit loss 'mse' \(nan\)"):
+        fit("wplus", _options(1), replace(CLIP, images=images))

@@ -1,0 +1,408 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import shlex
+import sys
+import textwrap
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import torch
+from click.testing import CliRunner
+
+from inv3d.cli import COMMANDS, main
+from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
+from inv3d.core.context import Context
+from inv3d.core.discovery import registry
+from inv3d.core.errors import ConfigError, PluginError
+from inv3d.core.hooks import HookSpecs, hooks_fault
+from inv3d.core.interfaces import Loss, Target
+from inv3d.core.objective import LossTerm
+from inv3d.core.scene import Rendering
+from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
+from inv3d.report.metrics import CONSISTENCY_RAYS, CONSISTENCY_VIEWS
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+# plugins that only exist in the documentation's own examples
+INVENTED = {"edges"}
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: Path) -> Iterator[list[str]]:
+    """Yield every `3dinv ...` of a page as words, from shell blocks and from the text."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    lines += re.findall(r"`(3dinv [^`\n]+)`", text_of(page))
+    for line in lines:
+        for part in line.split("&&"):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"[A-Z0-9_]+=.*", words[0]):
+                words.pop(0)
+            if words[:1] == ["3dinv"]:
+                yield words[1:]
+
+
+LINES = sorted(
+    {
+        (page.name, shlex.join(words))
+        for page in PAGES
+        for words in command_lines(page)
+        if page.name != "cli.md"
+    }
+)
+
+
+# --- the command line
+
+
+def load_make_cli() -> types.ModuleType:
+    spec = importlib.util.spec_from_file_location("make_cli", DOCS / "make_cli.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_line_page_is_what_the_program_says() -> None:
+    assert text_of(DOCS / "cli.md") == load_make_cli().page(), "run python docs/make_cli.py"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_line_page_has_what_help_shows(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"], terminal_width=1000, max_content_width=1000)
+    shown = " ".join(result.output.split())
+    section = re.split(r"^## ", text_of(DOCS / "cli.md"), flags=re.MULTILINE)
+    (page,) = [part for part in section if part.startswith(f"3dinv {name}\n")]
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    assert len(options) == page.count("\n- `")
+    for option in options:
+        for spelling in (*option.opts, *option.secondary_opts):
+            assert spelling in page
+            assert spelling in shown
+        assert option.help and option.help in page
+        assert " ".join(option.help.split()) in shown
+
+
+def test_there_are_command_lines_to_check() -> None:
+    assert len(LINES) > 40
+    assert {page for page, _ in LINES} >= {"README.md", "quickstart.md", "plugins.md", "results.md"}
+
+
+@pytest.fixture
+def toy_known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("INV3D_PLUGINS", "generators:toy=inv3d.testing.toy:ToyGenerator")
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
+@pytest.mark.parametrize(("page", "line"), LINES)
+def test_command_lines_parse(page: str, line: str, toy_known: None) -> None:
+    check(line)
+
+
+def test_the_config_file_of_the_quickstart_is_valid() -> None:
+    (text,) = blocks(DOCS / "quickstart.md", "toml")
+    check_run(
+        {"method": "multilatent", "generator": "minihead", "preset": None}, tomllib.loads(text)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("rnu --views 9", click.UsageError),
+        ("run --vievs 9", click.UsageError),
+        ("run --set latent.stepz=1", ConfigError),
+        ("run --set losses.mse.masc=true", ConfigError),
+        ("run --set losses.msee=1", PluginError),
+        ("info minihad", AssertionError),
+    ],
+)
+def test_a_wrong_command_line_would_be_found(
+    line: str, error: type[Exception], toy_known: None
+) -> None:
+    with pytest.raises(error):
+        check(line)
+
+
+def check(line: str) -> None:
+    """Parse a command line without running it; COMMAND stands for any command."""
+    words = [word for word in shlex.split(line) if word not in ("--debug", "COMMAND")]
+    if not words:
+        return
+    parent = click.Context(main, info_name="3dinv")
+    _, command, rest = main.resolve_command(parent, words)
+    assert command is not None
+    if not rest and command.name != "run":
+        return
+    given = command.make_context(words[0], rest, parent=parent).params
+    if command.name == "run":
+        check_run(given, parse_overrides(given["settings"]))
+    if command.name == "info" and not given["plugin"].isupper():
+        assert given["plugin"] in INVENTED | {r.name for r in registry().records}
+
+
+def check_run(given: dict[str, Any], settings: Options) -> None:
+    """Options of methods, generators and losses exist."""
+    method = registry().load("methods", given["method"])
+    generator = registry().load("generators", given["generator"])
+    preset = preset_options(method, given["preset"], "preset")
+    options = merge(preset, settings)
+    build_config(generator.Config, options.pop("generator", {}), "generator")
+    config = build_config(method.Config, options, "method")
+    for name, term in config.losses.items():
+        if name not in INVENTED:
+            loss = registry().load("losses", name)
+            build_config(loss.Config, term.model_extra or {}, name)
+
+
+def test_a_wrong_option_in_a_command_line_would_be_found(toy_known: None) -> None:
+    for line, error in (
+        ("run --vievs 9", click.UsageError),
+        ("run --set latent.stepz=1", ConfigError),
+        ("run --set losses.mse.masc=true", ConfigError),
+        ("info minihad", AssertionError),
+    ):
+        with pytest.raises(error):
+            test_command_lines_parse.__wrapped__("", line, None) if hasattr(
+                test_command_lines_parse, "__wrapped__"
+            ) else test_command_lines_parse("", line, None)
+
+
+def module_lines() -> list[str]:
+    """Every `python -m tools...` and `python -m benchmarks...` in a shell block."""
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    start = "python -m "
+    found = [line.removeprefix(start) for line in lines if line.startswith(start)]
+    return [line for line in found if line.startswith(("tools.", "benchmarks."))]
+
+
+@pytest.mark.parametrize("line", module_lines())
+def test_lines_of_our_tools_parse(line: str) -> None:
+    module, *words = shlex.split(line)
+    command: click.Command = importlib.import_module(module).main
+    if isinstance(command, click.Group):
+        _, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None
+        command = found
+    command.make_context(module, words)
+
+
+# --- plugins and hooks
+
+
+def test_every_hook_is_documented_with_its_arguments() -> None:
+    page = text_of(DOCS / "plugins.md")
+    found = [n for n in vars(HookSpecs) if n.startswith("inv3d_")]
+    assert found
+    for name in found:
+        arguments = list(inspect.signature(getattr(HookSpecs, name)).parameters)[1:]
+        assert f"| `{name}({', '.join(arguments)})` |" in page
+    assert set(re.findall(r"\| `(inv3d_\w+)\(", page)) == set(found)
+
+
+@pytest.mark.parametrize("kind", ["generators", "methods", "losses"])
+def test_every_built_in_plugin_is_documented(kind: str) -> None:
+    names = [record.name for record in registry().of_kind(kind) if record.own]
+    assert names
+    for name in names:
+        assert f"`{name}`" in text_of(ROOT / "README.md"), name
+        page = text_of(DOCS / f"{kind}.md")
+        assert f"`{name}`" in page or f"## {name}\n" in page, name
+
+
+def test_every_preset_of_a_method_is_documented() -> None:
+    page = text_of(DOCS / "methods.md")
+    for record in registry().of_kind("methods"):
+        for preset in registry().load("methods", record.name).presets:
+            assert f"`{preset}`" in page, (record.name, preset)
+
+
+def test_numbers_of_minihead_are_those_of_the_code() -> None:
+    page = text_of(DOCS / "generators.md")
+    losses = ", ".join(f"`{name}` {weight:g}" for name, weight in LOSSES.items())
+    assert f"Default losses: {losses}." in page
+    for name in ("render_resolution", "samples", "sampling"):
+        default = MiniHeadConfig.model_fields[name].default
+        assert re.search(rf"^\| `{name}` \| `?{default}`? \|", page, re.MULTILINE), name
+
+
+def test_numbers_of_the_depth_consistency_are_those_of_the_code() -> None:
+    page = text_of(DOCS / "results.md")
+    assert f"at most\n  {CONSISTENCY_VIEWS}) are chosen" in page
+    assert f"or {CONSISTENCY_RAYS} x {CONSISTENCY_RAYS} if" in page
+
+
+def module_of(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """Make a module out of a block of the documentation."""
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(source, f"{name}.py", "exec"), vars(module))
+    return module
+
+
+@pytest.fixture
+def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.ModuleType]]:
+    """The programs on the page about plugins: loss, method, hooks."""
+    sources = blocks(DOCS / "plugins.md", "python")
+    names = ("inv3d_edges", "inv3d_plain", "inv3d_loss_csv")
+    made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, sources, strict=True)}
+    monkeypatch.setenv("INV3D_PLUGINS", "losses:edges=inv3d_edges:Edges")
+    registry.cache_clear()
+    yield made
+    registry.cache_clear()
+
+
+def test_the_loss_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
+    loss: Loss = Context.create().loss("edges", LossTerm.model_validate({"step": 2}))
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    cache = loss.prepare(Target(images))
+    assert torch.equal(loss(Rendering(image=images), cache), torch.zeros(3))
+    assert (loss(Rendering(image=-images), cache) > 0).all()
+    part = loss.select(cache, slice(1, 2))
+    assert loss(Rendering(image=-images[1:2]), part).shape == (1,)
+
+
+def test_the_package_of_the_documentation_names_the_loss(
+    examples: dict[str, types.ModuleType],
+) -> None:
+    package, hooks = (tomllib.loads(block) for block in blocks(DOCS / "plugins.md", "toml"))
+    (name,) = package["project"]["entry-points"]["inv3d.losses"]
+    module, _, attribute = package["project"]["entry-points"]["inv3d.losses"][name].partition(":")
+    assert getattr(examples[module], attribute).name == name
+    assert package["tool"]["hatch"]["build"]["targets"]["wheel"]["include"] == [f"{module}.py"]
+    assert set(hooks["project"]["entry-points"]["inv3d.hooks"].values()) <= set(examples)
+
+
+def test_the_method_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
+    generator = ToyGenerator(ToyConfig())
+    kind = examples["inv3d_plain"].Plain
+    method = kind.create(build_config(kind.Config, {"steps": 30, "lr": 0.03}, "plain"))
+    steps = list(method.steps(generator, toy_capture(generator, 3), Context.create()))
+    assert len(steps) == 30
+    assert steps[-1].losses["total"] < steps[0].losses["total"] / 2
+    assert method.result().ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
+
+
+def test_the_hooks_of_the_documentation_work(
+    examples: dict[str, types.ModuleType], tmp_path: Path
+) -> None:
+    module = examples["inv3d_loss_csv"]
+    assert hooks_fault(module) == ""
+    module.inv3d_run_start(tmp_path)
+    progress = types.SimpleNamespace(stage="latent", step=0, losses={"total": 0.5})
+    module.inv3d_run_step(tmp_path, progress)
+    assert (tmp_path / "loss.csv").read_text() == "stage,step,loss\nlatent,0,0.5\n"
+
+
+# --- programs and links
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_import_what_there_is(page: Path) -> None:
+    for source in blocks(page, "python"):
+        for node in ast.walk(ast.parse(textwrap.dedent(source))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inv3d"):
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", text_of(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in slugs(path), f"{target}#{anchor}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(re.findall(r"\]\((\w+\.md)\)", text_of(DOCS / "index.md")))
+    assert {page.name for page in DOCS.glob("*.md")} - linked <= {"index.md", "minihead.md"}
+
+
+# --- messages about wrong input
+
+SOURCES = [
+    *(ROOT / "inv3d/io" / name for name in ("files.py", "images.py", "labels.py", "dataset.py")),
+    ROOT / "inv3d/core/capture.py",
+    ROOT / "inv3d/plugins/methods/multilatent/views.py",
+    ROOT / "inv3d/runs/prepare.py",
+]
+GAP = "…"
+
+
+def templates() -> list[str]:
+    """The texts of all InputErrors, with a gap for everything that's put in."""
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(text_of(path))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
+                (text,) = node.args
+                parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+                found.append("".join(map(written, parts)))
+    return found
+
+
+def written(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    assert isinstance(part, ast.FormattedValue)
+    return "25" if getattr(part.value, "id", "") == "LABEL_LENGTH" else GAP
+
+
+def squeezed(text: str) -> str:
+    """Without gaps and what stands next to them, to compare with a part of the text."""
+    return re.sub(rf"[\s{GAP}]+", " ", text).strip(" :")
+
+
+def documented_messages() -> list[str]:
+    page = text_of(DOCS / "captures.md")
+    rows = page[page.index("## Messages") :]
+    return re.findall(r"^\| `(.+?)` \|", rows, re.MULTILINE)
+
+
+def test_every_message_about_input_is_documented() -> None:
+    messages = [squeezed(message) for message in documented_messages()]
+    for template in templates():
+        assert any(message in squeezed(template) for message in messages), template
+
+
+def test_documented_messages_exist() -> None:
+    known = [squeezed(template) for template in templates()]
+    for message in documented_messages():
+        assert any(squeezed(message) in template for template in known), message

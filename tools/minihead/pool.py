@@ -1,0 +1,108 @@
+"""A ring of rendered heads on the training device, refilled while training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from inv3d.core.weights import read_tensors
+from tools.minihead.cameras import FOCAL, sample_cameras
+from tools.minihead.heads import Z_DIM, Heads
+from tools.minihead.raster import render
+
+SIZE = 128
+STORED = ("z", "rgb", "mask", "depth", "cam2world")
+
+
+@dataclass
+class Views:
+    """Pictures of B heads from V cameras each.
+
+    Attributes:
+        z: [B, 64].
+        rgb: [B, V, 3, R, R] in [-1, 1] on white.
+        mask: [B, V, 1, R, R] coverage in [0, 1].
+        depth: [B, V, 1, R, R] distance along the unit ray, 0 where there's no surface.
+        cam2world: [B, V, 4, 4].
+    """
+
+    z: Tensor
+    rgb: Tensor
+    mask: Tensor
+    depth: Tensor
+    cam2world: Tensor
+
+
+class Pool:
+    """The last `size` heads that were rendered, 8 bits a colour.
+
+    Args:
+        heads: the head model.
+        size: heads kept.
+        views: pictures of each.
+        resolution: of the pictures.
+        rng: draws heads and cameras; on the CPU, so that every device sees the same heads.
+        supersample: subsamples a pixel along each axis.
+    """
+
+    def __init__(
+        self,
+        heads: Heads,
+        size: int,
+        views: int,
+        resolution: int,
+        rng: torch.Generator,
+        supersample: int = 2,
+    ) -> None:
+        device, self.supersample = heads.device, supersample
+        shape = (size, views, 1, resolution, resolution)
+        self.heads, self.rng, self.resolution, self.views = heads, rng, resolution, views
+        self.z = torch.zeros(size, Z_DIM, device=device)
+        self.rgb = torch.zeros(size, views, 3, resolution, resolution, dtype=torch.uint8).to(device)
+        self.mask = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self.depth = torch.zeros(shape, dtype=torch.float16, device=device)
+        self.cam2world = torch.zeros(size, views, 4, 4, device=device)
+        self.filled = self.next = 0
+
+    @torch.no_grad()
+    def add(self, count: int) -> None:
+        """Render new heads over the oldest ones."""
+        count = min(count, len(self.z) - self.next)
+        z = self.heads.sample_z(count, self.rng)
+        cameras = sample_cameras(count, self.views, self.rng).to(z)
+        seen = render(self.heads.build(z), cameras, FOCAL, self.resolution, self.supersample)
+        rows = slice(self.next, self.next + count)
+        self.z[rows], self.cam2world[rows] = z, cameras
+        self.rgb[rows] = (seen["rgb"].clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+        self.mask[rows] = (seen["mask"] * 255 + 0.5).to(torch.uint8)
+        self.depth[rows] = seen["depth"].half()
+        self.filled = max(self.filled, rows.stop)
+        self.next = rows.stop % len(self.z)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that was rendered, by name."""
+        return {name: getattr(self, name)[: self.filled] for name in STORED}
+
+    def load(self, files: Sequence[Path]) -> None:
+        """Take what `make_pool` wrote into files as the whole ring."""
+        shards = [read_tensors(path)[0] for path in files]
+        for name in STORED:
+            setattr(self, name, torch.cat([shard.pop(name) for shard in shards]).to(self.z.device))
+        self.filled, self.next = len(self.z), 0
+
+    def draw(self, heads: int, views: int) -> Views:
+        """Return random heads seen from some of their cameras."""
+        rows = torch.randint(self.filled, (heads, 1), generator=self.rng)
+        order = torch.rand(heads, self.views, generator=self.rng).argsort(1)[:, :views]
+        index = (rows.to(self.z.device), order.to(self.z.device))
+        return Views(
+            z=self.z[index[0][:, 0]],
+            rgb=self.rgb[index].float() / 127.5 - 1,
+            mask=self.mask[index].float() / 255,
+            depth=self.depth[index].float(),
+            cam2world=self.cam2world[index],
+        )
