@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -70,20 +71,25 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert os.listdir(tmp_path) == []
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """Let the system refuse to write more than 4 KiB into any file."""
+    """Let the system refuse to write more than 4 KiB into any file.
+
+    Standard output may be such a file: nothing may be printed meanwhile.
+    """
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_write_that_the_system_refuses_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"a\.txt: can't be written \(File too large\)"):
+    refused = pytest.raises(RunError, match=r"a\.txt: can't be written \(File too large\)")
+    with refused, small_files():
         write_text(tmp_path / "a.txt", "x" * 10_000)
     assert os.listdir(tmp_path) == []
 
