@@ -12,10 +12,14 @@ from torch import Tensor
 from inv3d.core.weights import read_tensors
 from tools.minihead.cameras import FOCAL, sample_cameras
 from tools.minihead.heads import Z_DIM, Heads
+from tools.minihead.layout import NAMES
 from tools.minihead.raster import render
 
 SIZE = 128
 STORED = ("z", "rgb", "mask", "depth", "cam2world")
+# What is rare in z ~ N(0, I) and small in a picture: share of the heads that get it on top, and
+# from which value of z on it shows.
+OFTEN = {"blink": (0.25, 1.4), "jaw": (0.25, 1.1), "beard": (0.15, 0.6), "grey": (0.1, 1.0)}
 
 
 @dataclass
@@ -35,6 +39,21 @@ class Views:
     mask: Tensor
     depth: Tensor
     cam2world: Tensor
+
+    def only(self, views: int) -> Views:
+        """The first views of every head."""
+        return Views(self.z, *(getattr(self, name)[:, :views] for name in STORED[1:]))
+
+
+def training_z(heads: Heads, count: int, rng: torch.Generator) -> Tensor:
+    """Draw z [count, 64] from N(0, I), with more closed eyes, open mouths, beards and grey hair."""
+    z = heads.sample_z(count, rng)
+    for name, (share, start) in OFTEN.items():
+        chosen, beyond = torch.rand(count, generator=rng), torch.randn(count, generator=rng)
+        column = z[:, NAMES[name].start]
+        more = (start + 0.6 * beyond.abs()).to(z)
+        column.copy_(torch.where((chosen < share).to(z.device), more, column))
+    return z
 
 
 class Pool:
@@ -72,7 +91,7 @@ class Pool:
     def add(self, count: int) -> None:
         """Render new heads over the oldest ones."""
         count = min(count, len(self.z) - self.next)
-        z = self.heads.sample_z(count, self.rng)
+        z = training_z(self.heads, count, self.rng)
         cameras = sample_cameras(count, self.views, self.rng).to(z)
         seen = render(self.heads.build(z), cameras, FOCAL, self.resolution, self.supersample)
         rows = slice(self.next, self.next + count)
