@@ -28,11 +28,11 @@ RAY_OPTIONS = (
 )  # fmt: skip
 
 
-def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
+def options_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Translate the constructor's arguments of the reference."""
     kwargs, mapping = facts["constructor_kwargs"], facts["constructor_kwargs"]["mapping_kwargs"]
     rendering = kwargs["rendering_kwargs"]
-    options = {
+    return {
         **{name: kwargs[name] for name in ("z_dim", "w_dim", "c_dim", "channel_base")},
         **{name: kwargs[name] for name in ("channel_max", "img_resolution", "conv_clamp")},
         **{name: rendering[name] for name in ("decoder_lr_mul", "c_scale")},
@@ -45,7 +45,6 @@ def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
         },
         "neural_rendering_resolution": facts.get("neural_rendering_resolution", 128),
         "rendering": {
-            "auto_over": "batch",
             **{name: rendering[name] for name in RAY_OPTIONS if name in rendering},
         },
         "superresolution": {
@@ -55,6 +54,11 @@ def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
             "noise_mode": rendering["superresolution_noise_mode"],
         },
     }
+
+
+def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
+    """Return the configuration of a case's network."""
+    options = merge(options_of(facts), {"rendering": {"auto_over": "batch"}})
     return EG3DConfig(**merge(options, changes))
 
 

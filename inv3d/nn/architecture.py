@@ -6,7 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from inv3d.nn.decoder import Activation
 from inv3d.nn.superresolution import KINDS
+from inv3d.nn.triplane import PlaneAxes
 
 
 class Options(BaseModel):
@@ -138,9 +140,10 @@ class Architecture(Options):
     )
     plane_resolution: int = Field(default=256, ge=4, description="pixels a side of a plane")
     plane_channels: int = Field(default=32, ge=1, description="channels of a plane")
-    plane_axes: Literal["eg3d", "corrected"] = Field(
+    plane_axes: PlaneAxes = Field(
         default="eg3d",
-        description="eg3d: XY, XZ, ZX as in published networks; corrected: XY, XZ, ZY",
+        description="eg3d: XY, XZ, ZX as in published EG3D networks; corrected: XY, XZ, ZY; "
+        "panohead: XY, XZ, YZ",
     )
     decoder_hidden: int = Field(default=64, ge=1, description="hidden width of the decoder")
     decoder_channels: int = Field(
@@ -166,6 +169,11 @@ class Architecture(Options):
     rendering: RenderingOptions = RenderingOptions()
     superresolution: SuperresolutionOptions = SuperresolutionOptions()
 
+    @property
+    def backbone_channels(self) -> int:
+        """Channels of the backbone's image: everything that the planes hold at one texel."""
+        return 3 * self.plane_channels
+
     @model_validator(mode="after")
     def _sizes(self) -> Self:
         size = self.plane_resolution
@@ -182,5 +190,87 @@ class Architecture(Options):
             raise ValueError(
                 f"img_resolution is {self.img_resolution}, but super-resolution "
                 f"{self.superresolution.module} makes {made} pixels a side"
+            )
+        return self
+
+
+class TrigridRenderingOptions(RenderingOptions):
+    """The volume renderer of a tri-grid generator."""
+
+    crop: float | None = Field(
+        default=0.1,
+        ge=0,
+        description="margin of the box along x and z (not y) that stays empty, world units "
+        "(PanoHead: 0.1); none: no margin",
+    )
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.crop is not None and self.crop >= self.box_warp / 2:
+            raise ValueError(f"crop must be less than half of box_warp ({self.box_warp:g})")
+        return self
+
+
+class TrigridArchitecture(Architecture):
+    """PanoHead's additions: planes with depth, a background, colours by a ToRGB layer."""
+
+    plane_axes: PlaneAxes = Field(
+        default="panohead",
+        description="width and height of each plane; the third axis runs along its depth. "
+        "panohead: XY, XZ, YZ as in published PanoHead networks; corrected: XY, XZ, ZY; "
+        "eg3d: XY, XZ, ZX",
+    )
+    plane_depth: int = Field(
+        default=3, ge=1, description="slices of a plane along its third axis (PanoHead: 3)"
+    )
+    decoder_activation: Activation = Field(
+        default="none",
+        description="of the colour features; sigmoid: as EG3D, in [0, 1] and scaled to [-1, 1] "
+        "when composited; none (PanoHead): composited as they are",
+    )
+    torgb_raw: bool = Field(
+        default=True,
+        description="the raw image is made of all features by a modulated 1 x 1 convolution; "
+        "false: it is the first three features, as in EG3D",
+    )
+    background: bool = Field(
+        default=True, description="a second synthesis network makes what lies behind the volume"
+    )
+    background_channels: tuple[int, ...] | None = Field(
+        default=None,
+        description="channels of its blocks from 4 x 4 upwards, instead of half of channel_base "
+        "divided by the resolution",
+    )
+    camera_shift: bool = Field(
+        default=True, description="a mapping network for PanoHead's learned camera shift"
+    )
+    rendering: TrigridRenderingOptions = TrigridRenderingOptions()
+
+    @property
+    def backbone_channels(self) -> int:
+        """Channels of the backbone's image: everything that the planes hold at one texel."""
+        return 3 * self.plane_channels * self.plane_depth
+
+    @property
+    def background_resolution(self) -> int:
+        """Pixels a side of the background: what super-resolution reads."""
+        kind = KINDS[self.superresolution.module]
+        return self.superresolution.input_resolution or kind.input_resolution
+
+    @model_validator(mode="after")
+    def _background_sizes(self) -> Self:
+        size = self.background_resolution
+        if not self.background:
+            return self
+        if size & (size - 1):
+            raise ValueError(
+                f"a background network needs a superresolution.input_resolution that is a power "
+                f"of two, not {size}"
+            )
+        channels = self.background_channels
+        if channels is not None and 4 << (len(channels) - 1) != size:
+            raise ValueError(
+                f"{len(channels)} background_channels make {4 << (len(channels) - 1)} pixels, but "
+                f"superresolution.input_resolution is {size}"
             )
         return self

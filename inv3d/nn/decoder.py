@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from inv3d.nn.layers import EqualLinear
 
+Activation = Literal["none", "sigmoid"]
+
 
 class Decoder(nn.Module):
-    """Plane features to raw density and colour features in about [0, 1].
+    """Plane features to raw density and colour features.
 
     Args:
         in_channels: of the planes.
         out_channels: colour features; the first three are red, green, blue.
         hidden: width of the hidden layer.
         lr_multiplier: of both layers.
+        activation: of the colours: "sigmoid" brings them to about [0, 1], "none" (PanoHead) leaves
+            them as they are.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, hidden: int = 64, lr_multiplier: float = 1.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        hidden: int = 64,
+        lr_multiplier: float = 1.0,
+        activation: Activation = "sigmoid",
     ) -> None:
         super().__init__()
         self.net = nn.Sequential(
@@ -28,6 +39,7 @@ class Decoder(nn.Module):
             EqualLinear(hidden, 1 + out_channels, lr_multiplier),
         )
         self.out_channels = out_channels
+        self.activation = activation
 
     def forward(self, features: Tensor, colour: bool = True) -> tuple[Tensor, Tensor | None]:
         """Return raw density [...] and colours [..., C] (None unless wanted)."""
@@ -35,5 +47,7 @@ class Decoder(nn.Module):
         if not colour:
             return self.net[2](hidden, slice(0, 1))[..., 0], None
         raw, colours = self.net[2](hidden).split([1, self.out_channels], dim=-1)
+        if self.activation == "none":
+            return raw[..., 0], colours
         # The sigmoid is widened by 0.001 on both sides, after MipNeRF.
         return raw[..., 0], torch.sigmoid(colours) * 1.002 - 0.001

@@ -1,9 +1,10 @@
-"""Sampling of tri-planes for CPUs: one gather of twelve contiguous texels a point.
+"""Sampling of tri-planes and tri-grids for CPUs: one gather of contiguous texels a point.
 
 grid_sample reads every channel from another place and scatters gradients with one thread a plane.
 Here planes are tables of texels with their channels side by side. The forward pass is a weighted
-embedding bag, the backward pass the product with the transposed, sparse interpolation matrix; its
-entries are computed again from the points, chunk by chunk, so that nothing large is kept.
+embedding bag of twelve texels (24 with slices), the backward pass the product with the transposed,
+sparse interpolation matrix; its entries are computed again from the points, chunk by chunk, so that
+nothing large is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def gather_planes(planes: Tensor, points: Tensor, pairs: Pairs, box: float) -> T
     """Return the mean of the planes' features at points, [B, P, C], zero outside the box.
 
     Args:
-        planes: [B, 3, C, R, R].
+        planes: [B, 3, C, R, R], or [B, 3, C, D, R, R] with D slices along the third axis.
         points: [B, P, 3], world units; they get no gradient.
         pairs: world axes along the width and the height of each plane.
         box: side of the cube around the origin that the planes cover, world units.
@@ -36,16 +37,17 @@ def gather_planes(planes: Tensor, points: Tensor, pairs: Pairs, box: float) -> T
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, planes: Tensor, points: Tensor, pairs: Pairs, box: float) -> Tensor:
-        batch, _, channels, size, _ = planes.shape
+        batch, channels = planes.shape[0], planes.shape[2]
         ctx.save_for_backward(points)
         ctx.pairs, ctx.box, ctx.shape = pairs, box, planes.shape
         out = planes.new_empty(batch, points.shape[1], channels)
-        firsts = torch.arange(len(pairs), dtype=torch.int32)[:, None, None] * (size + 2) ** 2
+        rows = _rows(planes.shape)
+        firsts = torch.arange(len(pairs), dtype=torch.int32)[:, None, None] * rows
         for scene in range(batch):
-            table = F.pad(planes[scene].permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+            table = F.pad(planes[scene].movedim(1, -1), (0, 0, 1, 1, 1, 1))
             table = table.reshape(-1, channels)
             for chunk, part in _chunks(points[scene]):
-                texels, weights = _corners(part, pairs, box, size)
+                texels, weights = _neighbours(part, pairs, box, planes.shape)
                 bags = (texels + firsts).flatten(0, 1).t().contiguous()
                 out[scene, chunk] = F.embedding_bag(
                     bags,
@@ -60,22 +62,22 @@ class _Gather(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
         (points,) = ctx.saved_tensors
-        batch, planes, channels, size, _ = ctx.shape
+        batch, planes, channels, *slices, size, _ = ctx.shape
         gradient = gradients[0].contiguous()
-        tables = gradient.new_zeros(batch, planes, (size + 2) ** 2, channels)
+        tables = gradient.new_zeros(batch, planes, _rows(ctx.shape), channels)
         # The sparse product runs on one thread; planes don't share texels.
         with ThreadPoolExecutor(min(planes, torch.get_num_threads())) as pool:
             for scene in range(batch):
                 for chunk, part in _chunks(points[scene]):
-                    texels, weights = _corners(part, ctx.pairs, ctx.box, size)
+                    texels, weights = _neighbours(part, ctx.pairs, ctx.box, ctx.shape)
                     values = [gradient[scene, chunk]] * planes
                     list(pool.map(_scatter, tables[scene], texels, weights, values))
-        padded = tables.reshape(batch, planes, size + 2, size + 2, channels)
-        return padded[:, :, 1:-1, 1:-1].permute(0, 1, 4, 2, 3), None, None, None
+        padded = tables.reshape(batch, planes, *slices, size + 2, size + 2, channels)
+        return padded[..., 1:-1, 1:-1, :].movedim(-1, 2), None, None, None
 
 
 def _scatter(table: Tensor, texels: Tensor, weights: Tensor, values: Tensor) -> None:
-    """Add weights [4, P] times values [P, C] to the rows of a table at texels [4, P]."""
+    """Add weights [K, P] times values [P, C] to the rows of a table at texels [K, P]."""
     count = len(values)
     columns = torch.arange(count).repeat(len(texels))
     matrix = torch.sparse_coo_tensor(
@@ -92,10 +94,28 @@ def _chunks(points: Tensor) -> list[tuple[slice, Tensor]]:
     return [(slice(i, i + CHUNK), points[i : i + CHUNK]) for i in starts]
 
 
-def _corners(points: Tensor, pairs: Pairs, box: float, size: int) -> tuple[Tensor, Tensor]:
-    """The four texels around every point and their weights, each [planes, 4, P].
+def _rows(shape: torch.Size) -> int:
+    """Texels of one plane, slice by slice, each with its border."""
+    slices = shape[3] if len(shape) == 6 else 1
+    return int(slices * (shape[-1] + 2) ** 2)
 
-    Planes have a border of one texel of zeros; whatever lies farther out reads that border. The
+
+def _neighbours(
+    points: Tensor, pairs: Pairs, box: float, shape: torch.Size
+) -> tuple[Tensor, Tensor]:
+    """The texels around every point and their weights, each [planes, 4 or 8, P]."""
+    texels, weights = _corners(points, pairs, box, shape[-1])
+    if len(shape) == 5:
+        return texels, weights
+    index, share = _slices(points, pairs, box, shape[3])
+    texels = texels[:, None] + index[:, :, None] * (shape[-1] + 2) ** 2
+    return texels.flatten(1, 2), (weights[:, None] * share[:, :, None]).flatten(1, 2)
+
+
+def _corners(points: Tensor, pairs: Pairs, box: float, size: int) -> tuple[Tensor, Tensor]:
+    """The four texels around every point within a slice and their weights, each [planes, 4, P].
+
+    Slices have a border of one texel of zeros; whatever lies farther out reads that border. The
     weights of a point sum to one.
     """
     width = size + 2
@@ -109,3 +129,18 @@ def _corners(points: Tensor, pairs: Pairs, box: float, size: int) -> tuple[Tenso
     first = texel[down] * width + texel[across]
     steps = torch.tensor([0, 1, width, width + 1], dtype=torch.int32)[:, None]
     return first[:, None] + steps, weights.flatten(1, 2)
+
+
+def _slices(points: Tensor, pairs: Pairs, box: float, depth: int) -> tuple[Tensor, Tensor]:
+    """The two slices around every point and their shares, each [planes, 2, P].
+
+    A slice that doesn't exist has share zero.
+    """
+    along = [3 - sum(pair) for pair in pairs]
+    position = points.t()[along] * (depth / box) + (depth - 1) / 2
+    low = position.floor().clamp_(-1, depth)
+    second = (position - low).clamp_(0, 1)
+    index = torch.stack([low, low + 1], dim=1)
+    inside = (index >= 0) & (index < depth)
+    share = torch.stack([1 - second, second], dim=1) * inside
+    return index.clamp_(0, depth - 1).to(torch.int32), share

@@ -18,6 +18,25 @@ def shrink(images: Tensor, size: int | None) -> Tensor:
     return F.interpolate(images, (size, size), mode="area")
 
 
+def bilinear(images: Tensor, size: int, antialias: bool) -> Tensor:
+    """Return images of exactly `size` pixels a side, bilinear.
+
+    Args:
+        images: [N, C, H, H].
+        size: pixels.
+        antialias: filter where images become smaller.
+    """
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(
+        images,
+        size=(size, size),
+        mode="bilinear",
+        align_corners=False,
+        antialias=antialias and size < images.shape[-1],
+    )
+
+
 def resize(images: Tensor, size: int) -> Tensor:
     """Return images of exactly `size` pixels a side: area downwards, bilinear upwards."""
     if min(images.shape[-2:]) >= size:

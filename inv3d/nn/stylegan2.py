@@ -32,6 +32,7 @@ class MappingNetwork(nn.Module):
         layer_features: size of the hidden layers, w_dim unless given.
         lr_multiplier: of the layers (not of the embedding).
         normalize_z: scale z (and the embedded condition) to a mean square of one.
+        activate_last: leaky ReLU behind the last layer too.
     """
 
     w_avg: Tensor
@@ -46,6 +47,7 @@ class MappingNetwork(nn.Module):
         layer_features: int | None = None,
         lr_multiplier: float = 0.01,
         normalize_z: bool = True,
+        activate_last: bool = True,
     ) -> None:
         super().__init__()
         self.c_dim, self.layers, self.normalize_z = c_dim, layers, normalize_z
@@ -54,7 +56,9 @@ class MappingNetwork(nn.Module):
         if c_dim:
             self.embed = EqualLinear(c_dim, embed)
         for index, (before, after) in enumerate(pairwise(sizes)):
-            self.add_module(f"fc{index}", EqualLinear(before, after, lr_multiplier, activate=True))
+            activate = activate_last or index < layers - 1
+            layer = EqualLinear(before, after, lr_multiplier, activate=activate)
+            self.add_module(f"fc{index}", layer)
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from inv3d.nn.filters import resample_filter
+from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import NoiseMode, SynthesisBlock
 
 SuperresolutionName = Literal["8XDC", "8X", "4X", "2X", "Deepfp32"]
@@ -99,30 +99,29 @@ class Superresolution(nn.Module):
         noise: NoiseMode = "none",
         rng: torch.Generator | None = None,
         resize: bool = True,
+        image: Tensor | None = None,
     ) -> Tensor:
         """Return the final images [N, 3, H, W].
 
         Args:
-            features: [N, C, h, h]; the first three channels are the raw image.
+            features: [N, C, h, h].
             w: [S, w_dim], N a multiple of S.
             noise: which noise the convolutions add.
             rng: where random noise comes from.
             resize: bring features to the input resolution; patches keep their size.
+            image: the raw image [N, 3, h, h], the first three features unless given.
         """
         x = self._resize(features) if resize else features
+        if image is None:
+            image = x[:, :3]
+        elif resize:
+            image = self._resize(image)
         ws = (w, w, w)
-        x, image = self.block0(x, x[:, :3], ws, noise, rng)
+        x, image = self.block0(x, image, ws, noise, rng)
         final: Tensor = self.block1(x, image, ws, noise, rng)[1]
         return final
 
     def _resize(self, x: Tensor) -> Tensor:
-        size = x.shape[-1]
-        if size == self.input_resolution or (size > self.input_resolution and not self.kind.shrink):
+        if x.shape[-1] > self.input_resolution and not self.kind.shrink:
             return x
-        return F.interpolate(
-            x,
-            size=(self.input_resolution, self.input_resolution),
-            mode="bilinear",
-            align_corners=False,
-            antialias=self.antialias and size > self.input_resolution,
-        )
+        return bilinear(x, self.input_resolution, self.antialias)

@@ -1,4 +1,8 @@
-"""Tri-planes: which axes they span, and sampling their features at points."""
+"""Tri-planes and tri-grids: which axes they span, and sampling their features at points.
+
+A tri-grid (PanoHead, arXiv 2303.13071) is a tri-plane whose planes have a few slices
+along the axis that they don't span, so that front and back of a head differ.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,34 @@ from torch.nn import functional as F
 
 from inv3d.nn.plane_gather import gather_planes
 
-PlaneAxes = Literal["eg3d", "corrected"]
+PlaneAxes = Literal["eg3d", "corrected", "panohead"]
 
-# Which world axes run along the width and the height of each plane. Published EG3D networks never
-# see y and z together; the correction is that of its authors (issue 67 of their repository).
+# Which world axes run along the width and the height of each plane; the third runs along its
+# slices. Published EG3D networks never see y and z together; the correction is that of its authors
+# (issue 67 of their repository).
 AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
     "eg3d": ((0, 1), (0, 2), (2, 0)),
     "corrected": ((0, 1), (0, 2), (2, 1)),
+    "panohead": ((0, 1), (0, 2), (1, 2)),
 }
 
 
-def project(points: Tensor, axes: PlaneAxes) -> Tensor:
-    """Return the positions of points [B, P, 3] on the planes, [B, 3, P, 2]."""
-    return torch.stack([points[..., list(pair)] for pair in AXES[axes]], dim=1)
+def project(points: Tensor, axes: PlaneAxes, depth: bool = False) -> Tensor:
+    """Return the positions of points [B, P, 3] on the planes, [B, 3, P, 2], or 3 with depth."""
+    orders = [[a, b, 3 - a - b] if depth else [a, b] for a, b in AXES[axes]]
+    return torch.stack([points[..., order] for order in orders], dim=1)
 
 
 def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: float) -> Tensor:
     """Return the mean of the three planes' features at points, zero outside the box.
 
+    The slices of a tri-grid are layers of equal thickness. Features are interpolated between the
+    centres of slices and fade to zero half a slice beyond the box.
+
     On a CPU, points without gradient take the faster of two equal ways.
 
     Args:
-        planes: [B, 3, C, R, R].
+        planes: [B, 3, C, R, R], or [B, 3, C, D, R, R] with D slices.
         points: [B, P, 3], world units.
         axes: which axes the planes span.
         box: side of the cube around the origin that the planes cover, world units.
@@ -47,13 +57,14 @@ def sample_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: float) -
 
 def interpolate_planes(planes: Tensor, points: Tensor, axes: PlaneAxes, box: float) -> Tensor:
     """`sample_planes` by grid_sample: any device, gradients to points too."""
-    batch, count, channels, height, width = planes.shape
-    grid = project(points * (2 / box), axes).flatten(0, 1)[:, None]
+    batch, count = planes.shape[:2]
+    depth = planes.ndim == 6
+    grid = project(points * (2 / box), axes, depth).flatten(0, 1)[:, None]
     sampled = F.grid_sample(
-        planes.reshape(batch * count, channels, height, width),
-        grid,
+        planes.flatten(0, 1),
+        grid[:, None] if depth else grid,
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
-    return sampled.reshape(batch, count, channels, -1).mean(dim=1).transpose(1, 2)
+    return sampled.reshape(batch, count, planes.shape[2], -1).mean(dim=1).transpose(1, 2)

@@ -50,7 +50,7 @@ class TriplaneGenerator(nn.Module):
 
     def __init__(self, architecture: Architecture, seed: int = 0) -> None:
         super().__init__()
-        self.architecture = a = architecture
+        self.architecture = architecture
         self.sampling: Sampling = "deterministic"
         self.rng: torch.Generator | None = None
         self.ray_chunk: int | None = None
@@ -59,12 +59,19 @@ class TriplaneGenerator(nn.Module):
         self.checkpoint = False
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.backbone = _backbone(a)
-            self.superresolution = _superresolution(a)
-            self.decoder = Decoder(
-                a.plane_channels, a.decoder_channels, a.decoder_hidden, a.decoder_lr_mul
-            )
-        self.march = march_of(a)
+            self._build()
+        self.march = march_of(architecture)
+
+    def _build(self) -> None:
+        """Make the networks, in the order of the official classes."""
+        a = self.architecture
+        self.backbone = _backbone(a)
+        self.superresolution = _superresolution(a)
+        self.decoder = self._decoder()
+
+    def _decoder(self) -> Decoder:
+        a = self.architecture
+        return Decoder(a.plane_channels, a.decoder_channels, a.decoder_hidden, a.decoder_lr_mul)
 
     @property
     def num_ws(self) -> int:
@@ -135,7 +142,9 @@ class TriplaneGenerator(nn.Module):
         if seen.features is not None:
             channels = seen.features.shape[-1]
             features = seen.features.reshape(-1, size * size, channels).transpose(1, 2)
-            made |= self._images(features.reshape(-1, channels, size, size), scene.ws, outputs)
+            features = features.reshape(-1, channels, size, size)
+            features = self._behind(features, seen.opacity.reshape(-1, 1, size, size), scene)
+            made |= self._images(features, scene.ws, outputs)
         ws = scene.ws.repeat_interleave(len(camera) // len(scene), 0)
         return Rendering(**made, ws=ws)
 
@@ -206,8 +215,25 @@ class TriplaneGenerator(nn.Module):
         chunk = max(1, self._ray_chunk(len(scene)) * (self.march.coarse + self.march.fine))
         parts = [field(part, True) for part in torch.split(points, chunk, dim=1)]
         density = torch.cat([self.march.density(raw) for raw, _ in parts], dim=1)
-        colour = torch.cat([c[..., :3].clamp(0, 1) for _, c in parts if c is not None], dim=1)
+        colour = torch.cat([self._colour(c, scene) for _, c in parts if c is not None], dim=1)
         return density, colour
+
+    def _colour(self, features: Tensor, scene: Scene) -> Tensor:
+        """Colours [B, P, 3] in [0, 1] of decoded features [B, P, C]."""
+        return features[..., :3].clamp(0, 1)
+
+    def _behind(self, features: Tensor, opacity: Tensor, scene: Scene) -> Tensor:
+        """Add what lies behind the volume to features [N, C, h, w]; here there's nothing."""
+        return features
+
+    def _rgb(self, features: Tensor, w: Tensor) -> Tensor | None:
+        """The raw image [N, 3, h, w], None where it is the first three features.
+
+        Args:
+            features: [N, C, h, w].
+            w: [B, w_dim], N a multiple of B.
+        """
+        return None
 
     def noise_maps(self) -> dict[str, Tensor]:
         """The backbone's noise maps by name, live."""
@@ -222,42 +248,46 @@ class TriplaneGenerator(nn.Module):
     ) -> dict[str, Tensor]:
         """The colour outputs among `outputs` for features [N, C, h, w]."""
         made = {}
+        rgb = self._rgb(features, ws[:, -1]) if {"raw", "image"} & set(outputs) else None
         if "features" in outputs:
             made["features"] = features
         if "raw" in outputs:
-            made["raw"] = features[:, :3]
+            made["raw"] = features[:, :3] if rgb is None else rgb
         if "image" in outputs:
-            made["image"] = self._superresolve(features, ws[:, -1])
+            made["image"] = self._superresolve(features, ws[:, -1], rgb)
         return made
 
-    def _superresolve(self, features: Tensor, w: Tensor) -> Tensor:
+    def _superresolve(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         """Final images of features [N, C, h, h] and w [B, w_dim], in chunks of views."""
         chunk = self.view_chunk or self._default_view_chunk()
         if chunk >= len(features) and not self.checkpoint:
-            return self._superresolve_chunk(features, w)
+            return self._superresolve_chunk(features, w, rgb)
         if len(w) > 1:
             w = w.repeat_interleave(len(features) // len(w), 0)
         images = []
         for start in range(0, len(features), chunk):
             part = features[start : start + chunk]
             w_part = w if len(w) == 1 else w[start : start + chunk]
+            rgb_part = None if rgb is None else rgb[start : start + chunk]
             if self.checkpoint and torch.is_grad_enabled():
                 images.append(
                     run_checkpointed(
                         self._superresolve_chunk,
                         part,
                         w_part,
+                        rgb_part,
                         use_reentrant=False,
                         preserve_rng_state=False,
                     )
                 )
             else:
-                images.append(self._superresolve_chunk(part, w_part))
+                images.append(self._superresolve_chunk(part, w_part, rgb_part))
         return torch.cat(images)
 
-    def _superresolve_chunk(self, features: Tensor, w: Tensor) -> Tensor:
+    def _superresolve_chunk(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         mode = self.architecture.superresolution.noise_mode
-        return self.superresolution(features, w, mode, self.rng)  # type: ignore[no-any-return]
+        image: Tensor = self.superresolution(features, w, mode, self.rng, image=rgb)
+        return image
 
     def _ray_chunk(self, scenes: int) -> int:
         """Rays a scene whose samples fit the memory budget."""
@@ -299,7 +329,7 @@ def _backbone(a: Architecture) -> StyleGAN2Backbone:
             m.lr_multiplier, m.normalize_z,
         ),
         SynthesisNetwork(
-            a.w_dim, channels, 3 * a.plane_channels, a.conv_clamp, a.use_noise, a.constant_maps
+            a.w_dim, channels, a.backbone_channels, a.conv_clamp, a.use_noise, a.constant_maps
         ),
     )  # fmt: skip
 

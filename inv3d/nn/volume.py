@@ -29,6 +29,7 @@ class March:
         density_gain: factor of the raw density inside the softplus (EG3D: 1).
         density_scale: factor of the density (EG3D: 1).
         white_back: add what the ray doesn't absorb to all features.
+        signed: bring composited features from [0, 1] to [-1, 1], as EG3D does.
     """
 
     coarse: int
@@ -38,6 +39,7 @@ class March:
     density_gain: float = 1.0
     density_scale: float = 1.0
     white_back: bool = False
+    signed: bool = True
 
     def density(self, raw: Tensor) -> Tensor:
         """Return the density a world unit of length for raw decoder output."""
@@ -236,7 +238,7 @@ def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March
     colour = torch.einsum("brs,brsc->brc", halves, features)
     if march.white_back:
         colour = colour + (1 - opacity)[..., None]
-    return Composite(colour * 2 - 1, depth, opacity)
+    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
 
 
 def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:

@@ -144,6 +144,16 @@ def test_channels_follow_the_rule() -> None:
     assert default_channels(256, 32768, 512) == [512, 512, 512, 512, 512, 256, 128]
 
 
+def test_mapping_with_a_linear_last_layer() -> None:
+    torch.manual_seed(0)
+    active = MappingNetwork(8, 0, 3, lr_multiplier=1.0)
+    linear = MappingNetwork(8, 0, 3, lr_multiplier=1.0, activate_last=False)
+    linear.load_state_dict(active.state_dict())
+    z = normal(20, 8).float()
+    assert linear(z).min() < 0
+    torch.testing.assert_close(active(z), F.leaky_relu(linear(z), 0.2) * 2**0.5)
+
+
 def test_mapping_without_camera_or_normalisation() -> None:
     torch.manual_seed(0)
     network = MappingNetwork(8, 0, 16, layers=3, lr_multiplier=1.0, normalize_z=False)

@@ -1,4 +1,4 @@
-"""Both ways of sampling tri-planes."""
+"""Both ways of sampling tri-planes and tri-grids."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from inv3d.nn.plane_gather import gather_planes
 from inv3d.nn.triplane import AXES, PlaneAxes, interpolate_planes, sample_planes
 
 BOX = 1.3
-BOTH: tuple[PlaneAxes, ...] = ("eg3d", "corrected")
+ALL: tuple[PlaneAxes, ...] = ("eg3d", "corrected", "panohead")
 
 
 def make(
-    batch: int, channels: int, size: int, points: int, dtype: torch.dtype
+    batch: int, channels: int, size: int, points: int, dtype: torch.dtype, *slices: int
 ) -> tuple[Tensor, Tensor]:
     """Planes and points, some of them outside the box, on its faces and on texel centres."""
     rng = torch.Generator().manual_seed(5)
-    planes = torch.randn(batch, 3, channels, size, size, generator=rng, dtype=dtype)
+    planes = torch.randn(batch, 3, channels, *slices, size, size, generator=rng, dtype=dtype)
     where = (torch.rand(batch, points, 3, generator=rng, dtype=dtype) - 0.5) * 1.6 * BOX
     where[:, 0] = BOX / 2
     where[:, 1] = -BOX / 2
@@ -28,13 +28,14 @@ def make(
     return planes, where
 
 
-@pytest.mark.parametrize("axes", BOTH)
+@pytest.mark.parametrize("axes", ALL)
+@pytest.mark.parametrize("slices", [(), (1,), (3,)])
 @pytest.mark.parametrize("chunk", [5, 1 << 16])
 def test_gather_equals_interpolation(
-    axes: PlaneAxes, chunk: int, monkeypatch: pytest.MonkeyPatch
+    axes: PlaneAxes, slices: tuple[int, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plane_gather, "CHUNK", chunk)
-    planes, points = make(2, 4, 8, 57, torch.float32)
+    planes, points = make(2, 4, 8, 57, torch.float32, *slices)
     first, second = planes.clone().requires_grad_(), planes.clone().requires_grad_()
     found = gather_planes(first, points, AXES[axes], BOX)
     expected = interpolate_planes(second, points, axes, BOX)
@@ -45,8 +46,9 @@ def test_gather_equals_interpolation(
     torch.testing.assert_close(first.grad, second.grad, atol=1e-4, rtol=1e-4)
 
 
-def test_gradients_of_both_are_right() -> None:
-    planes, points = make(1, 2, 4, 9, torch.float64)
+@pytest.mark.parametrize("slices", [(), (3,)])
+def test_gradients_of_both_are_right(slices: tuple[int, ...]) -> None:
+    planes, points = make(1, 2, 4, 9, torch.float64, *slices)
     # Away from texel borders, where the interpolation has a kink.
     points = points[:, 4:].clone()
     planes.requires_grad_()
@@ -78,7 +80,7 @@ def test_gather_serves_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == [1, 1]
 
 
-@pytest.mark.parametrize("axes", BOTH)
+@pytest.mark.parametrize("axes", ALL)
 def test_each_plane_sees_its_axes(axes: PlaneAxes) -> None:
     """A plane with a ramp along its width returns the world coordinate that runs there."""
     size = 32
@@ -95,9 +97,40 @@ def test_each_plane_sees_its_axes(axes: PlaneAxes) -> None:
             assert float(found) == pytest.approx(float(points[0, 0, world]), abs=1e-6)
 
 
-def test_only_the_corrected_axes_see_y_and_z_together() -> None:
+@pytest.mark.parametrize("axes", ALL)
+def test_slices_run_along_the_third_axis(axes: PlaneAxes) -> None:
+    """Slices that hold the position of their centres return the coordinate that runs there."""
+    ramp = ((torch.arange(5) + 0.5) / 5 - 0.5)[:, None, None].expand(5, 8, 8)
+    points = torch.tensor([[[0.11, -0.23, 0.31]]])
+    for index, pair in enumerate(AXES[axes]):
+        (along,) = {0, 1, 2} - set(pair)
+        grids = torch.zeros(1, 3, 1, 5, 8, 8)
+        grids[0, index, 0] = ramp
+        found = sample_planes(grids, points, axes, 1.0) * 3
+        assert float(found) == pytest.approx(float(points[0, 0, along]), abs=1e-6)
+
+
+def test_features_fade_beyond_the_outer_slices() -> None:
+    """A single slice fades by 1 - |z| / 2 from the middle to the faces, half the side away."""
+    planes, box = torch.ones(1, 3, 2, 1, 4, 4), 2.0
+    along_z = torch.linspace(-0.9, 0.9, 7)
+    points = torch.zeros(1, 7, 3)
+    points[0, :, 2] = along_z
+    for sample in (
+        sample_planes,
+        lambda p, x, a, b: interpolate_planes(p.double(), x.double(), a, b),
+    ):
+        found = sample(planes, points, "panohead", box).float()
+        # Z runs along the slice of the first plane and within the other two, away from their edge.
+        inner = along_z.abs() < 0.7
+        expected = (1 - along_z.abs() / 2 + 2) / 3
+        torch.testing.assert_close(found[0, inner, 0], expected[inner])
+
+
+def test_only_corrected_axes_see_y_and_z_together() -> None:
     assert {frozenset(p) for p in AXES["eg3d"]} == {frozenset({0, 1}), frozenset({0, 2})}
-    assert frozenset({1, 2}) in {frozenset(p) for p in AXES["corrected"]}
+    for axes in ("corrected", "panohead"):
+        assert frozenset({1, 2}) in {frozenset(p) for p in AXES[axes]}
 
 
 def test_outside_the_box_is_nothing() -> None:

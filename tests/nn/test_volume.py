@@ -72,6 +72,14 @@ def test_white_is_added_behind_the_volume() -> None:
     )
 
 
+def test_features_may_stay_as_they_are() -> None:
+    rays = rays_along_z(1, March(8, 0))
+    scaled = render_rays(fog, rays, March(8, 0), True)
+    plain = render_rays(fog, rays, March(8, 0, signed=False), True)
+    assert scaled.features is not None and plain.features is not None
+    torch.testing.assert_close(scaled.features, plain.features * 2 - 1)
+
+
 def test_density_scale_and_gain() -> None:
     raw = torch.tensor([[0.3, 0.9]], dtype=torch.float64)
     depths = torch.tensor([[1.0, 1.1]], dtype=torch.float64)

@@ -338,7 +338,8 @@ def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
     extra = {"dataset_label_std": torch.zeros(25)}
     write_tensors(path, {**generator.state_dict(), **extra}, {"architecture": architecture})
     plain = {n: v for n, v in TINY.items() if n != "random_weights"}
-    for config in (EG3DConfig(**plain), EG3DConfig(), EG3DConfig(variant="ffhq")):
+    variants = (EG3DConfig(variant="ffhq"), EG3DConfig(variant="shapenet"))
+    for config in (EG3DConfig(**plain), EG3DConfig(), *variants):
         again = EG3D.create(config, path)
         assert again.spec.fingerprint == generator.spec.fingerprint
         assert not again.training and not any(p.requires_grad for p in again.parameters())

@@ -6,16 +6,14 @@ import re
 
 import pytest
 import torch
-from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.nn.superresolution import Superresolution
 from inv3d.nn.volume import coarse_depths, compositing_weights, importance_depths
 from tests.eg3d_cases import ALL_OUTPUTS, CASES, Rendered, build, build_variant, rendered
 from tests.golden_cases import GoldenCase, relative_error
+from tests.golden_images import EARLY, GRADIENTS, VALUES, check, check_depth
 
-VALUES, GRADIENTS, EARLY = 1e-4, 1e-3, 1e-5
-CROP = re.compile(r"rows (\d+)\.\.(\d+), columns (\d+)\.\.(\d+)")
 VARIANTS = [
     (name, variant["name"]) for name in CASES for variant in GoldenCase(name).facts["variants"]
 ]
@@ -24,41 +22,6 @@ VARIANTS = [
 @pytest.fixture(params=CASES)
 def run(request: pytest.FixtureRequest) -> Rendered:
     return rendered(request.param)
-
-
-def selected(case: GoldenCase, key: str, image: Tensor) -> Tensor:
-    """Cut from a whole image what the file holds of it."""
-    if (step := re.search(r"_sub(\d+)$", key)) is not None:
-        return image[..., :: int(step[1]), :: int(step[1])]
-    if re.search(r"_crop\d+$", key) is None:
-        return image
-    rows = CROP.search(case.facts["tensors"][key]["meaning"])
-    assert rows is not None
-    top, bottom, left, right = (int(n) for n in rows.groups())
-    return image[..., top : bottom + 1, left : right + 1]
-
-
-def keys_of(case: GoldenCase, start: str) -> list[str]:
-    found = [k for k in case.tensors if re.fullmatch(rf"out\.{start}(_sub\d+|_crop\d+)?", k)]
-    assert found, start
-    return found
-
-
-def check(case: GoldenCase, start: str, image: Tensor, tolerance: float = VALUES) -> None:
-    for key in keys_of(case, start):
-        expected = case.tensors[key]
-        # Crops are compared on the scale of the whole picture.
-        error = (selected(case, key, image) - expected).abs().max() / image.abs().max()
-        assert error < tolerance, key
-
-
-def check_depth(case: GoldenCase, start: str, depth: Tensor, mask: Tensor) -> None:
-    """Depth is a quotient of two nearly-zero numbers where nothing absorbs."""
-    for key in keys_of(case, start):
-        seen = selected(case, key, mask) > 1e-2
-        found, expected = selected(case, key, depth)[seen], case.tensors[key][seen]
-        assert seen.any()
-        assert relative_error(found, expected) < VALUES, key
 
 
 def test_mapping(run: Rendered) -> None:

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from inv3d.core.interfaces import CameraPrior
+from inv3d.nn.published import PERCEPTUAL, Variant
 
 VariantName = Literal["ffhq", "afhq", "shapenet"]
 
 FACE_FOCAL = 4.2647
-PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One family.
-
-    Attributes:
-        domain: what the images show.
-        camera: where training cameras stood.
-        options: architecture options that differ from those of FFHQ at 512 pixels.
-        losses: default losses by weight.
-        metrics: losses that serve as metrics.
-    """
-
-    domain: str
-    camera: CameraPrior
-    options: dict[str, Any] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=lambda: dict(PERCEPTUAL))
-    metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
-
-
-VARIANTS: dict[VariantName, Variant] = {
+VARIANTS: dict[str, Variant] = {
     "ffhq": Variant(
         domain="human faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),

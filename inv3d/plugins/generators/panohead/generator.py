@@ -1,0 +1,34 @@
+"""The plugin: PanoHead's network behind the Generator contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from inv3d.core.config import PluginConfig
+from inv3d.nn.published import PublishedGenerator
+from inv3d.nn.trigrid_generator import TrigridGenerator
+from inv3d.plugins.generators.panohead.config import PanoHeadConfig
+
+OFFICIAL_PAGE = "https://github.com/SizheAn/PanoHead"
+
+
+class PanoHead(PublishedGenerator, TrigridGenerator):
+    """PanoHead: a head in a tri-grid and its background, seen from all around.
+
+    Args:
+        config: architecture and use.
+    """
+
+    name: ClassVar[str] = "panohead"
+    summary: ClassVar[str] = "PanoHead tri-grid GAN of heads, 360 degrees, with official weights"
+    licence: ClassVar[str] = "code: Apache-2.0; official weights: licence on their page"
+    reference: ClassVar[str] = "An et al., CVPR 2023, arXiv 2303.13071"
+    Config: ClassVar[type[PluginConfig]] = PanoHeadConfig
+    example: ClassVar[str] = f"easy-khair-180-gpc0.8-trans10-025000.pkl ({OFFICIAL_PAGE})"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {},
+        "head512": {"variant": "head"},
+        "plain512": {"variant": "plain"},
+    }
+    config: PanoHeadConfig
