@@ -89,6 +89,11 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option("--seed", type=int, default=303, show_default=True, help="Of all random numbers.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="Of the generator's convolutions; fp32, the default, is exact.",
+)
+@click.option(
     "--view-chunk", type=click.IntRange(min=1), help="Views rendered at a time; less memory."
 )
 @click.option(
@@ -140,11 +145,14 @@ def _request(options: Mapping[str, Any]) -> Request:
     from inv3d.runs.prepare import Request
 
     given = read_config_file(options["config"]) if options["config"] else {}
+    settings = parse_overrides(options["settings"])
+    if options["precision"]:
+        settings = merge({"generator": {"precision": options["precision"]}}, settings)
     return Request(
         method=options["method"],
         generator=options["generator"],
         input=options["input"],
-        options=merge(given, parse_overrides(options["settings"])),
+        options=merge(given, settings),
         preset=options["preset"],
         weights=options["weights"],
         views=options["views"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, model_validator
 
@@ -16,6 +16,7 @@ from inv3d.core.weights import fingerprint, load_state, read_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.filters import is_standard
 from inv3d.nn.triplane_generator import TriplaneGenerator
+from inv3d.nn.use import UseOptions
 
 # Buffers that official training leaves on the network and that nothing computes with.
 IGNORED = frozenset({"dataset_label_std"})
@@ -41,7 +42,7 @@ class Variant:
     metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
 
 
-class PublishedConfig(Architecture, PluginConfig):
+class PublishedConfig(Architecture, UseOptions):
     """Architecture and use of a network.
 
     Options that aren't given are those of the variant. The architecture stored in a weight file
@@ -55,16 +56,6 @@ class PublishedConfig(Architecture, PluginConfig):
         default=False, description="seeded random weights instead of a weight file, for benchmarks"
     )
     seed: int = Field(default=0, ge=0, description="of the random weights")
-    sampling: Literal["deterministic", "stochastic"] = Field(
-        default="deterministic",
-        description="deterministic: bin centres (no noise under depth); stochastic: as in training",
-    )
-    memory_budget_mb: int = Field(
-        default=2048, ge=1, description="MiB that one chunk of rays or views may take, roughly"
-    )
-    checkpoint: bool = Field(
-        default=False, description="recompute chunks in the backward pass: less memory, more time"
-    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -103,9 +94,7 @@ class PublishedGenerator(TriplaneGenerator, Generator):
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__(config, seed=config.seed)
         self.config = config
-        self.sampling = config.sampling
-        self.memory_budget = config.memory_budget_mb << 20
-        self.checkpoint = config.checkpoint
+        config.apply(self)
         self.spec = self._spec("")
 
     @classmethod

@@ -17,6 +17,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.scene import Scene
 from inv3d.nn.architecture import TrigridArchitecture
 from inv3d.nn.decoder import Decoder
+from inv3d.nn.precision import run_in
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import MappingNetwork, SynthesisNetwork, ToRGB, default_channels
 from inv3d.nn.triplane_generator import TriplaneGenerator
@@ -67,12 +68,12 @@ class TrigridGenerator(TriplaneGenerator):
                 are too many are left out, the last one stands for those that are missing.
         """
         a = self.architecture
-        image = self.backbone.synthesis(ws)
+        image = run_in(self.precision, self.backbone.synthesis, ws)
         size = image.shape[-1]
         parts = {"planes": image.view(len(ws), 3, a.plane_channels, a.plane_depth, size, size)}
         if a.background:
             rows = _fit_rows(ws if background is None else background, self.bcg_synthesis.num_ws)
-            parts["background"] = self.bcg_synthesis(rows)
+            parts["background"] = run_in(self.precision, self.bcg_synthesis, rows)
         return Scene(parts, ws)
 
     def field(self, scene: Scene, crop: bool = True) -> Field:

@@ -12,6 +12,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.decoder import Decoder
+from inv3d.nn.precision import Precision, run_in
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
     StyleGAN2Backbone,
@@ -46,6 +47,7 @@ class TriplaneGenerator(nn.Module):
         view_chunk: images that pass super-resolution at a time, from `memory_budget` unless given.
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
+        precision: of the convolutions of backbone and super-resolution.
     """
 
     def __init__(self, architecture: Architecture, seed: int = 0) -> None:
@@ -57,6 +59,7 @@ class TriplaneGenerator(nn.Module):
         self.view_chunk: int | None = None
         self.memory_budget = 2 << 30
         self.checkpoint = False
+        self.precision: Precision = "fp32"
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build()
@@ -112,7 +115,7 @@ class TriplaneGenerator(nn.Module):
 
     def synthesize(self, ws: Tensor) -> Scene:
         """Make B scenes, {"planes": [B, 3, C, H, W]}, from ws [B, num_ws, w_dim]."""
-        planes = self.backbone.synthesis(ws)
+        planes = run_in(self.precision, self.backbone.synthesis, ws)
         size = planes.shape[-1]
         return Scene({"planes": planes.view(len(ws), 3, -1, size, size)}, ws)
 
@@ -286,8 +289,8 @@ class TriplaneGenerator(nn.Module):
 
     def _superresolve_chunk(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         mode = self.architecture.superresolution.noise_mode
-        image: Tensor = self.superresolution(features, w, mode, self.rng, image=rgb)
-        return image
+        network = self.superresolution
+        return run_in(self.precision, network, features, w, mode, self.rng, image=rgb)
 
     def _ray_chunk(self, scenes: int) -> int:
         """Rays a scene whose samples fit the memory budget."""

@@ -302,6 +302,15 @@ def test_a_disk_that_fills_up_leaves_a_run_that_goes_on(
     assert whole.read_bytes() == resumed.read_bytes()
 
 
+def test_precision_reaches_the_generator(tmp_path: Path) -> None:
+    few = ("--set", "latent.steps=1", "--set", "latent.samples=8", "--hold-out", "none")
+    which = ("--generator", "minihead", "--method", "wplus", *few, "--no-report")
+    result = run(*which, "--precision", "bf16", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert record(tmp_path / "run")["generator"]["options"]["precision"] == "bf16"
+    fails(run(*which, "--precision", "int8", "--out", "other"), 2, "'int8' is not one of")
+
+
 def test_a_loss_that_explodes_stops_the_run(capture: Path, tmp_path: Path) -> None:
     arguments = ("--set", "latent.lr=1e30", "--set", "latent.rampup=0")
     result = run("--input", capture, *QUICK, *arguments, "--out", "run", "--no-report")

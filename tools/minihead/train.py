@@ -99,8 +99,7 @@ class Trainer:
         self.network.memory_budget = 64 << 30
         self.network.sampling = "stochastic"
         self.network.rng = torch.Generator(device=device)
-        half = torch.autocast(device.type, torch.bfloat16)
-        self.network.superresolution.forward = half(self.network.superresolution.forward)
+        self.network.precision = "bf16"
         self.average = TriplaneGenerator(ARCHITECTURE, plan.seed).to(device).eval()
         torch.manual_seed(plan.seed)
         self.critic = Critic().to(device)
@@ -132,6 +131,10 @@ class Trainer:
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
+
+    def scene_of(self, views: Views) -> Scene:
+        """Planes of the heads."""
+        return self.network.synthesize(self.network.map(views.z))
 
     def update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -200,13 +203,6 @@ def choose_pixels(views: Views, count: int, rng: torch.Generator) -> Tensor:
     draw = torch.rand(near.shape, generator=rng, device=near.device)
     # Weighted sampling without replacement: the largest u^(1 / weight).
     return draw.pow(1 / weight).topk(count, dim=1, sorted=False).indices
-
-
-def synthesize(trainer: Trainer, views: Views) -> Scene:
-    """Planes of the heads; the backbone computes in 16 bit, what follows in 32."""
-    with torch.autocast(trainer.device.type, torch.bfloat16):
-        scene = trainer.network.synthesize(trainer.network.map(views.z))
-    return scene.apply(Tensor.float)
 
 
 def surface_losses(trainer: Trainer, scene: Scene, views: Views, rays: int) -> dict[str, Tensor]:
@@ -305,7 +301,7 @@ def surface_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     plan = trainer.plan
     trainer.set_rate(cosine(trainer.step, plan.surface_steps, plan.surface_lr))
     views = pool.draw(plan.surface_heads, plan.surface_views)
-    losses = surface_losses(trainer, synthesize(trainer, views), views, plan.rays)
+    losses = surface_losses(trainer, trainer.scene_of(views), views, plan.rays)
     trainer.update(total(losses, SURFACE_WEIGHTS))
     return losses
 
@@ -315,7 +311,7 @@ def image_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     plan, step = trainer.plan, trainer.step - trainer.plan.surface_steps
     trainer.set_rate(cosine(step, plan.image_steps, plan.image_lr))
     views = pool.draw(plan.image_heads, plan.image_views)
-    scene = synthesize(trainer, views)
+    scene = trainer.scene_of(views)
     losses, image, wanted = image_losses(trainer, scene, views.only(1))
     points = surface_losses(trainer, scene, views, plan.image_rays)
     loss = total(losses, IMAGE_WEIGHTS) + plan.surfaces * total(points, SURFACE_WEIGHTS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec, Presets
 from inv3d.core.weights import asset, fingerprint, load_state, read_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.triplane_generator import TriplaneGenerator
+from inv3d.nn.use import UseOptions
 
 ASSET = "minihead.safetensors"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
@@ -40,7 +41,7 @@ METHOD_OPTIONS: Presets = {
 }
 
 
-class MiniHeadConfig(PluginConfig):
+class MiniHeadConfig(UseOptions):
     """How the embedded network is rendered."""
 
     render_resolution: int = Field(
@@ -48,16 +49,6 @@ class MiniHeadConfig(PluginConfig):
     )
     samples: int = Field(
         default=16, ge=8, le=96, description="coarse, and again fine, samples along a ray"
-    )
-    sampling: Literal["deterministic", "stochastic"] = Field(
-        default="deterministic",
-        description="deterministic: bin centres (no noise under depth); stochastic: as in training",
-    )
-    memory_budget_mb: int = Field(
-        default=2048, ge=1, description="MiB that one chunk of rays or views may take, roughly"
-    )
-    checkpoint: bool = Field(
-        default=False, description="recompute chunks in the backward pass: less memory, more time"
     )
 
 
@@ -82,9 +73,7 @@ class MiniHead(TriplaneGenerator, Generator):
 
     def __init__(self, architecture: Architecture, config: MiniHeadConfig) -> None:
         super().__init__(architecture)
-        self.sampling = config.sampling
-        self.memory_budget = config.memory_budget_mb << 20
-        self.checkpoint = config.checkpoint
+        config.apply(self)
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> MiniHead:

@@ -1,0 +1,55 @@
+"""Reduced precision gives nearly the same pictures, depths and gradients as fp32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from inv3d.nn.precision import Precision, run_in
+from inv3d.plugins.generators.minihead import MiniHead, MiniHeadConfig
+
+# least PSNR of pictures against fp32, largest mean difference of depths, least cosine of gradients;
+# measured on the embedded network: 57.7 dB, 0.0005, 0.9997 in bf16, 76 dB, 0.00007, 0.9976 in fp16
+LIMITS: dict[Precision, tuple[float, float, float]] = {
+    "bf16": (48.0, 0.002, 0.999),
+    "fp16": (60.0, 0.0005, 0.99),
+}
+
+
+def _seen(precision: Precision) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Picture, depth, and the gradients to ws and to a kernel of the backbone."""
+    config = MiniHeadConfig(precision=precision, render_resolution=24)
+    generator = MiniHead.create(config).requires_grad_(True)
+    z = torch.randn(1, 64, generator=torch.Generator().manual_seed(5))
+    ws = generator.map(z).detach().requires_grad_()
+    camera = generator.spec.camera.orbit(torch.tensor([0.4]))
+    seen = generator.render(generator.synthesize(ws), camera, outputs=("image", "depth"))
+    image, depth = seen.require("image"), seen.require("depth")
+    kernel = generator.backbone.synthesis.b32.conv1.weight
+    gradients = torch.autograd.grad((image - 0.3).square().mean(), [ws, kernel])
+    return image.detach(), depth.detach(), *gradients
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_reduced_precision_is_near_fp32(precision: Precision) -> None:
+    least_psnr, most_depth, least_cosine = LIMITS[precision]
+    (image, depth, *gradients), (near, near_depth, *near_gradients) = (
+        _seen("fp32"),
+        _seen(precision),
+    )
+    assert not torch.equal(image, near)
+    assert -10 * torch.log10(((image - near) / 2).square().mean()) > least_psnr
+    assert (depth - near_depth).abs().mean() < most_depth
+    for exact, other in zip(gradients, near_gradients, strict=True):
+        assert other.dtype == torch.float32
+        assert F.cosine_similarity(exact.flatten(), other.flatten(), 0) > least_cosine
+
+
+def test_fp32_computes_in_the_type_of_its_input() -> None:
+    x = torch.rand(2, 3, dtype=torch.float64)
+    assert run_in("fp32", torch.nn.functional.softplus, x).dtype == torch.float64
+    reduced = run_in("bf16", torch.matmul, x.float(), x.float().t())
+    assert reduced.dtype == torch.float32
+    assert not torch.equal(reduced, x.float() @ x.float().t())
