@@ -50,22 +50,26 @@ SOLID, EMPTY = 3.5, -2.5  # raw densities: opaque within 0.01, clear over the wh
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training run does; lengths in steps, never in seconds."""
+    """What a training run does; lengths in steps, never in seconds.
+
+    Heads are counted in each of the processes that train together. The critic joins at step
+    `critic_from` of the second phase: not at all unless it's asked for.
+    """
 
     seed: int = 1
-    surface_steps: int = 1600
-    image_steps: int = 1300
+    surface_steps: int = 2000
+    image_steps: int = 1400
     surface_heads: int = 8
     surface_views: int = 5
     rays: int = 640
-    image_heads: int = 10
+    image_heads: int = 8
     image_views: int = 3
     image_rays: int = 320
     surfaces: float = 0.5
-    surface_lr: float = 6e-3
-    image_lr: float = 4e-3
+    surface_lr: float = 5e-3
+    image_lr: float = 3e-3
     critic_lr: float = 4e-4
-    critic_from: int = 700
+    critic_from: int = 1_000_000
     adversarial: float = 0.03
     features: float = 0.6
     pool: int = 5000
