@@ -87,7 +87,8 @@ class Context:
             ConfigError: where none is left.
             PluginError: where a name is unknown.
         """
-        losses = {n: (self.loss(n, t), t.weight) for n, t in terms.items() if t.weight != 0}
+        weights = {name: term.over(None).weight for name, term in terms.items()}
+        losses = {n: (self.loss(n, terms[n]), weight) for n, weight in weights.items() if weight}
         if not losses:
             raise ConfigError("option 'losses': every weight is 0; give at least one loss a weight")
         return losses
@@ -119,7 +120,7 @@ class Context:
         latent: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Add the gradient over all views, chunked by memory; see `backward_views`."""
-        self.state.views = max(self.state.views, len(camera))
+        self._note(generator, camera)
         chunk = self.state.view_chunk
         return backward_views(generator, ws, camera, objective, chunk, latent=latent)
 
@@ -132,6 +133,11 @@ class Context:
         outputs: Sequence[OutputName],
     ) -> Tensor:
         """Add the gradient of a function of all views together; see `backward_joint`."""
-        self.state.views = max(self.state.views, len(camera))
+        self._note(generator, camera)
         chunk, rng = self.state.view_chunk, self.state.generators["render"]
         return backward_joint(generator, ws, camera, function, outputs, chunk, rng=rng)
+
+    def _note(self, generator: Generator, camera: Camera) -> None:
+        """Tell the loop what it has to know where memory runs out."""
+        self.state.views = max(self.state.views, len(camera))
+        self.state.rays_option = generator.rays_option

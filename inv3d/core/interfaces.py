@@ -121,11 +121,14 @@ class Generator(nn.Module, Plugin, ABC):
         spec: facts about it.
         method_options: method name -> options that suit it better than the method's defaults,
             such as weights for the scale of its latents; presets and users win over them.
+        rays_option: its option for the rays a side, which is named where memory runs out; empty
+            where it has none.
         rng: source of random samples and noise, where it uses any; set by the run.
     """
 
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
+    rays_option: ClassVar[str] = ""
     rng: torch.Generator | None = None
 
     @classmethod

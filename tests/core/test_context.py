@@ -35,6 +35,10 @@ def test_losses_by_name_with_options_and_without_those_of_weight_0() -> None:
     assert not losses["mse"][0].training
 
 
+def test_a_loss_that_nothing_gave_a_weight_counts_once() -> None:
+    assert Context.create().losses({"mse": LossTerm()})["mse"][1] == 1.0
+
+
 def test_no_loss_is_refused() -> None:
     with pytest.raises(ConfigError, match="every weight is 0"):
         Context.create().losses({"mse": LossTerm(weight=0.0)})

@@ -33,6 +33,7 @@ class EG3D(TriplaneGenerator, Generator):
     licence: ClassVar[str] = "code: Apache-2.0; official weights: NVIDIA, non-commercial"
     reference: ClassVar[str] = "Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = EG3DConfig
+    rays_option: ClassVar[str] = "neural_rendering_resolution"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "ffhq512": {"variant": "ffhq"},
