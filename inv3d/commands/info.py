@@ -186,9 +186,11 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
     """Return the facts of a generator, or why they can't be known."""
     from inv3d.core.config import build_config
+    from inv3d.core.weight_files import given
 
     try:
-        made = generator.create(build_config(generator.Config, {}, generator.name), weights)
+        path = given(weights, generator.weights, f"generator {generator.name}")
+        made = generator.create(build_config(generator.Config, {}, generator.name), path)
     except InvError as error:
         return {"unknown": str(error)}
     return asdict(made.spec)

@@ -20,6 +20,7 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.objective import LossTerm, Objective
 from inv3d.core.optimize import Progress, RunState, Stage, run_stage
 from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.weight_files import WeightFile, misfit
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Context:
         """Leave a message for the user, once."""
         if text not in self.state.notices:
             self.state.notices.append(text)
+
+    def check_fit(self, file: WeightFile, generator: Generator) -> None:
+        """Warn the user where weights were made for another variant than this generator."""
+        if text := misfit(file, generator.spec.name):
+            self.notice(text)
 
     def run(self, stage: Stage) -> Iterator[Progress]:
         """Run a stage of the calling method; it resumes or skips by itself."""

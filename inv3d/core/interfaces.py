@@ -14,6 +14,7 @@ from inv3d.core.camera import Camera, orbit
 from inv3d.core.config import PluginConfig
 from inv3d.core.discovery import API_VERSION
 from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.core.weight_files import WeightFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,7 @@ class Plugin:
         requires: extra packages that it imports.
         Config: its options.
         presets: named sets of options; "default" is the empty set.
+        weights: files that it can use and that aren't part of its package.
     """
 
     name: ClassVar[str] = ""
@@ -49,6 +51,7 @@ class Plugin:
     requires: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[PluginConfig]] = PluginConfig
     presets: ClassVar[Presets] = {}
+    weights: ClassVar[tuple[WeightFile, ...]] = ()
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import Generator, GeneratorSpec
+from inv3d.core.weight_files import WeightFile
 from inv3d.core.weights import fingerprint, load_state, read_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.filters import is_standard
 from inv3d.nn.triplane_generator import TriplaneGenerator
 from inv3d.plugins.generators.eg3d.config import EG3DConfig
+from inv3d.plugins.generators.eg3d.networks import NETWORKS, PAGE
 from inv3d.plugins.generators.eg3d.variants import VARIANTS
 
-OFFICIAL_PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
 # Buffers that official training leaves on the network and that nothing computes with.
 IGNORED = frozenset({"dataset_label_std"})
 
@@ -33,6 +34,7 @@ class EG3D(TriplaneGenerator, Generator):
     licence: ClassVar[str] = "code: Apache-2.0; official weights: NVIDIA, non-commercial"
     reference: ClassVar[str] = "Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = EG3DConfig
+    weights: ClassVar[tuple[WeightFile, ...]] = NETWORKS
     rays_option: ClassVar[str] = "neural_rendering_resolution"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
@@ -74,8 +76,9 @@ class EG3D(TriplaneGenerator, Generator):
         if not config.random_weights:
             raise WeightsError(
                 "eg3d has no embedded weights: give --weights PATH of a .safetensors file made "
-                f"from an official network such as ffhqrebalanced512-128.pkl ({OFFICIAL_PAGE}), or "
-                "random_weights=true for benchmarks"
+                f"from an official network such as ffhqrebalanced512-128.pkl ({PAGE}; "
+                "'3dinv weights list' shows all), or random_weights=true for benchmarks; generator "
+                "minihead needs no file"
             )
         return cls(config)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from inv3d.core.interfaces import CameraPrior
 
-VariantName = Literal["ffhq", "afhq", "shapenet"]
+VariantName = Literal["ffhq", "ffhqrebalanced", "afhq", "shapenet"]
 
 FACE_FOCAL = 4.2647
 PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
@@ -32,13 +32,17 @@ class Variant:
     metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
 
 
+FACES = Variant(
+    domain="human faces",
+    camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
+    losses={**PERCEPTUAL, "arcface": 1.0},
+    metrics={"perceptual": "lpips", "identity": "arcface"},
+)
+
 VARIANTS: dict[VariantName, Variant] = {
-    "ffhq": Variant(
-        domain="human faces",
-        camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
-        losses={**PERCEPTUAL, "arcface": 1.0},
-        metrics={"perceptual": "lpips", "identity": "arcface"},
-    ),
+    "ffhq": FACES,
+    # another latent space: what was fitted to one of the two is wrong for the other
+    "ffhqrebalanced": FACES,
     "afhq": Variant(
         domain="cat faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, -0.06), yaw_deg=50.0, pitch_deg=25.0),
