@@ -51,7 +51,7 @@ def fetch(file: WeightFile, owner: str = "", *, accepted: bool = False) -> Path:
 def licence_refused(file: WeightFile) -> UsageError:
     """Return the error to raise where a licence isn't accepted."""
     return UsageError(
-        f"{file.name}: its licence ({file.licence}) doesn't allow all uses; read it at {file.page} "
+        f"{file.name}: its licence, {file.licence}, doesn't allow all uses; read it at {file.page} "
         f"and, if you accept it, run '3dinv weights fetch --accept-licence {file.name}'"
     )
 

@@ -59,7 +59,7 @@ def test_a_licence_has_to_be_accepted(server: Server) -> None:
     with pytest.raises(UsageError) as error:
         fetch(asked)
     assert str(error.value) == (
-        "file.bin: its licence (research only) doesn't allow all uses; read it at "
+        "file.bin: its licence, research only, doesn't allow all uses; read it at "
         "https://example.org/page and, if you accept it, run '3dinv weights fetch --accept-licence "
         "file.bin'"
     )

@@ -21,7 +21,7 @@ from inv3d.nn.resample import shrink
 FULL_SIZE = 256
 WEIGHTS = WeightFile(
     name="model_ir_se50.pth",
-    purpose="IR-SE50 face recognition (ArcFace)",
+    purpose="face recognition by ArcFace, IR-SE50",
     licence="research use, see its source",
     page="https://github.com/TreB1eN/InsightFace_Pytorch",
     # the same bytes in a place that needs no browser
