@@ -26,13 +26,20 @@ an option or the input, 130 stopped by the user. Every command has `-h` and `--h
 
 def page() -> str:
     """Return the whole page."""
-    context = click.Context(main, info_name="3dinv")
     parts = [HEAD, "\n".join(section("3dinv", main))]
+    parts += ["\n".join(section(f"3dinv {name}", found)) for name, found in commands()]
+    return "\n".join(parts)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command of ours with its name, and those that it has below it."""
+    context = click.Context(main, info_name="3dinv")
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
-        parts.append("\n".join(section(f"3dinv {name}", command)))
-    return "\n".join(parts)
+        yield name, command
+        below = command.commands if isinstance(command, click.Group) else {}
+        yield from ((f"{name} {word}", found) for word, found in below.items())
 
 
 def section(title: str, command: click.Command) -> Iterator[str]:

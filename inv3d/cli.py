@@ -20,6 +20,11 @@ COMMANDS = {
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "eval": ("inv3d.commands.eval:command", "Measure a finished run."),
     "compare": ("inv3d.commands.compare:command", "Put several runs into one table."),
+    "weights": (
+        "inv3d.commands.weights:command",
+        "List, find, check and fetch the weight files that plugins know.",
+    ),
+    "doctor": ("inv3d.commands.doctor:command", "Show what works on this machine, with fixes."),
     "list-plugins": ("inv3d.commands.list_plugins:command", "List every plugin and its state."),
     "info": ("inv3d.commands.info:command", "Show what a plugin is and all its options."),
 }

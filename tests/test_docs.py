@@ -21,7 +21,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from inv3d.cli import COMMANDS, main
+from inv3d.cli import main
 from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
 from inv3d.core.context import Context
 from inv3d.core.discovery import registry
@@ -88,14 +88,15 @@ def test_the_command_line_page_is_what_the_program_says() -> None:
     assert text_of(DOCS / "cli.md") == load_make_cli().page(), "run python docs/make_cli.py"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_command_line_page_has_what_help_shows(name: str) -> None:
-    result = CliRunner().invoke(main, [name, "--help"], terminal_width=1000, max_content_width=1000)
+@pytest.mark.parametrize(
+    ("name", "command"), [pytest.param(*found, id=found[0]) for found in load_make_cli().commands()]
+)
+def test_the_command_line_page_has_what_help_shows(name: str, command: click.Command) -> None:
+    words = [*name.split(), "--help"]
+    result = CliRunner().invoke(main, words, terminal_width=1000, max_content_width=1000)
     shown = " ".join(result.output.split())
     section = re.split(r"^## ", text_of(DOCS / "cli.md"), flags=re.MULTILINE)
     (page,) = [part for part in section if part.startswith(f"3dinv {name}\n")]
-    command = main.get_command(click.Context(main), name)
-    assert command is not None
     options = [p for p in command.params if isinstance(p, click.Option)]
     assert len(options) == page.count("\n- `")
     for option in options:
@@ -136,6 +137,8 @@ def test_the_config_file_of_the_quickstart_is_valid() -> None:
     [
         ("rnu --views 9", click.UsageError),
         ("run --vievs 9", click.UsageError),
+        ("weights fech x.pkl", click.UsageError),
+        ("weights fetch x.pkl --yes", click.UsageError),
         ("run --set latent.stepz=1", ConfigError),
         ("run --set losses.mse.masc=true", ConfigError),
         ("run --set losses.msee=1", PluginError),
@@ -156,6 +159,9 @@ def check(line: str) -> None:
         return
     parent = click.Context(main, info_name="3dinv")
     _, command, rest = main.resolve_command(parent, words)
+    if isinstance(command, click.Group) and rest:
+        parent = click.Context(command, info_name=words[0], parent=parent)
+        _, command, rest = command.resolve_command(parent, rest)
     assert command is not None
     if not rest and command.name != "run":
         return

@@ -86,11 +86,27 @@ def describe(record: PluginRecord, target: Any) -> dict[str, Any]:
         "requires": list(target.requires),
         "options": [asdict(option) for option in options_of(target.Config)],
         "presets": {name: dict(values) for name, values in _presets(target).items()},
+        "suggested": {name: dict(values) for name, values in _suggested(record, target)},
     }
 
 
 def _presets(target: Any) -> dict[str, Mapping[str, Any]]:
     return {"default": {}, **target.presets}
+
+
+def _suggested(record: PluginRecord, target: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what generators suggest: (generator, options) of a method, (method, options) of one."""
+    if record.kind == "generators":
+        yield from target.method_options.items()
+    if record.kind != "methods":
+        return
+    for other in registry().of_kind("generators"):
+        try:
+            generator = registry().load("generators", other.name)
+        except InvError:
+            continue
+        if record.name in generator.method_options:
+            yield other.name, generator.method_options[record.name]
 
 
 def options_of(config: Any, prefix: str = "", defaults: Any = None) -> Iterator[Option]:
@@ -170,9 +186,11 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
     """Return the facts of a generator, or why they can't be known."""
     from inv3d.core.config import build_config
+    from inv3d.core.weight_files import given
 
     try:
-        made = generator.create(build_config(generator.Config, {}, generator.name), weights)
+        path = given(weights, generator.weights, f"generator {generator.name}")
+        made = generator.create(build_config(generator.Config, {}, generator.name), path)
     except InvError as error:
         return {"unknown": str(error)}
     return asdict(made.spec)
@@ -199,5 +217,12 @@ def _show(facts: Mapping[str, Any]) -> None:
     if options:
         print_table(("option", "type", "default", "what it is"), options)
         click.echo()
-    presets = [(name, ", ".join(_settings(values))) for name, values in facts["presets"].items()]
-    print_table(("preset", "sets"), presets)
+    print_table(("preset", "sets"), _sets(facts["presets"]))
+    if facts["suggested"]:
+        click.echo()
+        other = "with method" if facts["kind"] == "generators" else "on generator"
+        print_table((other, "defaults are replaced by"), _sets(facts["suggested"]))
+
+
+def _sets(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(name, ", ".join(_settings(values))) for name, values in tables.items()]

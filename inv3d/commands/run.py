@@ -34,7 +34,9 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option("--method", default="multilatent", show_default=True, help="How to invert.")
 @click.option("--generator", default="minihead", show_default=True, help="What to invert into.")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="Of the generator, where none are embedded."
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Of the generator, where none are embedded: a file, or a name of '3dinv weights list'.",
 )
 @click.option(
     "--input",

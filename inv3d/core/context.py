@@ -20,6 +20,7 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.objective import LossTerm, Objective
 from inv3d.core.optimize import Progress, RunState, Stage, run_stage
 from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.weight_files import WeightFile, misfit
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Context:
         if text not in self.state.notices:
             self.state.notices.append(text)
 
+    def check_fit(self, file: WeightFile, generator: Generator) -> None:
+        """Warn the user where weights were made for another variant than this generator."""
+        if text := misfit(file, generator.spec.name):
+            self.notice(text)
+
     def run(self, stage: Stage) -> Iterator[Progress]:
         """Run a stage of the calling method; it resumes or skips by itself."""
         return run_stage(replace(stage, name=self.prefix + stage.name), self.state)
@@ -87,7 +93,8 @@ class Context:
             ConfigError: where none is left.
             PluginError: where a name is unknown.
         """
-        losses = {n: (self.loss(n, t), t.weight) for n, t in terms.items() if t.weight != 0}
+        weights = {name: term.over(None).weight for name, term in terms.items()}
+        losses = {n: (self.loss(n, terms[n]), weight) for n, weight in weights.items() if weight}
         if not losses:
             raise ConfigError("option 'losses': every weight is 0; give at least one loss a weight")
         return losses
@@ -119,7 +126,7 @@ class Context:
         latent: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Add the gradient over all views, chunked by memory; see `backward_views`."""
-        self.state.views = max(self.state.views, len(camera))
+        self._note(generator, camera)
         chunk = self.state.view_chunk
         return backward_views(generator, ws, camera, objective, chunk, latent=latent)
 
@@ -132,6 +139,11 @@ class Context:
         outputs: Sequence[OutputName],
     ) -> Tensor:
         """Add the gradient of a function of all views together; see `backward_joint`."""
-        self.state.views = max(self.state.views, len(camera))
+        self._note(generator, camera)
         chunk, rng = self.state.view_chunk, self.state.generators["render"]
         return backward_joint(generator, ws, camera, function, outputs, chunk, rng=rng)
+
+    def _note(self, generator: Generator, camera: Camera) -> None:
+        """Tell the loop what it has to know where memory runs out."""
+        self.state.views = max(self.state.views, len(camera))
+        self.state.rays_option = generator.rays_option

@@ -245,11 +245,19 @@ def _fault(record: PluginRecord, target: Any) -> str:
         return f"{record.target} calls itself '{target.name}', its entry point '{record.name}'"
     if not _is_subclass(target.Config, PluginConfig):
         return f"{record.target}.Config is no subclass of inv3d.core.config.PluginConfig"
+    if not _are_weight_files(target.weights):
+        return f"{record.target}.weights is no tuple of inv3d.core.weight_files.WeightFile"
     return _api_fault(target.api)
 
 
 def _is_subclass(value: Any, contract: type) -> bool:
     return inspect.isclass(value) and issubclass(value, contract)
+
+
+def _are_weight_files(value: Any) -> bool:
+    from inv3d.core.weight_files import WeightFile
+
+    return isinstance(value, tuple) and all(isinstance(file, WeightFile) for file in value)
 
 
 def _api_fault(wanted: str) -> str:

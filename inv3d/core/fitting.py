@@ -52,12 +52,15 @@ def loss_terms(
 ) -> dict[str, LossTerm]:
     """Return the losses of a stage: the generator's, the method's over them, the stage's over all.
 
+    An entry replaces the one below it, but keeps its weight unless it names one.
+
     Raises:
         ConfigError: where there are none.
     """
     defaults = generator.spec.default_losses if config.default_losses else {}
     terms = {name: LossTerm(weight=weight) for name, weight in defaults.items()}
-    terms |= {**config.losses, **stage}
+    for layer in (config.losses, stage):
+        terms |= {name: term.over(terms.get(name)) for name, term in layer.items()}
     if not terms:
         raise ConfigError(
             "option 'losses' is empty and there are no default losses; name at least one, such as "

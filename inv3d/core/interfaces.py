@@ -14,6 +14,7 @@ from inv3d.core.camera import Camera, orbit
 from inv3d.core.config import PluginConfig
 from inv3d.core.discovery import API_VERSION
 from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.core.weight_files import WeightFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,7 @@ class Plugin:
         requires: extra packages that it imports.
         Config: its options.
         presets: named sets of options; "default" is the empty set.
+        weights: files that it can use and that aren't part of its package.
     """
 
     name: ClassVar[str] = ""
@@ -49,6 +51,7 @@ class Plugin:
     requires: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[PluginConfig]] = PluginConfig
     presets: ClassVar[Presets] = {}
+    weights: ClassVar[tuple[WeightFile, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,14 @@ class Generator(nn.Module, Plugin, ABC):
         spec: facts about it.
         method_options: method name -> options that suit it better than the method's defaults,
             such as weights for the scale of its latents; presets and users win over them.
+        rays_option: its option for the rays a side, which is named where memory runs out; empty
+            where it has none.
         rng: source of random samples and noise, where it uses any; set by the run.
     """
 
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
+    rays_option: ClassVar[str] = ""
     rng: torch.Generator | None = None
 
     @classmethod

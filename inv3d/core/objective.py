@@ -16,10 +16,21 @@ from inv3d.core.scene import OutputName, Rendering
 
 
 class LossTerm(BaseModel):
-    """A loss in a method's options: its weight, and any options of the loss itself."""
+    """A loss in a method's options: its weight, and any options of the loss itself.
+
+    Attributes:
+        weight: None keeps the weight that the loss has without this entry, 1 if it has none.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    weight: float = 1.0
+    weight: float | None = None
+
+    def over(self, below: LossTerm | None) -> LossTerm:
+        """Return the entry with a weight, which may be that of the entry below it."""
+        if self.weight is not None:
+            return self
+        inherited = below.weight if below is not None else None
+        return self.model_copy(update={"weight": 1.0 if inherited is None else inherited})
 
 
 def _term(value: object) -> object:

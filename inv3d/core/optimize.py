@@ -25,10 +25,6 @@ Keep = Literal["last", "best"]
 _FORMAT = 1
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 _FEWER_VIEWS = "out of device memory: rendering fewer views at a time; to avoid the retry use"
-_OUT_OF_MEMORY = (
-    "out of device memory with one view at a time; lower the rays "
-    "(--set generator.render_resolution=...) or use --device cpu; the state so far is saved"
-)
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,7 @@ class RunState:
         generators: name -> random number generator whose state is saved.
         view_chunk: views rendered at a time, halved when the device runs out of memory; None: all.
         views: the largest number of views rendered so far in one update.
+        rays_option: option of the generator that lowers the rays a side, empty where it has none.
         checkpoint: file to write; None for none.
         every: steps between checkpoints.
         stop_requested: set from outside (Ctrl-C); the loop ends after the current step.
@@ -104,6 +101,7 @@ class RunState:
     generators: dict[str, torch.Generator]
     view_chunk: int | None = None
     views: int = 1
+    rays_option: str = ""
     checkpoint: Path | None = None
     every: int = 50
     stop_requested: bool = False
@@ -226,7 +224,7 @@ class _Loop:
             rewind()
             if chunk is None:
                 self.save(step, index)
-                raise RunError(_OUT_OF_MEMORY)
+                raise RunError(_out_of_memory(self.state.rays_option))
             self._use_chunk(chunk)
         losses, bad = self._read(metrics)
         if bad is not None:
@@ -384,6 +382,16 @@ class _Loop:
             "view_chunk": state.view_chunk,
         }
         write_tensors(state.checkpoint, everything, position)
+
+
+def _out_of_memory(rays_option: str) -> str:
+    rays = (
+        f"fewer rays (--set generator.{rays_option}=...)" if rays_option else "a smaller generator"
+    )
+    return (
+        f"out of device memory with one view at a time; start again with {rays} or --device cpu; "
+        "the state so far is saved, --resume goes on with it where more memory is free"
+    )
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -89,6 +89,7 @@ class PublishedGenerator(TriplaneGenerator, Generator):
     """
 
     config: PublishedConfig
+    rays_option: ClassVar[str] = "neural_rendering_resolution"
     example: ClassVar[str] = ""
 
     def __init__(self, config: PublishedConfig) -> None:
@@ -114,8 +115,8 @@ class PublishedGenerator(TriplaneGenerator, Generator):
         if not config.random_weights:
             raise WeightsError(
                 f"{cls.name} has no embedded weights: give --weights PATH of a .safetensors file "
-                f"made from an official network such as {cls.example}, or random_weights=true for "
-                "benchmarks"
+                f"made from an official network such as {cls.example} ('3dinv weights list' shows "
+                "all), or random_weights=true for benchmarks; generator minihead needs no file"
             )
         return cls(config)
 

@@ -21,6 +21,7 @@ from inv3d.core.files import (
     read_json,
     write_json,
 )
+from inv3d.runs.lock import held
 
 if TYPE_CHECKING:
     from inv3d.core.optimize import Progress
@@ -56,7 +57,8 @@ class RunDirectory:
         """Make the directory and write `run.json`.
 
         Raises:
-            RunError: where it exists and mustn't be overwritten, or can't be written.
+            RunError: where it exists and mustn't be overwritten (not asked for, no run, or a run
+                that another process is writing), or can't be written.
         """
         path = path.absolute()
         _check_free(path, overwrite)
@@ -154,3 +156,5 @@ def _check_free(path: Path, overwrite: bool) -> None:
             f"{path}: --overwrite replaces runs only, and this directory has no {RECORD}; "
             "choose another --out or empty it yourself"
         )
+    with held(path):
+        pass

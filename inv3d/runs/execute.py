@@ -18,6 +18,7 @@ from inv3d.core.hooks import Observers, hooks
 from inv3d.core.optimize import RunState, read_log
 from inv3d.runs.directory import LOG, RunDirectory
 from inv3d.runs.display import Display
+from inv3d.runs.lock import held
 from inv3d.runs.plan import Plan
 from inv3d.runs.prepare import Job, prepare_again
 
@@ -54,7 +55,8 @@ def start(
     for notice in job.notices:
         display.say(f"warning: {notice}")
     try:
-        return directory, _run(job, directory, job.context(directory.checkpoint), display)
+        with held(directory.path):
+            return directory, _run(job, directory, job.context(directory.checkpoint), display)
     except BaseException:
         directory.abandon()
         raise
@@ -68,14 +70,16 @@ def resume(directory: RunDirectory, display: Display) -> dict[str, Any]:
 
     Raises:
         InvError: where something that the run began with has changed, or it can't go on.
+        RunError: where another process is at work on it.
     """
-    job = prepare_again(Plan.read(directory.record, directory.path))
-    context = job.context(directory.checkpoint)
-    taken = context.state.restore() if directory.checkpoint.is_file() else 0
-    directory.cut_log(taken)
-    directory.update(status="running")
-    display.say(f"going on after {taken} steps")
-    return _run(job, directory, context, display)
+    with held(directory.path):
+        job = prepare_again(Plan.read(directory.record, directory.path))
+        context = job.context(directory.checkpoint)
+        taken = context.state.restore() if directory.checkpoint.is_file() else 0
+        directory.cut_log(taken)
+        directory.update(status="running")
+        display.say(f"going on after {taken} steps")
+        return _run(job, directory, context, display)
 
 
 def _run(job: Job, directory: RunDirectory, context: Context, display: Display) -> dict[str, Any]:

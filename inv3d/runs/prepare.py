@@ -17,6 +17,7 @@ from inv3d.core.discovery import registry
 from inv3d.core.errors import InputError, RunError
 from inv3d.core.interfaces import Generator, Inverter
 from inv3d.core.inversion import FILE, Inversion
+from inv3d.core.weight_files import given, known_as, misfit
 from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.runs.plan import (
     GeneratorPart,
@@ -120,7 +121,7 @@ def prepare(request: Request) -> Job:
     generator_config = build_config(kind.Config, generator_options, f"generator {kind.name}")
     files = open_capture(request.input)
     frames, chosen, held_out = _choose(request, method, files)
-    weights = request.weights.absolute() if request.weights else None
+    weights = given(request.weights, kind.weights, f"generator {kind.name}")
     generator = kind.create(generator_config, weights).eval().requires_grad_(False).to(device)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
@@ -153,7 +154,9 @@ def prepare(request: Request) -> Job:
         init=_init_part(request.init),
         pictures=request.pictures,
     )
+    known = known_as(weights, kind.weights)
     notices = list(files.notices.values())
+    notices += filter(None, [misfit(known, generator.spec.name) if known else ""])
     return Job(plan, generator, method.create(config), capture, init, notices)
 
 

@@ -70,6 +70,22 @@ def test_a_method_says_paper_options_and_presets() -> None:
     assert "Multi-view Inversion for 3D-aware GANs" in text
 
 
+def test_a_method_says_what_generators_suggest_and_a_generator_what_it_suggests() -> None:
+    suggested = facts("multilatent")["suggested"]
+    assert suggested == {"minihead": facts("minihead")["suggested"]["multilatent"]}
+    (line,) = [x for x in info("multilatent").stdout.splitlines() if x.startswith(" minihead ")]
+    assert "distance=0.3" in line and "tuning.lr=0.002" in line
+    assert "with method" in info("minihead").stdout
+    assert facts("mse")["suggested"] == {}
+
+
+def test_options_for_the_rays_exist() -> None:
+    for record in registry().of_kind("generators"):
+        generator = registry().load("generators", record.name)
+        named = generator.rays_option
+        assert named in generator.Config.model_fields if record.own else named == ""
+
+
 @pytest.mark.parametrize(
     "record",
     [r for r in registry().records if r.own and r.kind in KINDS],

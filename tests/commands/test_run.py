@@ -18,8 +18,10 @@ import torch
 from inv3d.core.hooks import hookimpl
 from inv3d.core.inversion import Inversion
 from inv3d.core.optimize import read_log
+from inv3d.core.weight_files import WeightFile
 from inv3d.core.weights import write_tensors
 from inv3d.io import dataset
+from inv3d.testing.toy import ToyGenerator
 from tests.captures import content, write
 from tests.commands.run_cli import (
     QUICK,
@@ -231,6 +233,32 @@ def test_what_cant_begin_is_one_line_and_leaves_nothing(
     arguments, code, said = UNUSABLE[case]
     fails(run("--input", capture, *QUICK, "--no-report", *arguments), code, said)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A weight file that the toy knows, in the folder for weights; it's made for something else."""
+    facts = {"purpose": "blobs", "licence": "MIT", "page": "https://example.org"}
+    file = WeightFile(name="blobs.pkl", fits=("toy-of-old",), **facts)
+    monkeypatch.setattr(ToyGenerator, "weights", (file,))
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path / "weights"))
+    write({"blobs.pkl": b"x"}, tmp_path / "weights")
+    return tmp_path / "weights" / "blobs.pkl"
+
+
+def test_weights_by_name_and_a_generator_that_they_arent_made_for(
+    capture: Path, tmp_path: Path, known: Path
+) -> None:
+    arguments = ("--input", capture, *QUICK, "--no-report", "--weights", "blobs.pkl", "--out")
+    result = run(*arguments, "run")
+    assert result.exit_code == 0, result.stderr
+    found = record(tmp_path / "run")
+    assert found["generator"]["weights"] == str(known)
+    text = "blobs.pkl is made for toy-of-old, but the generator is toy: expect poor results"
+    assert f"warning: {text}" in result.stderr
+    assert found["warnings"][0].startswith(text)
+    known.unlink()
+    fails(run(*arguments, "other"), 1, "generator toy: blobs.pkl (blobs) isn't there; get it from")
 
 
 def test_weights_of_another_architecture(capture: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
@@ -16,6 +17,7 @@ import torch
 
 from inv3d.core.optimize import read_log
 from inv3d.runs.directory import CHECKPOINT
+from inv3d.runs.lock import LOCK, held
 from tests.captures import noise_image, png, write
 from tests.commands.run_cli import (
     QUICK,
@@ -161,6 +163,15 @@ def test_a_stop_while_the_report_is_written_costs_no_steps(stopped: Path) -> Non
     assert resumed.exit_code == 0, resumed.stderr
     assert "going on after 6 steps" in resumed.stderr
     assert record(stopped)["status"] == "finished"
+
+
+def test_two_processes_dont_resume_one_run(stopped: Path) -> None:
+    before = (stopped / "run.json").read_bytes()
+    with held(stopped):
+        fails(resume(stopped), 1, f"{stopped}: process {os.getpid()} is writing this run; wait")
+    assert (stopped / "run.json").read_bytes() == before
+    assert resume(stopped).exit_code == 0
+    assert not (stopped / LOCK).exists()
 
 
 def test_without_a_name_the_latest_unfinished_run_is_resumed(stopped: Path, tmp_path: Path) -> None:

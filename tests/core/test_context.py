@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from inv3d.core.context import Context
 from inv3d.core.errors import ConfigError, PluginError
 from inv3d.core.interfaces import Target
 from inv3d.core.objective import LossTerm
+from inv3d.core.weight_files import WeightFile
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 
 
@@ -33,6 +36,20 @@ def test_losses_by_name_with_options_and_without_those_of_weight_0() -> None:
     losses = Context.create().losses(terms)
     assert set(losses) == {"mse"} and losses["mse"][1] == 2.0
     assert not losses["mse"][0].training
+
+
+def test_a_loss_that_nothing_gave_a_weight_counts_once() -> None:
+    assert Context.create().losses({"mse": LossTerm()})["mse"][1] == 1.0
+
+
+def test_weights_for_another_variant_are_a_warning_that_names_both() -> None:
+    context, generator = Context.create(), ToyGenerator(ToyConfig())
+    file = WeightFile("e.pt", "an encoder", "MIT", "https://example.org", fits=("toy", "toy-2"))
+    context.check_fit(file, generator)
+    assert context.state.notices == []
+    context.check_fit(replace(file, fits=("toy-2",)), generator)
+    (text,) = context.state.notices
+    assert text.startswith("e.pt is made for toy-2, but the generator is toy: ")
 
 
 def test_no_loss_is_refused() -> None:

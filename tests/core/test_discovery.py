@@ -206,6 +206,10 @@ BROKEN = {
         GOOD + "    Config = dict",
         "thrown_away:Good.Config is no subclass of inv3d.core.config.PluginConfig",
     ),
+    "weights that are no files": (
+        GOOD + "    weights = ('net.pkl',)",
+        "Good.weights is no tuple of inv3d.core.weight_files.WeightFile",
+    ),
     "an old API": (
         GOOD + "    api = '0.9'",
         "written for plugin API 0.9, this 3dinv has 1.0; upgrade it",

@@ -66,6 +66,7 @@ class MiniHead(TriplaneGenerator, Generator):
     reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     method_options: ClassVar[Presets] = METHOD_OPTIONS
+    rays_option: ClassVar[str] = "render_resolution"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "fast": {"render_resolution": 32, "samples": 12},

@@ -10,22 +10,37 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import Cache, Loss, Target
 from inv3d.core.pth import read_state_dict
 from inv3d.core.scene import Rendering
+from inv3d.core.weight_files import WeightFile, locate
 from inv3d.core.weights import load_state
 from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
 from inv3d.nn.resample import shrink
 
 FULL_SIZE = 256
+WEIGHTS = WeightFile(
+    name="model_ir_se50.pth",
+    purpose="face recognition by ArcFace, IR-SE50",
+    licence="research use, see its source",
+    page="https://github.com/TreB1eN/InsightFace_Pytorch",
+    # the same bytes in a place that needs no browser
+    url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/recognition_arcface_ir_se50.pth",
+    size=175_367_323,
+    sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    noncommercial=True,
+    option="--set losses.arcface.weights=PATH",
+    without="--set losses.arcface=0 goes without",
+)
 
 
 class ArcFaceConfig(PluginConfig):
     """Options of the ArcFace identity loss."""
 
     weights: Path | None = Field(
-        None, description="path of model_ir_se50.pth (or the same tensors as .safetensors)"
+        None,
+        description="path of model_ir_se50.pth (or the same tensors as .safetensors); if not given "
+        "it's looked for in the folder for weights",
     )
     crop: tuple[float, float, float, float] = Field(
         (35 / 256, 223 / 256, 32 / 256, 220 / 256),
@@ -42,6 +57,7 @@ class ArcFace(Loss):
     licence = "code Apache-2.0; weights: see their source (research use)"
     reference = "ArcFace (Deng et al. 2019); Multi-view Inversion for 3D-aware GANs, term L_ID"
     Config = ArcFaceConfig
+    weights = (WEIGHTS,)
     config: ArcFaceConfig
 
     def __init__(self, config: ArcFaceConfig, network: IRSE50) -> None:
@@ -56,15 +72,7 @@ class ArcFace(Loss):
             WeightsError: where the weight file is missing or of another network.
         """
         assert isinstance(config, ArcFaceConfig)
-        path = config.weights
-        if path is None or not path.is_file():
-            raise WeightsError(
-                f"loss arcface: {path or 'no weights given'}{': no such file' if path else ''}; "
-                "it needs model_ir_se50.pth (IR-SE50 face recognition, 397 tensors), linked from "
-                "github.com/TreB1eN/InsightFace_Pytorch and github.com/eladrich/pixel2style2pixel"
-                "; give --set losses.arcface.weights=PATH, or go without: "
-                "--set losses.arcface=0"
-            )
+        path = config.weights or locate(WEIGHTS, "loss arcface")
         with torch.device("meta"):
             network = IRSE50()
         network.to_empty(device="cpu")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import sys
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +12,52 @@ from torch import Tensor, nn
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
+from inv3d.core.fetch import fetch
 from inv3d.core.interfaces import Loss, Target
 from inv3d.core.pth import read_state_dict
 from inv3d.core.scene import Rendering
+from inv3d.core.weight_files import WeightFile, find
 from inv3d.nn.resample import shrink
 
 NetName = Literal["alex", "vgg", "squeeze"]
-URLS: dict[NetName, str] = {
-    "alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    "vgg": "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "squeeze": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+
+
+def _backbone_file(name: str, network: str, net: NetName, size: int, sha256: str) -> WeightFile:
+    return WeightFile(
+        name=name,
+        purpose=f"{network} trained on ImageNet, for losses.lpips.net={net}",
+        licence="BSD-3-Clause",
+        page="https://github.com/pytorch/vision",
+        url=f"https://download.pytorch.org/models/{name}",
+        size=size,
+        sha256=sha256,
+        option="--set losses.lpips.weights=PATH",
+        without="losses mse, l1 and (for minihead) headfeat need no download",
+    )
+
+
+BACKBONES: dict[NetName, WeightFile] = {
+    "vgg": _backbone_file(
+        "vgg16-397923af.pth",
+        "VGG16",
+        "vgg",
+        553_433_881,
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+    "alex": _backbone_file(
+        "alexnet-owt-7be5be79.pth",
+        "AlexNet",
+        "alex",
+        244_408_911,
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "squeeze": _backbone_file(
+        "squeezenet1_1-b8a52dc0.pth",
+        "SqueezeNet 1.1",
+        "squeeze",
+        4_958_839,
+        "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+    ),
 }
 
 
@@ -36,7 +70,7 @@ class LPIPSConfig(PluginConfig):
     weights: Path | None = Field(
         None,
         description="path of the backbone's torchvision state dict (.pth or .safetensors); if "
-        "not given it's taken from torch's cache, or downloaded into it",
+        "not given it's taken from the folder for weights or torch's cache, or downloaded",
     )
     resize: int = Field(
         256,
@@ -54,6 +88,7 @@ class LPIPS(Loss):
     licence = "lpips: BSD-2-Clause; backbones: torchvision's ImageNet weights, BSD-3-Clause"
     reference = "The Unreasonable Effectiveness of Deep Features (Zhang et al. 2018)"
     Config = LPIPSConfig
+    weights = tuple(BACKBONES.values())
     config: LPIPSConfig
 
     def __init__(self, config: LPIPSConfig, network: nn.Module) -> None:
@@ -127,25 +162,7 @@ def _renamed(backbone: nn.Module, state: dict[str, Tensor], source: str) -> dict
 
 
 def _backbone(config: LPIPSConfig) -> tuple[dict[str, Tensor], str]:
-    """Read the backbone from the given path, torch's cache or the network."""
-    if config.weights is not None:
-        return read_state_dict(config.weights), str(config.weights)
-    url = URLS[config.net]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
-    if not cached.is_file():
-        _download(config.net, url, cached)
-    return read_state_dict(cached), str(cached)
-
-
-def _download(net: NetName, url: str, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(url, str(path), prefix, progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"loss lpips: {path.name}, the ImageNet weights of net '{net}', can't be downloaded "
-            f"({reason}); fetch {url} and put it at {path}, or give --set "
-            "losses.lpips.weights=PATH; losses mse, l1 and (for minihead) headfeat need no download"
-        ) from None
+    """Read the backbone from the given path, a cache or the network."""
+    file = BACKBONES[config.net]
+    path = config.weights or find(file) or fetch(file, "loss lpips")
+    return read_state_dict(path), str(path)

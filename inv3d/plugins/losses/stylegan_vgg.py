@@ -13,9 +13,20 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import Cache, Loss, Target
 from inv3d.core.scene import Rendering
+from inv3d.core.weight_files import WeightFile, locate, verify
 from inv3d.nn.resample import shrink
 
-URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt"
+WEIGHTS = WeightFile(
+    name="vgg16.pt",
+    purpose="VGG16 features of the StyleGAN2-ADA projector (TorchScript)",
+    licence="NVIDIA Source Code License (non-commercial)",
+    page="https://github.com/NVlabs/stylegan2-ada-pytorch",
+    url="https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/vgg16.pt",
+    sha256="b437eb095feaeb0b83eb3fa11200ebca4548ee39a07fb944a417ddc516cc07c3",
+    noncommercial=True,
+    option="--set losses.stylegan_vgg.weights=PATH",
+    without="loss lpips with net=vgg measures the same",
+)
 
 
 class StyleGANVGGConfig(PluginConfig):
@@ -24,7 +35,8 @@ class StyleGANVGGConfig(PluginConfig):
     weights: Path | None = Field(
         None,
         description="path of vgg16.pt, a TorchScript file; its code is executed, so take it only "
-        "from a source that you trust",
+        "from a source that you trust; if not given it's looked for in the folder for weights, and "
+        "its checksum must be right",
     )
     resize: int = Field(
         256,
@@ -47,6 +59,7 @@ class StyleGANVGG(Loss):
     licence = "code Apache-2.0; weights: NVIDIA Source Code License"
     reference = "StyleGAN2-ADA projector; Multi-view Inversion for 3D-aware GANs, term L_P"
     Config = StyleGANVGGConfig
+    weights = (WEIGHTS,)
     config: StyleGANVGGConfig
 
     def __init__(self, config: StyleGANVGGConfig, network: nn.Module) -> None:
@@ -61,13 +74,11 @@ class StyleGANVGG(Loss):
             WeightsError: where it's missing or no TorchScript file.
         """
         assert isinstance(config, StyleGANVGGConfig)
-        path = config.weights
-        if path is None or not path.is_file():
-            raise WeightsError(
-                f"loss stylegan_vgg: {path or 'no weights given'}"
-                f"{': no such file' if path else ''}; download {URL} and give --set "
-                "losses.stylegan_vgg.weights=PATH; loss lpips with net=vgg measures the same"
-            )
+        path = config.weights or locate(WEIGHTS, "loss stylegan_vgg")
+        if not path.is_file():
+            raise WeightsError(f"loss stylegan_vgg: {path}: no such file; give {WEIGHTS.option}")
+        if config.weights is None:
+            verify(WEIGHTS, path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
@@ -75,7 +86,7 @@ class StyleGANVGG(Loss):
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeightsError(
-                f"{path}: not a TorchScript file ({reason}); download {URL} again"
+                f"{path}: not a TorchScript file ({reason}); fetch it again from {WEIGHTS.page}"
             ) from None
         return cls(config, network.eval())
 

@@ -44,6 +44,13 @@ def test_golden_value_and_gradient(case, loss):
     assert relative_error(synth.grad[..., ::8, ::8], case.tensors["grad_sub"]) < 1e-3
 
 
+def test_the_file_is_found_in_the_folder_for_weights(loss, tmp_path, monkeypatch):
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path))
+    torch.save(loss.network.state_dict(), tmp_path / "model_ir_se50.pth")
+    found = ArcFace.create(ArcFaceConfig()).network.state_dict()
+    assert all(torch.equal(found[n], value) for n, value in loss.network.state_dict().items())
+
+
 def test_every_view_counts(case, loss):
     small = [F.avg_pool2d(image(case, n), 4) for n in ("synth", "target")]
     views = torch.cat([small[0], small[1]])

@@ -1,4 +1,3 @@
-import urllib.error
 import warnings
 
 import lpips
@@ -7,9 +6,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from inv3d.core import fetch
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import Target
 from inv3d.core.scene import Rendering
+from inv3d.core.weight_files import weights_dir
 from inv3d.plugins.losses.lpips import LPIPS, LPIPSConfig
 
 
@@ -36,13 +37,15 @@ def squeeze(tmp_path_factory):
 
 @pytest.fixture
 def offline(monkeypatch, tmp_path):
-    """An empty cache and no network."""
+    """Empty caches and no network."""
 
-    def refuse(url, path, *args, **kwargs):
-        raise urllib.error.URLError("no route to host")
+    def refuse(url, path, **options):
+        raise WeightsError(f"{url}: no route to host")
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path / "own"))
+    monkeypatch.setenv("INV3D_OFFLINE", "")
+    monkeypatch.setattr(fetch, "download", refuse)
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -118,9 +121,27 @@ def test_offline_message_says_everything(net, file, offline):
     text = str(caught.value)
     assert "\n" not in text and "no route to host" in text
     assert f"https://download.pytorch.org/models/{file}" in text
-    assert str(offline / file) in text
+    assert str(weights_dir() / file) in text
     assert "losses.lpips.weights=" in text and "headfeat" in text
-    assert not (offline / file).exists()
+    assert not (weights_dir() / file).exists()
+
+
+def test_a_downloaded_backbone_is_used(squeeze, offline, monkeypatch):
+    def download(url, path, *, size, sha256, report):
+        assert url.endswith("/squeezenet1_1-b8a52dc0.pth") and len(sha256) == 64 and size == 4958839
+        path.parent.mkdir(parents=True)
+        path.write_bytes(squeeze[1].read_bytes())
+
+    monkeypatch.setattr(fetch, "download", download)
+    found = LPIPS.create(LPIPSConfig(net="squeeze"))
+    state = torchvision_state(squeeze[0])
+    assert torch.equal(found.network.net.slice1[0].weight, state["features.0.weight"])
+
+
+def test_published_checksums_begin_as_torchvisions_names_say():
+    for file in LPIPS.weights:
+        assert file.sha256.startswith(file.name.removesuffix(".pth").rpartition("-")[2])
+        assert file.url.endswith(f"/{file.name}")
 
 
 def test_weights_of_another_backbone(squeeze):

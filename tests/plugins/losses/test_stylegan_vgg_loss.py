@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from torch.nn import functional as F
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import Target
 from inv3d.core.scene import Rendering
+from inv3d.core.weight_files import digest
+from inv3d.plugins.losses import stylegan_vgg
 from inv3d.plugins.losses.stylegan_vgg import StyleGANVGG, StyleGANVGGConfig
 
 
@@ -66,7 +69,7 @@ def test_larger_images_are_area_resized_to_256(path):
 
 
 def test_messages(tmp_path):
-    with pytest.raises(WeightsError, match=r"losses\.stylegan_vgg\.weights=PATH"):
+    with pytest.raises(WeightsError, match=r"fetch vgg16\.pt.*losses\.stylegan_vgg\.weights=PATH"):
         StyleGANVGG.create(StyleGANVGGConfig())
     with pytest.raises(WeightsError, match="no such file"):
         StyleGANVGG.create(StyleGANVGGConfig(weights=tmp_path / "none.pt"))
@@ -74,3 +77,17 @@ def test_messages(tmp_path):
     with pytest.raises(WeightsError, match="not a TorchScript file") as caught:
         StyleGANVGG.create(StyleGANVGGConfig(weights=tmp_path / "broken.pt"))
     assert "\n" not in str(caught.value)
+
+
+def test_code_in_the_folder_for_weights_is_run_only_if_it_is_the_published(
+    path, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path))
+    (tmp_path / "vgg16.pt").write_bytes(path.read_bytes())
+    with pytest.raises(
+        WeightsError, match=r"vgg16\.pt: SHA-256 is [0-9a-f]{64}, expected b437eb09"
+    ):
+        StyleGANVGG.create(StyleGANVGGConfig())
+    known = replace(stylegan_vgg.WEIGHTS, sha256=digest(path))
+    monkeypatch.setattr(stylegan_vgg, "WEIGHTS", known)
+    assert StyleGANVGG.create(StyleGANVGGConfig()).features(pair(16)[0]).shape == (2, 768)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from inv3d.core.config import merge
+from inv3d.core.config import build_config, merge
 from inv3d.core.context import Context
 from inv3d.core.errors import ConfigError, DivergedError, InputError, RunError, WeightsError
+from inv3d.core.fit_config import LatentOptions, SingleLatentConfig
+from inv3d.core.fitting import loss_terms
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import latent_statistics
 from inv3d.core.single_latent import locality_point
@@ -29,6 +31,39 @@ def _options(latent: int, tuning: int | None = None, /, **more: Any) -> dict[str
     if tuning is not None:
         stages["tuning"] = {"steps": tuning}
     return merge(merge(FREE, stages), more)
+
+
+@pytest.mark.parametrize(
+    ("method_losses", "stage_losses", "weights"),
+    [
+        ({}, {}, {"mse": 0.25}),
+        ({"mse": {"mask": True}}, {}, {"mse": 0.25}),
+        ({"mse": {"mask": True}}, {"mse": {"mask": False}}, {"mse": 0.25}),
+        ({"mse": 3.0}, {"mse": {"mask": True}}, {"mse": 3.0}),
+        ({"mse": {"weight": 0.5, "mask": True}, "l1": {"mask": True}}, {}, {"mse": 0.5, "l1": 1.0}),
+    ],
+)
+def test_an_option_of_a_loss_leaves_its_weight_alone(
+    method_losses: dict[str, Any], stage_losses: dict[str, Any], weights: dict[str, float]
+) -> None:
+    generator = ToyGenerator(ToyConfig())
+    generator.spec = replace(generator.spec, default_losses={"mse": 0.25})
+    config = build_config(SingleLatentConfig, {"losses": method_losses}, "test")
+    # as a resumed run reads it
+    config = build_config(SingleLatentConfig, config.model_dump(mode="json"), "test")
+    stage = build_config(LatentOptions, {"losses": stage_losses}, "test").losses
+    terms = loss_terms(generator, config, stage)
+    assert {name: term.weight for name, term in terms.items()} == weights
+    given = stage_losses.get("mse") or method_losses.get("mse") or {}
+    assert (terms["mse"].model_extra or {}).get("mask") == given.get("mask")
+
+
+def test_the_memory_message_names_the_generators_own_option() -> None:
+    class Rays(Watched):
+        rays_option = "rays"
+
+    with pytest.raises(RunError, match=r"--set generator\.rays="):
+        fit("wplus", _options(2), CLIP, generator=Rays(room=0))
 
 
 def test_wplus_recovers_a_known_head_from_one_view() -> None:

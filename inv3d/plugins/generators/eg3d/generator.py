@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inv3d.core.config import PluginConfig
+from inv3d.core.weight_files import WeightFile
 from inv3d.nn.published import PublishedGenerator
 from inv3d.plugins.generators.eg3d.config import EG3DConfig
-
-OFFICIAL_PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
+from inv3d.plugins.generators.eg3d.networks import NETWORKS, PAGE
 
 
 class EG3D(PublishedGenerator):
@@ -24,7 +24,8 @@ class EG3D(PublishedGenerator):
     licence: ClassVar[str] = "code: Apache-2.0; official weights: NVIDIA, non-commercial"
     reference: ClassVar[str] = "Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = EG3DConfig
-    example: ClassVar[str] = f"ffhqrebalanced512-128.pkl ({OFFICIAL_PAGE})"
+    weights: ClassVar[tuple[WeightFile, ...]] = NETWORKS
+    example: ClassVar[str] = f"ffhqrebalanced512-128.pkl ({PAGE})"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "ffhq512": {"variant": "ffhq"},

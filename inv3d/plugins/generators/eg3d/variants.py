@@ -7,17 +7,21 @@ from typing import Literal
 from inv3d.core.interfaces import CameraPrior
 from inv3d.nn.published import PERCEPTUAL, Variant
 
-VariantName = Literal["ffhq", "afhq", "shapenet"]
+VariantName = Literal["ffhq", "ffhqrebalanced", "afhq", "shapenet"]
 
 FACE_FOCAL = 4.2647
 
+FACES = Variant(
+    domain="human faces",
+    camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
+    losses={**PERCEPTUAL, "arcface": 1.0},
+    metrics={"perceptual": "lpips", "identity": "arcface"},
+)
+
 VARIANTS: dict[str, Variant] = {
-    "ffhq": Variant(
-        domain="human faces",
-        camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
-        losses={**PERCEPTUAL, "arcface": 1.0},
-        metrics={"perceptual": "lpips", "identity": "arcface"},
-    ),
+    "ffhq": FACES,
+    # another latent space: what was fitted to one of the two is wrong for the other
+    "ffhqrebalanced": FACES,
     "afhq": Variant(
         domain="cat faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, -0.06), yaw_deg=50.0, pitch_deg=25.0),

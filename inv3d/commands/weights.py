@@ -1,0 +1,173 @@
+"""`3dinv weights`: the weight files that plugins know, and getting them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inv3d.commands.output import print_json, print_table
+from inv3d.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from inv3d.core.weight_files import WeightFile
+    from inv3d.core.weight_index import Entry
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("weights")
+def command() -> None:
+    """List, find, check and fetch the weight files that plugins know.
+
+    They go into the folder that the variable INV3D_WEIGHTS names, or one in the user's cache. What
+    is already in PyTorch's cache is used from there.
+    """
+
+
+@command.command("list")
+@_AS_JSON
+def list_files(as_json: bool) -> None:
+    """List every weight file that a plugin knows, and whether it's here."""
+    from inv3d.core.weight_files import places
+    from inv3d.core.weight_index import weight_entries
+
+    entries = weight_entries()
+    if as_json:
+        print_json([_facts(entry) for entry in entries])
+        return
+    columns = ("file", "size", "state", "what it is")
+    print_table(columns, map(_row, entries), whole=columns[:-1])
+    own, *others = places()
+    click.echo("\n* to be accepted before the file is fetched")
+    click.echo(f"folder: {own}")
+    for other in others:
+        click.echo(f"also searched: {other}")
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    from inv3d.core.weight_files import find, state
+
+    path = find(entry.file)
+    found = {"state": state(entry.file), "path": str(path) if path else None}
+    return asdict(entry.file) | {"used_by": list(entry.users)} | found
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    from inv3d.core.weight_files import state
+
+    file = entry.file
+    size = "?" if file.size is None else f"{file.size / 1e6:.0f} MB"
+    lines = [
+        f"{', '.join(entry.users)}: {file.purpose}",
+        f"licence: {file.licence}{' *' if file.noncommercial else ''}",
+    ]
+    if file.fits:
+        lines.append(f"fits: {', '.join(file.fits)}")
+    return file.name, size, state(file), "\n".join(lines)
+
+
+@command.command("path")
+@click.argument("name", required=False)
+def path(name: str | None) -> None:
+    """Print where the file NAME is; without NAME, the folder that files go into."""
+    from inv3d.core.weight_files import locate, weights_dir
+
+    click.echo(weights_dir() if name is None else locate(_files((name,))[0], ""))
+
+
+@command.command("verify")
+@click.argument("names", nargs=-1)
+@_AS_JSON
+def verify(names: tuple[str, ...], as_json: bool) -> None:
+    """Compare the files NAMES, or all that are here, with their known checksums.
+
+    The exit code is 1 where a file differs or one that was named is missing.
+    """
+    from inv3d.core.weight_files import find
+
+    files = [file for file in _files(names) if names or find(file)]
+    checked = [_checked(file) for file in files]
+    if as_json:
+        print_json(checked)
+    elif checked:
+        rows = [(row["name"], row["result"], row["sha256"] or "") for row in checked]
+        print_table(("file", "result", "SHA-256"), rows, whole=("file", "result"))
+    else:
+        click.echo("none of the known files is here")
+    bad = [row["name"] for row in checked if row["result"] in ("missing", "differs")]
+    if bad:
+        raise WeightsError(
+            f"{', '.join(bad)}: missing, damaged or another file; delete what is there and run "
+            f"'3dinv weights fetch {bad[0]}'"
+        )
+
+
+def _checked(file: WeightFile) -> dict[str, Any]:
+    from inv3d.core.fetch import shown
+    from inv3d.core.weight_files import digest, find
+
+    where = find(file)
+    facts: dict[str, Any] = {"name": file.name, "path": str(where) if where else None}
+    if where is None:
+        return facts | {"result": "missing", "sha256": None}
+    total = where.stat().st_size
+    with shown(file.name) as report:
+        found = digest(where, lambda done: report(done, total))
+    known = "as published" if found == file.sha256 else "differs"
+    return facts | {"result": known if file.sha256 else "no checksum known", "sha256": found}
+
+
+@command.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--accept-licence",
+    "--accept-license",
+    "accept",
+    is_flag=True,
+    help="Accept licences that don't allow all uses, without being asked.",
+)
+@_AS_JSON
+def fetch(names: tuple[str, ...], accept: bool, as_json: bool) -> None:
+    """Download the files NAMES; what came before an interruption isn't fetched again."""
+    from inv3d.core.fetch import fetch as download
+    from inv3d.core.weight_files import find
+
+    files = _files(names)
+    asked = [f for f in files if f.url and f.noncommercial and not find(f)]
+    for file in () if accept else asked:
+        _ask(file)
+    paths = {file.name: find(file) or download(file, accepted=True) for file in files}
+    if as_json:
+        print_json({name: str(path) for name, path in paths.items()})
+        return
+    for path in paths.values():
+        click.echo(path)
+
+
+def _ask(file: WeightFile) -> None:
+    """Let the user accept a licence, once for every file; nothing is assumed in a script."""
+    from inv3d.core.fetch import licence_refused
+
+    if not _interactive():
+        raise licence_refused(file)
+    click.echo(f"{file.name}: {file.licence}; not free for all uses: {file.page}", err=True)
+    if not click.confirm("Do you accept it?", err=True):
+        raise licence_refused(file)
+
+
+def _interactive() -> bool:
+    return sys.stdin.isatty()
+
+
+def _files(names: tuple[str, ...]) -> list[WeightFile]:
+    """Return known files by name; all of them where none is named."""
+    from inv3d.core.weight_index import entry, weight_entries
+
+    entries = weight_entries()
+    return [entry(Path(name).name, entries).file for name in dict.fromkeys(names)] or [
+        known.file for known in entries
+    ]

@@ -1,0 +1,209 @@
+"""The weight files that plugins know: what they are, where they come from, where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from inv3d.core.errors import WeightsError
+
+DIRECTORY = "INV3D_WEIGHTS"
+PART = ".part"
+State = Literal["here", "missing", "part", "other size"]
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file that a plugin can use, and that this package mustn't or needn't contain.
+
+    Attributes:
+        name: of the file; two plugins that name the same file share it.
+        purpose: what it is, in a few words.
+        licence: of the weights.
+        page: where it officially lives, for people.
+        url: of the file itself; empty where it can't be downloaded directly.
+        size: bytes; None where it isn't known.
+        sha256: 64 hex digits; empty where nobody published it.
+        noncommercial: whether the licence forbids commercial use, or leaves it open.
+        fits: names of the generator variants (`GeneratorSpec.name`) that it works with; empty
+            where it doesn't depend on the generator.
+        option: how a user gives the path of a copy, such as "--weights PATH".
+        without: what works without it, for the message where it's missing.
+
+    Raises:
+        ValueError: where a plugin's author wrote down something impossible.
+    """
+
+    name: str
+    purpose: str
+    licence: str
+    page: str
+    url: str = ""
+    size: int | None = None
+    sha256: str = ""
+    noncommercial: bool = False
+    fits: tuple[str, ...] = ()
+    option: str = "--weights PATH"
+    without: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w][\w.+-]*", self.name):
+            raise ValueError(f"weight file {self.name!r}: expected a plain file name")
+        if self.sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.name}: sha256 {self.sha256!r} isn't 64 lower-case hex digits")
+        if self.url and not self.url.startswith(("https://", "http://")):
+            raise ValueError(f"{self.name}: url {self.url!r} isn't an http address")
+
+
+def weights_dir() -> Path:
+    """Return where downloads go: $INV3D_WEIGHTS, else a folder in the user's cache."""
+    named = os.environ.get(DIRECTORY)
+    cache = platformdirs.user_cache_path("3dinv", appauthor=False)
+    return Path(named).expanduser() if named else cache / "weights"
+
+
+def places() -> tuple[Path, ...]:
+    """Return the folders that are searched: our own, then PyTorch's cache, which may have it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    torch_home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
+    return weights_dir(), torch_home / "hub" / "checkpoints"
+
+
+def find(file: WeightFile) -> Path | None:
+    """Return where a file lies, or None."""
+    paths = (folder / file.name for folder in places())
+    return next((path for path in paths if path.is_file()), None)
+
+
+def state(file: WeightFile) -> State:
+    """Say whether a file is there, without reading it."""
+    path = find(file)
+    if path is None:
+        return "part" if part_of(weights_dir() / file.name).is_file() else "missing"
+    return "here" if file.size in (None, path.stat().st_size) else "other size"
+
+
+def part_of(path: Path) -> Path:
+    """Return where a file's first bytes are kept while it's being downloaded."""
+    return path.with_name(path.name + PART)
+
+
+def locate(file: WeightFile, owner: str) -> Path:
+    """Return where a file lies.
+
+    Args:
+        file: which one.
+        owner: who needs it, for the message, such as "loss arcface".
+
+    Raises:
+        WeightsError: where it's nowhere: what it is, where to get it, where to put it, and what
+            works without it.
+    """
+    path = find(file)
+    if path is None:
+        raise missing(file, owner)
+    return path
+
+
+def missing(file: WeightFile, owner: str = "", reason: str = "") -> WeightsError:
+    """Return the error to raise where a file isn't there.
+
+    Args:
+        file: which one.
+        owner: who needs it, such as "loss arcface".
+        reason: why it can't be downloaded, where that was tried.
+    """
+    # whoever has to accept a licence should see the page that has it
+    source = file.url if file.url and not file.noncommercial else file.page
+    parts = [
+        f"{owner}{': ' if owner else ''}{file.name} ({file.purpose}) "
+        + (f"can't be downloaded ({reason})" if reason else "isn't there"),
+        ("" if reason or not file.url else f"run '3dinv weights fetch {file.name}', or ")
+        + f"get it from {source} and put it at {weights_dir() / file.name}, or give {file.option}",
+        file.without,
+    ]
+    return WeightsError("; ".join(filter(None, parts)))
+
+
+def given(path: Path | None, files: Iterable[WeightFile], owner: str) -> Path | None:
+    """Return the path that a user means: the bare name of a known file finds it where it lies.
+
+    Args:
+        path: as the user gave it, relative to the working directory.
+        files: that the plugin knows.
+        owner: the plugin, for the message.
+
+    Raises:
+        WeightsError: where a known file is named and it's nowhere.
+    """
+    if path is None:
+        return None
+    known = next((file for file in files if file.name == str(path)), None)
+    if known is None or path.exists():
+        return path.absolute()
+    return locate(known, owner)
+
+
+def known_as(path: Path | None, files: Iterable[WeightFile]) -> WeightFile | None:
+    """Return the known file that a path seems to be, by its name without the ending."""
+    stem = path.stem if path is not None else None
+    return next((file for file in files if Path(file.name).stem == stem), None)
+
+
+def misfit(file: WeightFile, variant: str) -> str:
+    """Say that a file was made for another generator, naming both; empty where it fits.
+
+    Args:
+        file: the weights that are used.
+        variant: `GeneratorSpec.name` of the generator.
+    """
+    if not file.fits or variant in file.fits:
+        return ""
+    return (
+        f"{file.name} is made for {' or '.join(file.fits)}, but the generator is {variant}: expect "
+        "poor results; take weights that were made for this generator"
+    )
+
+
+def digest(path: Path, on_progress: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file, 64 hex digits.
+
+    Args:
+        path: of the file.
+        on_progress: called with the number of bytes behind it.
+
+    Raises:
+        WeightsError: where it can't be read.
+    """
+    result = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            while block := source.read(_BLOCK):
+                result.update(block)
+                if on_progress is not None:
+                    on_progress(source.tell())
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from error
+    return result.hexdigest()
+
+
+def verify(file: WeightFile, path: Path) -> None:
+    """See that a file is the one that is known; does nothing where no checksum is known.
+
+    Raises:
+        WeightsError: where it's another one, or damaged.
+    """
+    found = digest(path) if file.sha256 else ""
+    if found != file.sha256:
+        raise WeightsError(
+            f"{path}: SHA-256 is {found}, expected {file.sha256}: damaged, or another file; "
+            f"delete it and run '3dinv weights fetch {file.name}'"
+        )

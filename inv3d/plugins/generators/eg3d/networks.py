@@ -1,0 +1,41 @@
+"""The networks that NVIDIA published, as the generator `eg3d` knows them."""
+
+from __future__ import annotations
+
+from inv3d.core.weight_files import WeightFile
+
+PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
+_FILES = "https://api.ngc.nvidia.com/v2/models/org/nvidia/team/research/eg3d/1/files"
+
+
+def _network(name: str, purpose: str, *fits: str) -> WeightFile:
+    """Describe a file; nobody has published sizes or checksums of these."""
+    return WeightFile(
+        name=name,
+        purpose=purpose,
+        licence="NVIDIA Source Code License (non-commercial)",
+        page=PAGE,
+        url=f"{_FILES}?redirect=true&path={name}",
+        noncommercial=True,
+        fits=fits,
+        without="generator minihead is embedded and needs no file",
+    )
+
+
+NETWORKS = (
+    _network(
+        "ffhqrebalanced512-128.pkl",
+        "faces, all angles alike, 512 px, 128 rays",
+        "eg3d-ffhqrebalanced",
+        "eg3d-ffhq",
+    ),
+    _network(
+        "ffhqrebalanced512-64.pkl",
+        "faces, all angles alike, 512 px, 64 rays",
+        "eg3d-ffhqrebalanced",
+        "eg3d-ffhq",
+    ),
+    _network("ffhq512-128.pkl", "faces, 512 px, 128 rays", "eg3d-ffhq"),
+    _network("afhqcats512-128.pkl", "cat faces, 512 px, 128 rays", "eg3d-afhq"),
+    _network("shapenetcars128-64.pkl", "cars, 128 px, 64 rays", "eg3d-shapenet"),
+)

@@ -1,0 +1,20 @@
+"""What holds for every test: no network, and no weight file of the machine that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from inv3d.core.fetch import OFFLINE
+from inv3d.core.weight_files import DIRECTORY
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_weights_and_no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(OFFLINE, "1")
+        patch.setenv(DIRECTORY, str(folder / "inv3d"))
+        patch.setenv("TORCH_HOME", str(folder / "torch"))
+        yield
