@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
+from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.errors import InvError, suggest
 
 # name -> where the command is, what --help says of it without importing it
@@ -76,6 +77,7 @@ class Program(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; every error ends it with one line on stderr and an exit code."""
         extra["standalone_mode"] = False
+        keep_freed_memory()
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning

@@ -137,7 +137,7 @@ PRESETS: Presets = {
         "tuning": PAPER_TUNING,
     },
     "fast": {
-        "start": {"latent": {"steps": 40}},
+        "start": {"latent": {"steps": 30}},
         "latent": {"steps": 10},
         "tuning": {"steps": 10},
     },
