@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inv3d.nn.superresolution import KINDS
+from inv3d.nn.triplane import PlaneAxes
 
 
 class Options(BaseModel):
@@ -138,9 +139,10 @@ class Architecture(Options):
     )
     plane_resolution: int = Field(default=256, ge=4, description="pixels a side of a plane")
     plane_channels: int = Field(default=32, ge=1, description="channels of a plane")
-    plane_axes: Literal["eg3d", "corrected"] = Field(
+    plane_axes: PlaneAxes = Field(
         default="eg3d",
-        description="eg3d: XY, XZ, ZX as in published networks; corrected: XY, XZ, ZY",
+        description="eg3d: XY, XZ, ZX as in published networks; corrected: XY, XZ, ZY; cyclic: "
+        "XY, YZ, ZX",
     )
     decoder_hidden: int = Field(default=64, ge=1, description="hidden width of the decoder")
     decoder_channels: int = Field(

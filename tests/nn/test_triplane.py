@@ -11,7 +11,7 @@ from inv3d.nn.plane_gather import gather_planes
 from inv3d.nn.triplane import AXES, PlaneAxes, interpolate_planes, sample_planes
 
 BOX = 1.3
-BOTH: tuple[PlaneAxes, ...] = ("eg3d", "corrected")
+ALL: tuple[PlaneAxes, ...] = ("eg3d", "corrected", "cyclic")
 
 
 def make(
@@ -28,7 +28,7 @@ def make(
     return planes, where
 
 
-@pytest.mark.parametrize("axes", BOTH)
+@pytest.mark.parametrize("axes", ALL)
 @pytest.mark.parametrize("chunk", [5, 1 << 16])
 def test_gather_equals_interpolation(
     axes: PlaneAxes, chunk: int, monkeypatch: pytest.MonkeyPatch
@@ -78,7 +78,7 @@ def test_gather_serves_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called == [1, 1]
 
 
-@pytest.mark.parametrize("axes", BOTH)
+@pytest.mark.parametrize("axes", ALL)
 def test_each_plane_sees_its_axes(axes: PlaneAxes) -> None:
     """A plane with a ramp along its width returns the world coordinate that runs there."""
     size = 32

@@ -6,19 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from inv3d.core.config import PluginConfig, build_config, merge
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Generator, GeneratorSpec
-from inv3d.core.weights import fingerprint, load_state, read_tensors
+from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec
+from inv3d.core.weights import fingerprint, make_filled
 from inv3d.nn.architecture import Architecture
-from inv3d.nn.filters import is_standard
+from inv3d.nn.official.opening import open_weights
 from inv3d.nn.triplane_generator import TriplaneGenerator
 from inv3d.plugins.generators.eg3d.config import EG3DConfig
 from inv3d.plugins.generators.eg3d.variants import VARIANTS
 
 OFFICIAL_PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
-# Buffers that official training leaves on the network and that nothing computes with.
-IGNORED = frozenset({"dataset_label_std"})
 
 
 class EG3D(TriplaneGenerator, Generator):
@@ -46,7 +44,8 @@ class EG3D(TriplaneGenerator, Generator):
         self.sampling = config.sampling
         self.memory_budget = config.memory_budget_mb << 20
         self.checkpoint = config.checkpoint
-        self.spec = make_spec(config, self.num_ws, "")
+        self.camera = VARIANTS[config.variant].camera
+        self.spec = make_spec(config, self.num_ws, "", self.camera)
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> EG3D:
@@ -63,38 +62,33 @@ class EG3D(TriplaneGenerator, Generator):
         architecture = generator.config.model_dump(
             mode="json", include=set(Architecture.model_fields)
         )
-        generator.spec = make_spec(
-            generator.config, generator.num_ws, fingerprint(architecture, generator.state_dict())
-        )
+        digest = fingerprint(architecture, generator.state_dict())
+        generator.spec = make_spec(generator.config, generator.num_ws, digest, generator.camera)
         return generator.eval().requires_grad_(False)
 
     @classmethod
     def _random(cls, config: EG3DConfig) -> EG3D:
         if not config.random_weights:
             raise WeightsError(
-                "eg3d has no embedded weights: give --weights PATH of a .safetensors file made "
-                f"from an official network such as ffhqrebalanced512-128.pkl ({OFFICIAL_PAGE}), or "
-                "random_weights=true for benchmarks"
+                "eg3d has no embedded weights: give --weights PATH of an official network such as "
+                f"ffhqrebalanced512-128.pkl ({OFFICIAL_PAGE}), or random_weights=true for "
+                "benchmarks"
             )
         return cls(config)
 
     @classmethod
     def _load(cls, config: EG3DConfig, path: Path) -> EG3D:
-        tensors, metadata = read_tensors(path)
-        stored = metadata.get("architecture", {})
-        options = merge(stored, config.model_dump(exclude_unset=True)) if stored else None
-        generator = cls(build_config(EG3DConfig, options, "eg3d") if options else config)
-        load_state(generator, {n: t for n, t in tensors.items() if n not in IGNORED}, path)
-        for name, tensor in tensors.items():
-            if name.endswith("resample_filter") and not is_standard(tensor):
-                raise WeightsError(
-                    f"{path}: {name} is not the filter [1, 3, 3, 1]; networks trained with other "
-                    "filters can't be used"
-                )
+        chosen = config.variant if "variant" in config.model_fields_set else None
+        opened = open_weights(path, cls.name, chosen)
+        resolved = opened.config(config, "generator eg3d")
+        generator = make_filled(lambda: cls(resolved), opened.tensors, path)
+        generator.camera = opened.prior(VARIANTS[resolved.variant].camera)
         return generator
 
 
-def make_spec(config: EG3DConfig, num_ws: int, fingerprint: str) -> GeneratorSpec:
+def make_spec(
+    config: EG3DConfig, num_ws: int, fingerprint: str, camera: CameraPrior
+) -> GeneratorSpec:
     """Return the facts about a network."""
     variant = VARIANTS[config.variant]
     return GeneratorSpec(
@@ -104,7 +98,7 @@ def make_spec(config: EG3DConfig, num_ws: int, fingerprint: str) -> GeneratorSpe
         num_ws=num_ws,
         resolution=config.img_resolution,
         render_resolution=config.neural_rendering_resolution,
-        camera=variant.camera,
+        camera=camera,
         depth_range=depth_range(config),
         box=config.rendering.box_warp,
         domain=variant.domain,

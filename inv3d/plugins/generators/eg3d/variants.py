@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from inv3d.core.interfaces import CameraPrior
 
-VariantName = Literal["ffhq", "afhq", "shapenet"]
+VariantName = Literal["ffhq", "ffhq-rebalanced", "lpff", "afhq", "shapenet"]
 
 FACE_FOCAL = 4.2647
 PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
@@ -32,13 +32,19 @@ class Variant:
     metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
 
 
+FACES = Variant(
+    domain="human faces",
+    camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
+    losses={**PERCEPTUAL, "arcface": 1.0},
+    metrics={"perceptual": "lpips", "identity": "arcface"},
+)
+
 VARIANTS: dict[VariantName, Variant] = {
-    "ffhq": Variant(
-        domain="human faces",
-        camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, 0.2), yaw_deg=50.0, pitch_deg=25.0),
-        losses={**PERCEPTUAL, "arcface": 1.0},
-        metrics={"perceptual": "lpips", "identity": "arcface"},
-    ),
+    "ffhq": FACES,
+    # the same faces, large poses repeated
+    "ffhq-rebalanced": FACES,
+    # faces up to profile
+    "lpff": replace(FACES, camera=replace(FACES.camera, yaw_deg=90.0)),
     "afhq": Variant(
         domain="cat faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, -0.06), yaw_deg=50.0, pitch_deg=25.0),
