@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class InvError(Exception):
@@ -35,6 +35,28 @@ class PluginError(UsageError):
 
 class WeightsError(InvError):
     """A weight file that is missing, corrupt or belongs to another architecture."""
+
+
+class MismatchError(WeightsError):
+    """Tensors of another architecture.
+
+    Attributes:
+        missing: names of tensors that the network has and the file doesn't.
+        extra: names of tensors that only the file has.
+        shapes: name -> shape in the file and shape in the network.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: Sequence[str],
+        extra: Sequence[str],
+        shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    ) -> None:
+        super().__init__(message)
+        self.missing = missing
+        self.extra = extra
+        self.shapes = shapes
 
 
 class RunError(InvError):

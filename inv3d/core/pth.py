@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import WeightsError
+from inv3d.core.torchfile import form_of
 from inv3d.core.weights import read_tensors
 
 
@@ -20,10 +21,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         WeightsError: where the file is missing, damaged, or holds anything but named tensors.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if form_of(path) == "safetensors":
         return read_tensors(path)[0]
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give the path of a .pth or .safetensors file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:

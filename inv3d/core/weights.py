@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import MismatchError, WeightsError
 from inv3d.core.files import atomic_write
 
 METADATA_KEY = "inv3d"
+M = TypeVar("M", bound=nn.Module)
 
 
 def asset(name: str) -> Path:
@@ -57,29 +58,65 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | st
     """Load tensors into a module by name, in the module's own floating-point types.
 
     Raises:
-        WeightsError: naming the first tensor that is missing, left over or of another shape.
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
     """
     state = module.state_dict()
+    check_state(state, tensors, path)
+    module.load_state_dict({n: t.to(state[n].dtype) for n, t in tensors.items()})
+
+
+def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path | str) -> M:
+    """Build a module with given weights; nothing is allocated before they were found to fit.
+
+    Args:
+        make: builds the module, all of whose tensors must be in its state dict.
+        tensors: its state dict.
+        path: where they're from, for the message.
+
+    Raises:
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
+    """
+    with torch.device("meta"):
+        module = make()
+    check_state(module.state_dict(), tensors, path)
+    module.to_empty(device="cpu")
+    load_state(module, tensors, path)
+    return module
+
+
+def check_state(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+) -> None:
+    """Compare names and shapes with those that a network has.
+
+    Raises:
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
+    """
     missing = sorted(set(state) - set(tensors))
     extra = sorted(set(tensors) - set(state))
-    shapes = [n for n in state if n in tensors and state[n].shape != tensors[n].shape]
-    if missing or extra or shapes:
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} tensors missing (first: {missing[0]})")
-        if extra:
-            parts.append(f"{len(extra)} left over (first: {extra[0]})")
-        if shapes:
-            name = shapes[0]
-            parts.append(
-                f"{len(shapes)} of another shape (first: {name} is "
-                f"{tuple(tensors[name].shape)}, expected {tuple(state[name].shape)})"
-            )
-        raise WeightsError(
-            f"{path}: weights of another architecture: {'; '.join(parts)}; "
-            "choose the generator or variant that these weights belong to"
+    shapes = {
+        name: (tuple(tensors[name].shape), tuple(expected.shape))
+        for name, expected in state.items()
+        if name in tensors and expected.shape != tensors[name].shape
+    }
+    if not (missing or extra or shapes):
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors missing (first: {missing[0]})")
+    if extra:
+        parts.append(f"{len(extra)} left over (first: {extra[0]})")
+    for name, (found, expected) in list(shapes.items())[:1]:
+        parts.append(
+            f"{len(shapes)} of another shape (first: {name} is {found}, expected {expected})"
         )
-    module.load_state_dict({n: t.to(state[n].dtype) for n, t in tensors.items()})
+    raise MismatchError(
+        f"{path}: weights of another architecture: {'; '.join(parts)}; "
+        "choose the generator or variant that these weights belong to",
+        missing,
+        extra,
+        shapes,
+    )
 
 
 def fingerprint(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

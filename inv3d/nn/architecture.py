@@ -143,7 +143,7 @@ class Architecture(Options):
     plane_axes: PlaneAxes = Field(
         default="eg3d",
         description="eg3d: XY, XZ, ZX as in published EG3D networks; corrected: XY, XZ, ZY; "
-        "panohead: XY, XZ, YZ",
+        "cyclic: XY, YZ, ZX; panohead: XY, XZ, YZ",
     )
     decoder_hidden: int = Field(default=64, ge=1, description="hidden width of the decoder")
     decoder_channels: int = Field(

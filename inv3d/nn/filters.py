@@ -15,9 +15,8 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 def resample_filter() -> Tensor:
     """Return the normalised 4 x 4 filter, as it is stored in state dicts."""
-    taps = torch.tensor(TAPS)
-    outer = torch.outer(taps, taps)
-    return outer / outer.sum()
+    total = sum(TAPS) ** 2
+    return torch.tensor([[a * b / total for b in TAPS] for a in TAPS])
 
 
 def upsample(x: Tensor) -> Tensor:

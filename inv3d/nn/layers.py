@@ -12,6 +12,15 @@ LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2.0)
 
 
+def standard_normal(*shape: int, divisor: float = 1.0) -> Tensor:
+    """Return initial weights; on the meta device, which has no numbers, without computing any.
+
+    There, a single operation makes torch load packages for seconds.
+    """
+    empty = torch.empty(shape)
+    return empty if empty.is_meta else empty.normal_().div_(divisor)
+
+
 class EqualLinear(nn.Module):
     """A linear layer whose weights are scaled when used (equalised learning rate).
 
@@ -32,7 +41,8 @@ class EqualLinear(nn.Module):
         activate: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        initial = standard_normal(out_features, in_features, divisor=lr_multiplier)
+        self.weight = nn.Parameter(initial)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier

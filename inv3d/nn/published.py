@@ -9,17 +9,15 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, model_validator
 
-from inv3d.core.config import PluginConfig, build_config, merge
+from inv3d.core.config import PluginConfig, merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec
-from inv3d.core.weights import fingerprint, load_state, read_tensors
+from inv3d.core.weights import fingerprint, make_filled
 from inv3d.nn.architecture import Architecture
-from inv3d.nn.filters import is_standard
+from inv3d.nn.official.opening import open_weights
 from inv3d.nn.triplane_generator import TriplaneGenerator
 from inv3d.nn.use import UseOptions
 
-# Buffers that official training leaves on the network and that nothing computes with.
-IGNORED = frozenset({"dataset_label_std"})
 PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
 
 
@@ -96,6 +94,7 @@ class PublishedGenerator(TriplaneGenerator, Generator):
         super().__init__(config, seed=config.seed)
         self.config = config
         config.apply(self)
+        self.camera = config.variants[config.variant].camera
         self.spec = self._spec("")
 
     @classmethod
@@ -114,27 +113,19 @@ class PublishedGenerator(TriplaneGenerator, Generator):
     def _random(cls, config: PublishedConfig) -> Self:
         if not config.random_weights:
             raise WeightsError(
-                f"{cls.name} has no embedded weights: give --weights PATH of a .safetensors file "
-                f"made from an official network such as {cls.example} ('3dinv weights list' shows "
+                f"{cls.name} has no embedded weights: give --weights PATH of an official network "
+                f"such as {cls.example} ('3dinv weights list' shows "
                 "all), or random_weights=true for benchmarks; generator minihead needs no file"
             )
         return cls(config)
 
     @classmethod
     def _load(cls, config: PublishedConfig, path: Path) -> Self:
-        tensors, metadata = read_tensors(path)
-        stored = metadata.get("architecture", {})
-        if stored:
-            options = merge(stored, config.model_dump(exclude_unset=True))
-            config = build_config(type(config), options, cls.name)
-        generator = cls(config)
-        load_state(generator, {n: t for n, t in tensors.items() if n not in IGNORED}, path)
-        for name, tensor in tensors.items():
-            if name.endswith("resample_filter") and not is_standard(tensor):
-                raise WeightsError(
-                    f"{path}: {name} is not the filter [1, 3, 3, 1]; networks trained with other "
-                    "filters can't be used"
-                )
+        chosen = config.variant if "variant" in config.model_fields_set else None
+        opened = open_weights(path, cls.name, chosen)
+        resolved = opened.config(config, f"generator {cls.name}")
+        generator = make_filled(lambda: cls(resolved), opened.tensors, path)
+        generator.camera = opened.prior(generator.camera)
         return generator
 
     def _fingerprint(self) -> str:
@@ -152,7 +143,7 @@ class PublishedGenerator(TriplaneGenerator, Generator):
             num_ws=self.num_ws,
             resolution=config.img_resolution,
             render_resolution=config.neural_rendering_resolution,
-            camera=variant.camera,
+            camera=self.camera,
             depth_range=depth_range(config),
             box=config.rendering.box_warp,
             domain=variant.domain,

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inv3d.nn.filters import blur, resample_filter, upsample
-from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE, EqualLinear, normalize_second_moment
+from inv3d.nn.layers import (
+    LRELU_GAIN,
+    LRELU_SLOPE,
+    EqualLinear,
+    normalize_second_moment,
+    standard_normal,
+)
 
 NoiseMode = Literal["none", "const", "random"]
 
@@ -156,11 +162,11 @@ class SynthesisLayer(nn.Module):
         self.up, self.clamp, self.use_noise = up, clamp, use_noise
         self.resolution = resolution
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.weight = nn.Parameter(standard_normal(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("resample_filter", resample_filter())
         if use_noise:
-            self.register_buffer("noise_const", torch.randn(resolution, resolution))
+            self.register_buffer("noise_const", standard_normal(resolution, resolution))
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(
@@ -196,7 +202,7 @@ class ToRGB(nn.Module):
         super().__init__()
         self.clamp = clamp
         self.affine = EqualLinear(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.weight = nn.Parameter(standard_normal(out_channels, in_channels, 1, 1))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = in_channels**-0.5
 
@@ -238,7 +244,7 @@ class SynthesisBlock(nn.Module):
         self.up, self.first = up, in_channels == 0
         self.register_buffer("resample_filter", resample_filter())
         if self.first:
-            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+            self.const = nn.Parameter(standard_normal(out_channels, resolution, resolution))
         else:
             self.conv0 = SynthesisLayer(
                 in_channels, out_channels, w_dim, resolution, up, clamp, use_noise

@@ -14,14 +14,15 @@ from torch.nn import functional as F
 
 from inv3d.nn.plane_gather import gather_planes
 
-PlaneAxes = Literal["eg3d", "corrected", "panohead"]
+PlaneAxes = Literal["eg3d", "corrected", "cyclic", "panohead"]
 
 # Which world axes run along the width and the height of each plane; the third runs along its
-# slices. Published EG3D networks never see y and z together; the correction is that of its authors
-# (issue 67 of their repository).
+# slices. Published EG3D networks never see y and z together; their authors gave two corrections,
+# one in issue 67 of their repository and one on its branch fixed_triplanes (cyclic).
 AXES: dict[PlaneAxes, tuple[tuple[int, int], ...]] = {
     "eg3d": ((0, 1), (0, 2), (2, 0)),
     "corrected": ((0, 1), (0, 2), (2, 1)),
+    "cyclic": ((0, 1), (1, 2), (2, 0)),
     "panohead": ((0, 1), (0, 2), (1, 2)),
 }
 

@@ -81,7 +81,7 @@ def test_the_table_says_what_has_to_be_accepted_and_where_files_go(
     (row,) = [line for line in text.splitlines() if line.startswith(" asked.bin ")]
     assert row.split(maxsplit=3)[:3] == ["asked.bin", "?", "missing"]
     assert "licence: CC0 *" in text
-    assert "fits: eg3d-ffhqrebalanced, eg3d-ffhq" in text
+    assert "fits: eg3d-ffhq-rebalanced, eg3d-ffhq" in text
     assert f"folder: {tmp_path / 'weights'}\n" in text
 
 

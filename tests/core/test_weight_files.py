@@ -144,11 +144,11 @@ def test_a_bare_name_means_the_known_file_and_a_path_always_works(
 
 def test_weights_for_another_generator_name_both() -> None:
     assert misfit(FILE, "eg3d-ffhq") == ""
-    text = misfit(FILE, "eg3d-ffhqrebalanced")
+    text = misfit(FILE, "eg3d-ffhq-rebalanced")
     assert text.startswith(
-        "net-1.pkl is made for eg3d-ffhq, but the generator is eg3d-ffhqrebalanced: "
+        "net-1.pkl is made for eg3d-ffhq, but the generator is eg3d-ffhq-rebalanced: "
     )
-    assert misfit(replace(FILE, fits=()), "eg3d-ffhqrebalanced") == ""
+    assert misfit(replace(FILE, fits=()), "eg3d-ffhq-rebalanced") == ""
 
 
 def test_a_converted_file_is_known_by_its_name() -> None:

@@ -11,7 +11,7 @@ from inv3d.nn.plane_gather import gather_planes
 from inv3d.nn.triplane import AXES, PlaneAxes, interpolate_planes, sample_planes
 
 BOX = 1.3
-ALL: tuple[PlaneAxes, ...] = ("eg3d", "corrected", "panohead")
+ALL: tuple[PlaneAxes, ...] = ("eg3d", "corrected", "cyclic", "panohead")
 
 
 def make(

@@ -389,7 +389,7 @@ def test_fingerprint_tells_networks_apart() -> None:
     ("variant", "radius", "focal", "pivot", "box", "identity"),
     [
         ("ffhq", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
-        ("ffhqrebalanced", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
+        ("ffhq-rebalanced", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
         ("afhq", 2.7, 4.2647, (0.0, 0.0, -0.06), 1.0, False),
         ("shapenet", 1.7, 1.7074, (0.0, 0.0, 0.0), 1.6, False),
     ],

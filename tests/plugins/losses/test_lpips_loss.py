@@ -153,7 +153,7 @@ def test_missing_and_broken_files(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         LPIPS.create(LPIPSConfig(weights=tmp_path / "none.pth"))
     (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match=r"broken\.pth: not a readable state dict"):
+    with pytest.raises(WeightsError, match=r"broken\.pth: not a weight file"):
         LPIPS.create(LPIPSConfig(weights=tmp_path / "broken.pth"))
 
 

@@ -26,13 +26,13 @@ NETWORKS = (
     _network(
         "ffhqrebalanced512-128.pkl",
         "faces, all angles alike, 512 px, 128 rays",
-        "eg3d-ffhqrebalanced",
+        "eg3d-ffhq-rebalanced",
         "eg3d-ffhq",
     ),
     _network(
         "ffhqrebalanced512-64.pkl",
         "faces, all angles alike, 512 px, 64 rays",
-        "eg3d-ffhqrebalanced",
+        "eg3d-ffhq-rebalanced",
         "eg3d-ffhq",
     ),
     _network("ffhq512-128.pkl", "faces, 512 px, 128 rays", "eg3d-ffhq"),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from inv3d.core.interfaces import CameraPrior
 from inv3d.nn.published import PERCEPTUAL, Variant
 
-VariantName = Literal["ffhq", "ffhqrebalanced", "afhq", "shapenet"]
+VariantName = Literal["ffhq", "ffhq-rebalanced", "lpff", "afhq", "shapenet"]
 
 FACE_FOCAL = 4.2647
 
@@ -21,7 +22,9 @@ FACES = Variant(
 VARIANTS: dict[str, Variant] = {
     "ffhq": FACES,
     # another latent space: what was fitted to one of the two is wrong for the other
-    "ffhqrebalanced": FACES,
+    "ffhq-rebalanced": FACES,
+    # faces up to profile
+    "lpff": replace(FACES, camera=replace(FACES.camera, yaw_deg=90.0)),
     "afhq": Variant(
         domain="cat faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, -0.06), yaw_deg=50.0, pitch_deg=25.0),

@@ -1,0 +1,123 @@
+"""From a weight file to what a generator needs to be built: tensors, options, camera prior."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from inv3d.core.config import PluginConfig, build_config, merge
+from inv3d.core.errors import ConfigError, WeightsError
+from inv3d.core.interfaces import CameraPrior
+from inv3d.nn.filters import is_standard
+from inv3d.nn.official.network import read_network
+from inv3d.nn.official.recognise import recognise
+
+# Buffers that official training leaves on the network and that nothing computes with.
+IGNORED = frozenset({"dataset_label_std"})
+C = TypeVar("C", bound=PluginConfig)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A weight file, ready for its generator.
+
+    Attributes:
+        tensors: the state dict, without what nothing computes with.
+        options: of the generator, as the file says them; variant included.
+        camera: what the file says of the camera prior; may be empty.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    options: Mapping[str, Any]
+    camera: Mapping[str, Any]
+
+    def config(self, given: C, owner: str) -> C:
+        """Return options in which those that were given win over the file's.
+
+        Raises:
+            ConfigError: where they don't go together.
+            WeightsError: where the file's alone aren't valid.
+        """
+        options = merge(self.options, given.model_dump(exclude_unset=True))
+        try:
+            return build_config(type(given), options, owner)
+        except ConfigError:
+            self._check(type(given), owner)
+            raise
+
+    def _check(self, kind: type[PluginConfig], owner: str) -> None:
+        try:
+            build_config(kind, self.options, owner)
+        except ConfigError as error:
+            raise WeightsError(f"{self.path}: {error}") from None
+
+    def prior(self, variant: CameraPrior) -> CameraPrior:
+        """Return the variant's camera prior with what the file says of it.
+
+        Raises:
+            WeightsError: where that isn't a camera prior.
+        """
+        names = {field.name for field in fields(CameraPrior)}
+        given: dict[str, Any] = {n: value for n, value in self.camera.items() if n in names}
+        try:
+            for name, value in given.items():
+                given[name] = tuple(map(float, value)) if name == "pivot" else float(value)
+            if len(given.get("pivot", variant.pivot)) != 3:
+                raise ValueError("a point has three coordinates")
+            return replace(variant, **given)
+        except (TypeError, ValueError):
+            raise WeightsError(
+                f"{self.path}: its camera prior is {dict(self.camera)}, expected numbers and a "
+                "pivot of three; convert the network again"
+            ) from None
+
+
+def open_weights(path: Path, generator: str, variant: str | None = None) -> Opened:
+    """Read a weight file of any form for a generator.
+
+    Args:
+        path: the file.
+        generator: name of the plugin that asks.
+        variant: that the user chose.
+
+    Raises:
+        WeightsError: where it can't be read, or is for another generator.
+    """
+    path = Path(path)
+    network = read_network(path)
+    found = recognise(network, variant=variant)
+    if found.generator != generator:
+        raise WeightsError(
+            f"{path}: a network for the generator '{found.generator}', not for '{generator}'; "
+            f"give --generator {found.generator}"
+        )
+    if not found.sure:
+        warnings.warn(
+            f"{path}: taken for the variant '{found.variant}' ({found.because}); another one is "
+            "chosen with --set generator.variant=NAME",
+            stacklevel=2,
+        )
+    tensors = {name: t for name, t in network.tensors.items() if name not in IGNORED}
+    check_filters(path, tensors)
+    options = found.architecture | ({"variant": found.variant} if found.variant else {})
+    return Opened(path, tensors, options, found.camera)
+
+
+def check_filters(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse networks that resample with another filter than all published ones.
+
+    Raises:
+        WeightsError: naming the first such filter.
+    """
+    for name, tensor in tensors.items():
+        if name.endswith("resample_filter") and not is_standard(tensor):
+            raise WeightsError(
+                f"{path}: {name} is not the filter [1, 3, 3, 1]; networks trained with other "
+                "filters can't be used"
+            )
