@@ -19,6 +19,10 @@ COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
+    "convert": (
+        "inv3d.commands.convert:command",
+        "Take networks and results of other projects.",
+    ),
     "eval": ("inv3d.commands.eval:command", "Measure a finished run."),
     "compare": ("inv3d.commands.compare:command", "Put several runs into one table."),
     "weights": (

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
+import types
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -112,3 +117,42 @@ def module(kind: str, tensors: Mapping[str, Any], **attributes: Any) -> Call:
     }
     facts = {"type": "class", "version": 6, "module_src": "", "class_name": kind, "state": state}
     return Call(Name("torch_utils.persistence", "_reconstruct_persistent_obj"), (facts,))
+
+
+def save_module(path: Path, kind: str, tensors: Mapping[str, Tensor], **attributes: Any) -> None:
+    """Save a persistent module with torch.save, as PTI does; its classes exist only meanwhile."""
+    persistence = types.ModuleType("torch_utils.persistence")
+
+    def _reconstruct_persistent_obj(meta: dict[str, Any]) -> None:
+        raise AssertionError("was called")
+
+    _reconstruct_persistent_obj.__module__ = persistence.__name__
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    persistence.__dict__["_reconstruct_persistent_obj"] = _reconstruct_persistent_obj
+    known = {"torch_utils": types.ModuleType("torch_utils"), persistence.__name__: persistence}
+
+    class Part:
+        """A module that is pickled as the reference's persistent classes are."""
+
+        def __init__(self, kind: str, state: dict[str, Any]) -> None:
+            facts = {"type": "class", "version": 6, "module_src": "raise SystemExit"}
+            self.facts = {**facts, "class_name": kind, "state": state}
+
+        def __reduce__(self) -> Any:
+            return _reconstruct_persistent_obj, (self.facts,)
+
+    def made(kind: str, tensors: Mapping[str, Tensor], **attributes: Any) -> Part:
+        own = {n: torch.nn.Parameter(t, False) for n, t in tensors.items() if "." not in n}
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, dot, rest = name.partition(".")
+            if dot:
+                parts.setdefault(part, {})[rest] = tensor
+        modules = {name: made("Part", inside) for name, inside in parts.items()}
+        empty = {"_buffers": OrderedDict(), "_non_persistent_buffers_set": set()}
+        return Part(kind, {"_parameters": own, "_modules": modules, **empty, **attributes})
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, there in known.items():
+            patch.setitem(sys.modules, name, there)
+        torch.save(made(kind, tensors, **attributes), path)

@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     from inv3d.report.rundir import Run
 
 FORMATS = ("glb", "obj", "ply", "stl")
+NPZ = "eg3d-npz"
 
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="File.  [default: RUN/mesh.glb]")
-@click.option("--format", "form", help="glb, obj, ply, stl.  [default: the file's ending]")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File.  [default: RUN/mesh.glb, RUN/projected_w.npz]",
+)
+@click.option(
+    "--format",
+    "form",
+    help="glb, obj, ply, stl, or eg3d-npz: latents and their cameras for tools of EG3D.  "
+    "[default: the file's ending]",
+)
 @click.option(
     "--resolution",
     type=click.IntRange(8, 1024),
@@ -72,14 +83,23 @@ def command(
     device: str,
     as_json: bool,
 ) -> None:
-    """Write the coloured mesh of the finished run in directory RUN: world units, y up."""
-    out = out or run / f"mesh.{form or 'glb'}"
-    name = (form or out.suffix.removeprefix(".")).lower()
+    """Write the coloured mesh of the finished run in directory RUN: world units, y up.
+
+    With --format eg3d-npz its latents instead: `ws`, `cs` of all, `w`, `c` of the most frontal one.
+    """
+    name = (form or (out or Path("mesh.glb")).suffix.removeprefix(".")).lower()
+    name = NPZ if name == "npz" else name
+    out = out or run / ("projected_w.npz" if name == NPZ else f"mesh.{name}")
+    if name == NPZ:
+        _write_npz(run, out, cameras, as_json)
+        return
     exporter = None if name in FORMATS else _plugin_exporter(name, out)
     from inv3d.core.device import resolve_device
     from inv3d.report.rundir import open_run
 
     opened = open_run(run, resolve_device(device))
+    if cameras is not None and opened.record["input"]["path"] is None:
+        raise UsageError(f"--cameras: {run} was imported without its capture; leave it out")
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
         facts: dict[str, Any] = {"out": str(out), "format": name}
@@ -96,6 +116,27 @@ def command(
         click.echo(path)
 
 
+def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> None:
+    """Write the latents of a run; the generator isn't needed for that."""
+    from inv3d.core.inversion import Inversion
+    from inv3d.io.latents import write_latents
+    from inv3d.report.rundir import read_record
+
+    if cameras is not None:
+        raise UsageError(f"--cameras goes with meshes; {NPZ} has the latents' cameras in it")
+    read_record(run)
+    inversion = Inversion.load(run)
+    write_latents(out, inversion.ws, inversion.cameras)
+    tuned = len(inversion.generator_delta)
+    facts = {"out": str(out), "format": NPZ, "latents": len(inversion.ws), "tuned": bool(tuned)}
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(f"{out}: {len(inversion.ws)} latent{'s' if len(inversion.ws) > 1 else ''}")
+    if tuned:
+        click.echo("note: the run also tuned its generator, which isn't in the file", err=True)
+
+
 def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     """Return the exporter that a plugin offers for a format."""
     from inv3d.core.hooks import hooks
@@ -104,7 +145,7 @@ def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     for formats in hooks().hook.inv3d_exporters():
         offered |= formats
     if name not in offered:
-        known = (*FORMATS, *offered)
+        known = (*FORMATS, NPZ, *offered)
         raise UsageError(
             f"unknown format '{name}' for {out}{suggest(name, known)} (formats: {', '.join(known)})"
         )

@@ -98,9 +98,9 @@ def build_generator(described: Mapping[str, Any], directory: Path) -> Generator:
             f"{directory}: made with generator '{name}', which can't be used here ({error}); "
             "install the package that offers it"
         ) from error
-    weights = described.get("weights")
+    weights = described.get("weights")  # relative: within the run
     options = build_config(kind.Config, described.get("options") or {}, f"generator {name}")
-    generator = kind.create(options, Path(weights) if weights else None)
+    generator = kind.create(options, Path(directory) / weights if weights else None)
     return generator.eval().requires_grad_(False)
 
 
@@ -124,6 +124,10 @@ def run_capture(run: Run, source: str | None = None) -> tuple[Capture, list[int]
     if source is not None:
         capture = open_capture(source).load(resolution)
         return capture, [], list(range(len(capture)))
+    if described["path"] is None:
+        raise InputError(
+            f"{run.directory}: was imported without its capture; give the capture with --input"
+        )
     files = open_capture(described["path"])
     rows = {name: row for row, name in enumerate(files.names)}
     names = described["views"]

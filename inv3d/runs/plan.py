@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inv3d.core.capture import Capture
+from inv3d.core.config import PluginConfig
 from inv3d.core.discovery import registry
 from inv3d.core.errors import RunError
+from inv3d.core.interfaces import Generator
 from inv3d.io.dataset import CaptureFiles, open_capture
 
 FORMAT = 1
@@ -118,6 +120,18 @@ def provenance(kind: str, name: str, plugin: Any) -> dict[str, str]:
         "licence": plugin.licence,
         "reference": plugin.reference,
     }
+
+
+def resolved_options(generator: Generator, given: PluginConfig) -> dict[str, Any]:
+    """Return a generator's options as plain values: with what its weight file says, if it knows.
+
+    Args:
+        generator: that was built.
+        given: options that it was built with.
+    """
+    config = getattr(generator, "config", None)
+    resolved = config if isinstance(config, PluginConfig) else given
+    return resolved.model_dump(mode="json")
 
 
 def split_views(camera_count: int, chosen: Sequence[int], hold_out: str) -> list[int]:

@@ -30,6 +30,7 @@ from inv3d.runs.plan import (
     load_frames,
     load_input,
     provenance,
+    resolved_options,
     split_views,
 )
 
@@ -134,7 +135,7 @@ def prepare(request: Request) -> Job:
         ),
         generator=GeneratorPart(
             name=request.generator,
-            options=generator_config.model_dump(mode="json"),
+            options=resolved_options(generator, generator_config),
             weights=weights,
             fingerprint=generator.spec.fingerprint,
             **provenance("generators", request.generator, kind),

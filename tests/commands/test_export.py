@@ -8,15 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
 
 from inv3d.commands.export import FORMATS, command
 from inv3d.core.hooks import hookimpl, manager
+from inv3d.core.inversion import Inversion
 from inv3d.io import mesh
 from inv3d.io.cameras import read_cameras
-from tests.commands.run_case import answer, fault, good, imports_nothing_heavy, make_run
+from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import toy_registered
 
 
@@ -95,6 +97,20 @@ def test_exporters_of_plugins_are_offered(
     good(command, run, "-o", tmp_path / "a.points")
     assert json.loads((tmp_path / "a.points").read_text()) == {"latents": 4, "name": "toy"}
     assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
+
+
+def test_latents_for_other_tools(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "latents.npz"
+    facts = answer(command, run, "-o", out)
+    assert (facts["format"], facts["latents"], facts["tuned"]) == ("eg3d-npz", 4, True)
+    inversion = Inversion.load(run)
+    with np.load(out) as file:
+        assert np.array_equal(file["ws"][:, 0], inversion.ws.numpy())
+        assert np.array_equal(file["cs"][:, 0], inversion.cameras.labels().float().numpy())
+        assert file["w"].shape == (1, *inversion.ws.shape[1:])
+    assert "isn't in the file" in call(command, run, "-o", out).stderr
+    good(command, run, "--format", "eg3d-npz")
+    assert (run / "projected_w.npz").read_bytes()[:2] == b"PK"
 
 
 @pytest.mark.parametrize(

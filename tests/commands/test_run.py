@@ -218,7 +218,7 @@ UNUSABLE: dict[str, tuple[list[str], int, str]] = {
     "corrupt weights": (
         ["--generator", "eg3d", "--weights", "file"],
         1,
-        "file: not a readable safetensors file",
+        "file: not a weight file",
     ),
 }
 

@@ -44,11 +44,14 @@ class Opened:
             ConfigError: where they don't go together.
             WeightsError: where the file's alone aren't valid.
         """
-        options = merge(self.options, given.model_dump(exclude_unset=True))
+        return self.resolved(type(given), given.model_dump(exclude_unset=True), owner)
+
+    def resolved(self, kind: type[C], given: Mapping[str, Any], owner: str) -> C:
+        """Return options of a kind; the same with options as they come from a user."""
         try:
-            return build_config(type(given), options, owner)
+            return build_config(kind, merge(self.options, given), owner)
         except ConfigError:
-            self._check(type(given), owner)
+            self._check(kind, owner)
             raise
 
     def _check(self, kind: type[PluginConfig], owner: str) -> None:

@@ -1,0 +1,182 @@
+"""`3dinv convert`: networks and results of others, in our formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inv3d.commands.output import print_json, print_table
+from inv3d.core.errors import MismatchError, UsageError
+
+if TYPE_CHECKING:
+    from inv3d.runs.convert import Wish
+
+_PAGE = 40
+
+
+@click.command("convert")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="The .safetensors file to write."
+)
+@click.option(
+    "--as-run",
+    "as_run",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Write a run directory instead, of a tuned generator or latents that others made.",
+)
+@click.option("--generator", help="Which generator it is for, instead of the guess.")
+@click.option("--variant", help="Which variant it is, instead of the guess.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the generator, over what the file says, such as plane_axes=corrected.",
+)
+@click.option("--entry", help="Which network of the file.  [default: G_ema]")
+@click.option("--licence", help="Of the weights, to be kept with them.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="With --as-run: the network before it was tuned, or that the latents belong to.",
+)
+@click.option(
+    "--latent", type=click.Path(path_type=Path), help="With --as-run: latents, .npz, .npy or .pt."
+)
+@click.option(
+    "--cameras",
+    type=click.Path(path_type=Path),
+    help="With --as-run: the latents' cameras, .npy (25 numbers each) or dataset.json.",
+)
+@click.option("--input", "source_capture", help="With --as-run: the capture, for 'eval'.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    source: Path,
+    out: Path | None,
+    as_run: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Convert the network or the result SOURCE of another project.
+
+    A network: a pickle of EG3D or PanoHead as it is published, a .pt, .pth or .safetensors file. A
+    result, with --as-run: the folder of such a project, or a tuned generator. Nothing in the files
+    is run; they are read as data.
+    """
+    if (out is None) == (as_run is None):
+        raise UsageError("give one of --out FILE.safetensors and --as-run DIR")
+    only_runs = [name for name in ("weights", "latent", "cameras", "source_capture") if given[name]]
+    if only_runs and as_run is None:
+        name = only_runs[0].replace("source_capture", "input")
+        raise UsageError(f"--{name} goes with --as-run only; leave it out")
+    wish = _wish(settings, given)
+    try:
+        facts = _convert(source, out, wish) if out else _as_run(source, as_run, wish, given)
+    except MismatchError as error:
+        for line in _differences(error):
+            click.echo(line, err=True)
+        raise
+    if as_json:
+        print_json(facts)
+    elif out:
+        _show(source, facts)
+    else:
+        _show_run(facts)
+
+
+def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
+    from inv3d.core.config import parse_overrides
+    from inv3d.runs.convert import Wish
+
+    return Wish(
+        entry=given["entry"],
+        generator=given["generator"],
+        variant=given["variant"],
+        options=parse_overrides(settings),
+        licence=given["licence"],
+    )
+
+
+def _convert(source: Path, out: Path, wish: Wish) -> dict[str, Any]:
+    from inv3d.runs.convert import convert
+
+    facts = convert(source, out, wish)
+    if not facts["sure"]:
+        click.echo(
+            f"warning: taken for the variant '{facts['variant']}' ({facts['because']}); another "
+            "one is chosen with --variant",
+            err=True,
+        )
+    return facts
+
+
+def _as_run(
+    source: Path, directory: Path | None, wish: Wish, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    from inv3d.runs.imported import Foreign, import_run
+
+    assert directory is not None
+    foreign = Foreign(
+        source, given["weights"], given["latent"], given["cameras"], given["source_capture"]
+    )
+    facts = import_run(foreign, directory, wish)
+    for notice in facts["warnings"]:
+        click.echo(f"warning: {notice}", err=True)
+    return facts
+
+
+def _differences(error: MismatchError) -> list[str]:
+    """Name every tensor that doesn't fit, a line each."""
+    lines = [f"missing: {name}" for name in error.missing]
+    lines += [f"left over: {name}" for name in error.extra]
+    lines += [
+        f"other shape: {name} is {found}, expected {expected}"
+        for name, (found, expected) in error.shapes.items()
+    ]
+    more = len(lines) - _PAGE
+    return [*lines[:_PAGE], f"... and {more} more"] if more > 0 else lines
+
+
+def _show(source: Path, facts: Mapping[str, Any]) -> None:
+    origin, camera = facts["origin"], facts["camera"]
+    told = "" if facts["sure"] else "a guess: "
+    left = ", ".join(facts["left_out"]) or "nothing"
+    pivot = ", ".join(f"{x:g}" for x in camera["pivot"])
+    rows = [
+        ("read", f"{origin['entry'] or 'one network'} {facts['class']}".strip()),
+        ("generator", facts["generator"]),
+        ("variant", f"{facts['variant']} ({told}{facts['because']})"),
+        ("tensors", f"{facts['tensors']}, all in place; left out: {left}"),
+        ("numbers", f"{facts['parameters']} parameters, {', '.join(facts['types'])}"),
+        ("pictures", f"{facts['resolution']} px, {facts['render_resolution']} rays a side"),
+        ("plane axes", facts["plane_axes"]),
+        (
+            "camera prior",
+            f"radius {camera['radius']:g}, focal {camera['focal']:g}, pivot ({pivot}), "
+            f"yaw ±{camera['yaw_deg']:g}, pitch ±{camera['pitch_deg']:g}",
+        ),
+        ("licence", facts["licence"]),
+        ("SHA-256", origin["sha256"]),
+        ("fingerprint", facts["fingerprint"]),
+    ]
+    print_table((str(source), ""), rows)
+    click.echo(f"\n{facts['out']}: written, and read back by generator {facts['generator']}")
+
+
+def _show_run(facts: Mapping[str, Any]) -> None:
+    latents = f"{facts['latents']} latent{'s' if facts['latents'] > 1 else ''}"
+    rows = [
+        ("latents", f"{latents} from {facts['latent']}"),
+        ("cameras", facts["cameras"]),
+        ("generator", f"{facts['generator']}, {facts['weights']}"),
+        ("tuned", facts["tuned"]),
+        ("capture", facts["input"] or "none"),
+    ]
+    print_table((facts["directory"], ""), rows)
+    click.echo(f"\n  3dinv render {facts['directory']} --out turn.mp4")

@@ -1,0 +1,194 @@
+"""Latents in the files of other projects: .npz, .npy and .pt."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import LABEL_LENGTH, Camera
+from inv3d.core.errors import InputError
+from inv3d.core.files import atomic_write
+from inv3d.core.torchfile import StoredTensor, read_pickled
+from inv3d.core.unpickle import Refused
+
+# names under which latents and their cameras are stored; those of several latents first
+LATENTS, CAMERAS = ("ws", "w"), ("cs", "c")
+SUFFIXES = (".npz", ".npy", ".pt")
+_MOST_NUMBERS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents as a file holds them.
+
+    Attributes:
+        ws: [M, rows, w_dim]; one row stands for as many equal ones as the generator has.
+        cameras: of the latents, where the file has them.
+    """
+
+    ws: Tensor
+    cameras: Camera | None = None
+
+
+def read_latents(path: Path) -> Latents:
+    """Read latents that another project wrote.
+
+    Args:
+        path: .npz with `w` or `ws` (and `c` or `cs`), .npy, or .pt with a tensor or such names.
+
+    Raises:
+        InputError: where the file holds no latents, or is damaged.
+        WeightsError: where a .pt file is damaged or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give latents as {', '.join(SUFFIXES)}")
+    if path.suffix == ".npz":
+        arrays = _read_npz(path)
+    elif path.suffix == ".npy":
+        with path.open("rb") as file:
+            arrays = {"": _read_array(file, path)}
+    elif path.suffix in (".pt", ".pth"):
+        arrays = _read_torch(path)
+    else:
+        raise InputError(f"{path}: unknown kind of latents; expected {', '.join(SUFFIXES)}")
+    return latents_of(arrays, path)
+
+
+def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
+    """Find latents and their cameras among arrays by name; one array without a name is latents.
+
+    Raises:
+        InputError: where there are none, or their shapes are wrong.
+    """
+    name = next((n for n in (*LATENTS, "") if n in arrays), None)
+    if name is None:
+        held = ", ".join(arrays) or "nothing"
+        raise InputError(f"{path}: no latents named 'w' or 'ws'; it holds {held}")
+    ws = _shaped(arrays[name], path)
+    camera = next((arrays[n] for n in CAMERAS if n in arrays), None)
+    if camera is None:
+        return Latents(ws)
+    labels = camera.reshape(-1, LABEL_LENGTH) if camera.numel() % LABEL_LENGTH == 0 else camera
+    if labels.shape != (len(ws), LABEL_LENGTH):
+        raise InputError(
+            f"{path}: cameras of shape {tuple(camera.shape)} for {len(ws)} latents, expected "
+            f"{LABEL_LENGTH} numbers each"
+        )
+    return Latents(ws, Camera.from_labels(labels.float()))
+
+
+def _shaped(ws: Tensor, path: Path) -> Tensor:
+    """[M, rows, w_dim] of [w_dim], [rows, w_dim], [M, rows, w_dim] or [M, 1, rows, w_dim]."""
+    shape = tuple(ws.shape)
+    if ws.ndim == 4 and shape[1] == 1:
+        ws = ws[:, 0]
+    while 0 < ws.ndim < 3:
+        ws = ws[None]
+    if ws.ndim != 3 or not ws.numel():
+        raise InputError(f"{path}: latents of shape {shape}, expected [M, rows, w_dim]")
+    if not bool(ws.isfinite().all()):
+        raise InputError(f"{path}: latents with numbers that aren't finite; make them again")
+    return ws.float()
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            wanted = {n: member for n, member in names.items() if n in (*LATENTS, *CAMERAS)}
+            found = {}
+            for name, member in wanted.items():
+                with archive.open(member) as file:
+                    found[name] = _read_array(file, path)
+            return found or {str(n)[:40]: torch.empty(0) for n in list(names)[:6]}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
+        raise InputError(f"{path}: not a readable .npz file ({error}); write it again") from None
+
+
+def _read_array(file: Any, path: Path) -> Tensor:
+    """Read an array of numbers; its size is checked before anything is allocated."""
+    try:
+        head = np.lib.format.read_magic(file)
+        reader = {(1, 0): np.lib.format.read_array_header_1_0}
+        shape, fortran, dtype = reader.get(head, np.lib.format.read_array_header_2_0)(file)
+        count = int(np.prod(shape, dtype=object)) if shape else 1
+        if dtype.kind != "f" or not 0 <= count <= _MOST_NUMBERS:
+            raise ValueError(f"{count} values of the type {dtype}, expected some thousand numbers")
+        data = file.read(count * dtype.itemsize)
+        if len(data) != count * dtype.itemsize:
+            raise ValueError("it's cut short")
+        array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+        return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    except Exception as error:  # NumPy reads the header as Python's literals, with all their errors
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a readable array ({reason}); write it again") from None
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    pickled = read_pickled(path, {})
+    tree = pickled.tree if isinstance(pickled.tree, dict) else {"": pickled.tree}
+    try:
+        return {
+            name: pickled.tensor(tree[name])
+            for name in (*LATENTS, *CAMERAS, "")
+            if isinstance(tree.get(name), StoredTensor)
+        }
+    except Refused as error:
+        raise InputError(f"{path}: {error}; write it again") from None
+
+
+def read_labels(path: Path) -> Camera:
+    """Read the cameras of latents: .npy with 25 numbers each.
+
+    Raises:
+        InputError: where the file isn't such.
+    """
+    with _opened(path) as file:
+        labels = _read_array(file, path)
+    if labels.numel() == 0 or labels.numel() % LABEL_LENGTH:
+        raise InputError(
+            f"{path}: shape {tuple(labels.shape)}, expected {LABEL_LENGTH} numbers a camera"
+        )
+    return Camera.from_labels(labels.reshape(-1, LABEL_LENGTH))
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror})") from error
+
+
+def write_latents(path: Path, ws: Tensor, cameras: Camera) -> None:
+    """Write latents as reference tools read them.
+
+    The file has `ws` [M, 1, rows, w_dim] and `cs` [M, 1, 25], as multi-latent inversion writes
+    them, and `w` [1, rows, w_dim], `c` [1, 25], the latent whose camera is nearest to the front.
+
+    Args:
+        path: .npz.
+        ws: [M, rows, w_dim].
+        cameras: M cameras.
+    """
+    labels = cameras.labels().float().cpu().numpy()
+    numbers = ws.detach().float().cpu().numpy()
+    front = int(cameras.yaw.abs().argmin())
+    arrays: dict[str, Any] = {
+        "ws": numbers[:, None],
+        "cs": labels[:, None],
+        "w": numbers[front : front + 1],
+        "c": labels[front : front + 1],
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())

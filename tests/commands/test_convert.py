@@ -1,0 +1,277 @@
+"""`3dinv convert`: networks and results of others become ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from inv3d.cli import main
+from inv3d.core.camera import Camera
+from inv3d.core.inversion import Inversion
+from inv3d.core.weights import read_tensors
+from inv3d.io.cameras import write_labels
+from inv3d.report.pictures import save_png
+from inv3d.report.rundir import open_run
+from tests import foreign
+from tests.commands.run_case import imports_nothing_heavy
+from tests.commands.run_cli import fails
+from tests.pickles import Call, Name, dump
+
+TINY = foreign.TINY
+CPU = torch.device("cpu")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def good(*arguments: object) -> Any:
+    """Convert with --json; return what it says."""
+    result = call("convert", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_import_is_light() -> None:
+    assert imports_nothing_heavy("inv3d.commands.convert")
+
+
+# --- networks
+
+
+def test_a_network_is_written_with_all_that_is_known_of_it(tmp_path: Path) -> None:
+    out = tmp_path / "net.safetensors"
+    result = call("convert", TINY, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    assert "left out: dataset_label_std" in result.stdout
+    assert "read back by generator eg3d" in result.stdout
+    assert "warning: taken for the variant 'ffhq' (which looks like FFHQ rebal" in result.stderr
+    tensors, metadata = read_tensors(out)
+    state = foreign.original().tensors
+    assert set(tensors) == set(state) - {"dataset_label_std"}
+    assert all(torch.equal(tensors[name], state[name]) for name in tensors)
+    assert (metadata["name"], metadata["variant"]) == ("eg3d", "ffhq")
+    assert metadata["architecture"]["plane_axes"] == "eg3d"
+    assert metadata["architecture"]["rendering"]["depth_resolution"] == 11
+    assert metadata["camera"]["pivot"] == [0.0, 0.0, 0.2]
+    assert metadata["origin"]["file"] == "official_format_tiny.pkl"
+    assert metadata["origin"]["entry"] == "G_ema"
+    assert len(metadata["origin"]["sha256"]) == 64
+    assert "not stated" in metadata["licence"]
+
+
+def test_what_the_user_says_wins(tmp_path: Path) -> None:
+    out = tmp_path / "net.safetensors"
+    said = ("--variant", "lpff", "--licence", "mine", "--set", "plane_axes=corrected")
+    facts = good(TINY, "-o", out, *said)
+    assert (facts["variant"], facts["sure"], facts["licence"]) == ("lpff", True, "mine")
+    assert facts["plane_axes"] == "corrected" and facts["camera"]["yaw_deg"] == 90.0
+    # a second conversion keeps what the first one wrote
+    again = good(out, "-o", tmp_path / "again.safetensors")
+    for name in ("variant", "licence", "plane_axes", "origin", "camera", "fingerprint"):
+        assert again[name] == facts[name], name
+
+
+def test_other_entries_and_forms(tmp_path: Path) -> None:
+    average = good(TINY, "-o", tmp_path / "a.safetensors", "--variant", "ffhq")
+    raw = good(TINY, "-o", tmp_path / "b.safetensors", "--variant", "ffhq", "--entry", "G")
+    assert raw["fingerprint"] != average["fingerprint"] and raw["origin"]["entry"] == "G"
+    torch.save(foreign.original().tensors, tmp_path / "net.pth")
+    bare = good(tmp_path / "net.pth", "-o", tmp_path / "c.safetensors")
+    assert (bare["variant"], bare["sure"]) == ("shapenet", False)
+
+
+def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
+    state = dict(foreign.original().tensors)
+    state["decoder.net.2.bias"] = torch.zeros(7)
+    state["more.weight"] = torch.zeros(1)
+    del state["backbone.mapping.w_avg"]
+    torch.save(state, tmp_path / "net.pt")
+    result = call("convert", tmp_path / "net.pt", "-o", tmp_path / "net.safetensors")
+    fails(result, 1, f"{tmp_path / 'net.pt'}: weights of another architecture: 1 tensors missing")
+    for line in (
+        "missing: backbone.mapping.w_avg",
+        "left over: more.weight",
+        "other shape: decoder.net.2.bias is (7,), expected (33,)",
+    ):
+        assert line in result.stderr.splitlines()
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((TINY,), 2, "give one of --out FILE.safetensors and --as-run DIR"),
+        ((TINY, "-o", "net.pt"), 2, "expected a name that ends in .safetensors"),
+        ((TINY, "-o", "n.safetensors", "--latent", "x.npz"), 2, "--latent goes with --as-run"),
+        ((TINY, "-o", "n.safetensors", "--variant", "fhq"), 2, "option 'variant'"),
+        ((TINY, "-o", "n.safetensors", "--set", "plane_axis=x"), 2, "did you mean 'plane_axes'"),
+        ((TINY, "-o", "n.safetensors", "--entry", "H"), 1, "has no network 'H'"),
+        ((TINY, "-o", "n.safetensors", "--generator", "minihead"), 2, "eg3d and panohead can be"),
+        ((TINY, "-o", "n.safetensors", "--generator", "egd3"), 2, "did you mean 'eg3d'"),
+        (("none.pkl", "-o", "n.safetensors"), 1, "none.pkl: no such file"),
+        (("evil.pkl", "-o", "n.safetensors"), 1, "names posix.system"),
+        (("half.pkl", "-o", "n.safetensors"), 1, "cut short"),
+        (("other.pth", "-o", "n.safetensors"), 1, "a network of another architecture"),
+        (("half.pkl", "--as-run", "run", "--weights", TINY), 1, "cut short"),
+        ((TINY, "--as-run", "run"), 2, "has no latent beside the network; give one with --latent"),
+        (("w.npz", "--as-run", "run"), 2, "give the network that the latents belong to"),
+        (("w.npz", "--as-run", "there", "--weights", TINY), 1, "exists already"),
+        (("empty", "--as-run", "run"), 2, "no result of another project in it"),
+        (("narrow.npz", "--as-run", "run", "--weights", TINY), 2, "takes 14 of 512"),
+        (("many.npz", "--as-run", "run", "--weights", TINY), 2, "2 latents without cameras"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    canary = tmp_path / "canary"
+    Path("evil.pkl").write_bytes(dump(Call(Name("posix", "system"), (f"echo > {canary}",))))
+    Path("half.pkl").write_bytes(TINY.read_bytes()[:100_000])
+    torch.save({"conv1.weight": torch.zeros(3)}, "other.pth")
+    np.savez("w.npz", w=foreign.latents().numpy())
+    np.savez("narrow.npz", w=foreign.latents().numpy()[..., :256])
+    np.savez("many.npz", ws=foreign.latents(2).numpy())
+    Path("there").mkdir()
+    Path("empty").mkdir()
+    before = sorted(tmp_path.iterdir())
+    fails(call("convert", *arguments), code, said)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# --- results
+
+
+def checked(directory: Path, ws: torch.Tensor) -> tuple[Inversion, dict[str, Any]]:
+    """The run holds the latents and renders with the tuned network."""
+    run = open_run(directory, CPU)
+    assert torch.equal(run.inversion.ws, ws)
+    state = run.generator.state_dict()
+    for name, tensor in foreign.tuned_tensors().items():
+        if name != "dataset_label_std":
+            torch.testing.assert_close(state[name], tensor, atol=1e-6, rtol=1e-6)
+    return run.inversion, dict(run.record)
+
+
+def test_a_result_with_many_latents(tmp_path: Path) -> None:
+    source = foreign.multilatent_result(tmp_path / "result", ray_start=2.35)
+    run = tmp_path / "run"
+    facts = good(source, "--as-run", run, "--weights", TINY)
+    assert facts["latents"] == 3 and facts["latent"].endswith("500_projected_w_mult.npz")
+    assert facts["tuned"].endswith("tensors") and "taken for" in facts["warnings"][0]
+    inversion, record = checked(run, foreign.latents(3))
+    torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras(3).labels())
+    assert not any("mapping" in name for name in inversion.generator_delta)
+    # the near plane that the other project tuned with
+    assert record["generator"]["options"]["rendering"]["ray_start"] == 2.35
+    assert record["imported"]["tuned"]["file"] == str(source / "fintuned_generator.pkl")
+    # without the original the whole tuned network goes into the run, which can then be moved
+    whole = tmp_path / "whole"
+    assert good(source, "--as-run", whole)["tuned"] == "whole"
+    checked(whole, foreign.latents(3))
+    moved = whole.rename(tmp_path / "moved")
+    pictures = []
+    for one in (run, moved):
+        picture = tmp_path / f"{one.name}.npy"
+        result = call("render", one, "--out", picture, "--depth", "--yaw-deg", 20)
+        assert result.exit_code == 0, result.stderr
+        assert "taken for" not in result.stderr
+        pictures.append(np.load(picture))
+    np.testing.assert_allclose(*pictures, atol=1e-4)
+
+
+@pytest.mark.parametrize("project", ["multiview", "pti", "spi", "eg3d-projector"])
+def test_results_with_one_latent(tmp_path: Path, project: str) -> None:
+    more: tuple[object, ...] = ()
+    if project == "multiview":
+        source = foreign.multiview_result(tmp_path / "result")
+    elif project == "pti":
+        source = foreign.pti_result(tmp_path / "result")
+    elif project == "spi":
+        source = foreign.spi_result(tmp_path / "face.pt")
+    else:
+        source = tmp_path / "model.pt"
+        torch.save({"G_ema": foreign.tuned_tensors()}, source)
+        np.save(tmp_path / "face_w_plus.npy", foreign.latents().numpy())
+        more = ("--latent", tmp_path / "face_w_plus.npy")
+    facts = good(source, "--as-run", tmp_path / "run", "--weights", TINY, *more)
+    inversion, _ = checked(tmp_path / "run", foreign.latents())
+    frontal = "the latent has no camera: taken as frontal"
+    assert (frontal in facts["warnings"]) == (project != "spi")
+    if project == "spi":
+        torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
+
+
+def test_latents_alone_with_cameras_from_a_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "face_ws.npy", foreign.latents()[:, :1].numpy())  # W: one row
+    np.save(tmp_path / "face_cam.npy", foreign.cameras().labels().numpy())
+    good(tmp_path, "--as-run", tmp_path / "run", "--weights", TINY)
+    inversion = Inversion.load(tmp_path / "run")
+    assert torch.equal(inversion.ws, foreign.latents()[:, :1].expand(-1, foreign.ROWS, -1))
+    torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
+    assert not inversion.generator_delta
+
+
+def test_another_original_is_noticed(tmp_path: Path) -> None:
+    good(TINY, "-o", tmp_path / "other.safetensors", "--entry", "G", "--variant", "ffhq")
+    source = foreign.multiview_result(tmp_path / "result")
+    told = ("--as-run", tmp_path / "run", "--weights", tmp_path / "other.safetensors")
+    (_, notice) = good(source, *told)["warnings"]
+    assert "may have been tuned from another network" in notice
+
+
+def capture(folder: Path) -> Path:
+    """Three frames: the cameras of two latents and one more."""
+    found = Camera.cat([foreign.cameras(2), foreign.cameras(3)[1]])
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+        save_png(folder / f"{i}.png", noise)
+    write_labels(folder / "dataset.json", found, [f"{i}.png" for i in range(3)])
+    return folder
+
+
+def test_every_command_takes_an_imported_run(tmp_path: Path) -> None:
+    source = foreign.multilatent_result(tmp_path / "result", count=2)
+    run = tmp_path / "run"
+    good(source, "--as-run", run, "--variant", "ffhq")
+    for arguments, said in (
+        (("eval", run), "was imported without its capture; give the capture with --input"),
+        (("export", run, "-o", "a.npz", "--cameras", "x"), "--cameras goes with meshes"),
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 2 and said in result.stderr, result.stderr
+    measured = call("eval", run, "--input", capture(tmp_path / "capture"), "--json")
+    assert json.loads(measured.stdout)["latents"] == 2, measured.stderr
+    mesh = ("-o", tmp_path / "a.ply", "--resolution", 16, "--level", 1e-3)
+    assert call("export", run, *mesh).exit_code == 0
+    lost = call("export", run, *mesh, "--cameras", tmp_path / "x")
+    assert lost.exit_code == 2 and "imported without its capture" in lost.stderr
+    # latents go back to where they came from
+    assert call("export", run, "--format", "eg3d-npz").exit_code == 0
+    with np.load(run / "projected_w.npz") as back:
+        assert np.array_equal(back["ws"], foreign.latents(2)[:, None].numpy())
+        np.testing.assert_allclose(back["cs"][:, 0], foreign.cameras(2).labels().numpy())
+        assert np.array_equal(back["w"], foreign.latents(2)[:1].numpy())
+
+
+def test_with_its_capture_an_imported_run_can_be_compared(tmp_path: Path) -> None:
+    source = foreign.multilatent_result(tmp_path / "result", count=2)
+    run, frames = tmp_path / "run", capture(tmp_path / "capture")
+    facts = good(source, "--as-run", run, "--variant", "ffhq", "--input", frames)
+    assert facts["input"] == str(frames)
+    record = json.loads((run / "run.json").read_text())
+    assert (record["input"]["chosen"], record["input"]["held_out"]) == ([0, 1], [2])
+    assert call("eval", run, "--save").exit_code == 0
+    table = call("compare", run, "--json")
+    assert json.loads(table.stdout)[0]["method"] == "imported", table.stderr

@@ -1,0 +1,134 @@
+"""Latents of others: every form, and files that can't be latents."""
+
+from __future__ import annotations
+
+import io
+import resource
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from inv3d.core.camera import orbit
+from inv3d.core.errors import InputError, InvError
+from inv3d.io.latents import read_labels, read_latents, write_latents
+
+WS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+LABELS = orbit(torch.tensor([0.5, -0.1]), radius=2.0, focal=3.0).labels().numpy()
+
+
+def test_every_form(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", ws=WS[:, None], cs=LABELS[:, None], more=np.ones(3))
+    np.savez_compressed(tmp_path / "b.npz", ws=WS, cs=LABELS)
+    torch.save({"ws": torch.from_numpy(WS), "cs": torch.from_numpy(LABELS)}, tmp_path / "c.pt")
+    for path in sorted(tmp_path.iterdir()):
+        found = read_latents(path)
+        assert np.array_equal(found.ws.numpy(), WS), path
+        assert found.cameras is not None
+        np.testing.assert_allclose(found.cameras.labels().numpy(), LABELS)
+    np.save(tmp_path / "d.npy", WS)
+    torch.save(torch.from_numpy(WS), tmp_path / "e.pt")
+    for path in (tmp_path / "d.npy", tmp_path / "e.pt"):
+        assert np.array_equal(read_latents(path).ws.numpy(), WS)
+        assert read_latents(path).cameras is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "read"), [((4,), (1, 1, 4)), ((3, 4), (1, 3, 4)), ((2, 1, 3, 4), (2, 3, 4))]
+)
+def test_shapes(tmp_path: Path, shape: tuple[int, ...], read: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "a.npz", w=np.ones(shape, dtype=np.float64))
+    found = read_latents(tmp_path / "a.npz").ws
+    assert tuple(found.shape) == read and found.dtype == torch.float32
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    cameras = orbit(torch.tensor([0.5, -0.1]), radius=2.0, focal=3.0)
+    write_latents(tmp_path / "a.npz", torch.from_numpy(WS), cameras)
+    found = read_latents(tmp_path / "a.npz")
+    assert np.array_equal(found.ws.numpy(), WS) and found.cameras is not None
+    torch.testing.assert_close(found.cameras.labels(), cameras.labels())
+    with np.load(tmp_path / "a.npz") as file:
+        assert file["ws"].shape == (2, 1, 3, 4) and file["cs"].shape == (2, 1, 25)
+        assert np.array_equal(file["w"], WS[1:])  # the more frontal one
+        assert file["c"].shape == (1, 25)
+
+
+def archive(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in members.items():
+            made.writestr(f"{name}.npy", data)
+    return buffer.getvalue()
+
+
+def array(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, value, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def huge() -> bytes:
+    """An array of a header that says 100 GB."""
+    header, wanted = b"(2, 3, 4), }     ", b"(25000000000,), }"
+    assert header in array(WS) and len(header) == len(wanted)
+    return array(WS).replace(header, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.npz", archive(x=array(WS), y=array(WS)), "no latents named 'w' or 'ws'; it holds x, y"),
+        ("a.npz", archive(w=array(WS))[:-40], "not a readable .npz file"),
+        ("a.npz", archive(w=array(WS)[:-4]), "cut short"),
+        ("a.npz", archive(w=array(np.array([{}], dtype=object))), "values of the type object"),
+        ("a.npz", archive(w=huge()), "25000000000 values"),
+        ("a.npz", archive(w=b"text"), "not a readable array"),
+        ("a.npz", archive(w=array(WS).replace(b"}", b" ")), "not a readable array"),
+        ("a.npz", archive(w=array(WS).replace(b"'shape'", b"(((((((")), "not a readable array"),
+        ("a.npz", archive(w=array(np.full((2, 3), np.nan))), "aren't finite"),
+        ("a.npz", archive(w=array(np.ones((2, 2, 3, 4)))), r"latents of shape \(2, 2, 3, 4\)"),
+        ("a.npz", archive(w=array(WS), c=array(LABELS[:1])), "cameras of shape"),
+        ("a.npz", b"text", "not a readable .npz file"),
+        ("a.npy", b"", "not a readable array"),
+        ("a.txt", b"1 2 3", "unknown kind of latents"),
+        ("a.pt", b"text", "not a weight file"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InvError, match=message) as caught:
+        read_latents(tmp_path / name)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
+
+
+def test_objects_in_arrays_are_never_unpickled(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return Path.touch, (canary,)
+
+    evil = array(np.array([Hostile()], dtype=object))
+    (tmp_path / "a.npz").write_bytes(archive(w=evil))
+    (tmp_path / "a.npy").write_bytes(evil)
+    torch.save({"w": torch.ones(1), "x": Hostile()}, tmp_path / "a.pt")
+    for path in sorted(tmp_path.glob("a.*")):
+        with pytest.raises(InvError):
+            read_latents(path)
+    assert not canary.exists()
+
+
+def test_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "c.npy", LABELS[:1])
+    np.testing.assert_allclose(read_labels(tmp_path / "c.npy").labels().numpy(), LABELS[:1])
+    np.save(tmp_path / "c.npy", LABELS[:, :24])
+    with pytest.raises(InputError, match="expected 25 numbers a camera"):
+        read_labels(tmp_path / "c.npy")
+    with pytest.raises(InputError, match="can't be read"):
+        read_labels(tmp_path / "none.npy")
