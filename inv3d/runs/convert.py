@@ -9,7 +9,7 @@ from typing import Any
 
 from inv3d.core.config import PluginConfig, merge
 from inv3d.core.discovery import registry
-from inv3d.core.errors import MismatchError, UsageError
+from inv3d.core.errors import MismatchError, UsageError, WeightsError
 from inv3d.core.files import atomic_write
 from inv3d.core.interfaces import Generator
 from inv3d.core.weights import write_tensors
@@ -126,9 +126,11 @@ def _proved(read_in: Read, written: Path) -> Generator:
     """Load what was written, as everybody will."""
     try:
         return read_in.kind.create(read_in.kind.Config(), written)
-    except MismatchError as error:
+    except WeightsError as error:
         message = str(error).replace(str(written), str(read_in.network.path))
-        raise MismatchError(message, error.missing, error.extra, error.shapes) from None
+        if isinstance(error, MismatchError):
+            raise MismatchError(message, error.missing, error.extra, error.shapes) from None
+        raise WeightsError(message) from None
 
 
 def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:

@@ -73,6 +73,8 @@ def read_network(path: Path, entry: str | None = None) -> Network:
     form = form_of(path)
     if form == "safetensors":
         tensors, metadata = read_tensors(path)
+        for name in tensors:
+            _check_name(path, name)
         return Network(path, form, "", "", tensors, metadata=metadata)
     pickled = read_pickled(path, NAMES)
     try:
@@ -113,8 +115,7 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     module = isinstance(value, Instance)
     tensors = {}
     for name, stored in _tensors(value) if module else value.items():
-        if shown(name) != name:
-            raise Refused(f"has a tensor of the name {shown(name)}")
+        _check_name(path, name)
         tensors[name] = pickled.tensor(stored)
     kind = shown(value.kind) if module else ""
     if not tensors:
@@ -123,6 +124,12 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     tree = pickled.tree if isinstance(pickled.tree, dict) else {}
     beside = {n: pickled.tensor(tree[n]) for n in BESIDE if isinstance(tree.get(n), StoredTensor)}
     return Network(path, pickled.form, entry, kind, tensors, settings, {}, beside)
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse names that would do something to a terminal."""
+    if shown(name) != name:
+        raise refusal(path, f"has a tensor of the name {shown(name)}")
 
 
 def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:

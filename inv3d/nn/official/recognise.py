@@ -102,7 +102,11 @@ def recognise(
             known.camera(),
         )
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
-        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        reason = "settings of unknown kinds"
+        if isinstance(error, KeyError):
+            reason = f"no {error.args[0]}"
+        elif isinstance(error, ValueError):
+            reason = str(error)
         raise WeightsError(
             f"{network.path}: a network of another architecture ({shown(reason)}); give a "
             "generator of EG3D or PanoHead"

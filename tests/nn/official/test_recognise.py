@@ -152,6 +152,8 @@ def test_other_architectures_are_refused() -> None:
         recognise(without("block1.conv1.noise_const"))
     with pytest.raises(WeightsError, match=r"blocks of \[4, 8, 32, 64, 128, 256\] pixels"):
         recognise(without("b16.conv1.weight"))
+    with pytest.raises(WeightsError, match="settings of unknown kinds"):
+        recognise(replace(base, settings=base.settings | {"plane_axes": [3, 3]}))
     settings = base.settings | {"plane_axes": [[[1, 0, 0]] * 3] * 3}
     with pytest.raises(WeightsError, match="planes along xx, xx, xx"):
         recognise(replace(base, settings=settings))
