@@ -137,9 +137,9 @@ PRESETS: Presets = {
         "tuning": PAPER_TUNING,
     },
     "fast": {
-        "start": {"latent": {"steps": 30}},
-        "latent": {"steps": 10},
-        "tuning": {"steps": 10},
+        "start": {"latent": {"steps": 24}},
+        "latent": {"steps": 8},
+        "tuning": {"steps": 8},
     },
     "no-regularisers": {**_NO_INTERPOLATION, "distance": 0.0},
     "distance": _NO_INTERPOLATION,
