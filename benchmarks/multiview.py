@@ -17,6 +17,7 @@ import torch
 from benchmarks.reference import Upsampling
 from benchmarks.steps import SEED, Case, Exact, Memory, Plan, Result, StageName, Timing, measure
 from inv3d.commands.output import print_json, print_table
+from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.config import build_config
 from inv3d.core.device import resolve_device
 from inv3d.core.discovery import registry
@@ -242,6 +243,7 @@ def main(
     plan = Plan(views, repeats, memory, exact, upsampling)
     names = list(CASES) if size == "both" else [size]
     try:
+        keep_freed_memory()  # as the program does; it serves both ways
         report = run(names, resolve_device(device), plan, rays, chunk)
         if out is not None:
             write_json(out, report.plain())

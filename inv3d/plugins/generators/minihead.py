@@ -36,7 +36,7 @@ METHOD_OPTIONS: Presets = {
         "distance": 0.3,
         "depth": 20.0,
         "latent": {"steps": 40},
-        "tuning": {"steps": 40, "lr": 2e-3},
+        "tuning": {"steps": 55, "lr": 2e-3},
     },
 }
 
