@@ -33,7 +33,7 @@ def page() -> str:
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Yield every command of ours with its name, and those that it has below it."""
-    context = click.Context(main, info_name="3dinv")
+    context = click.Context(main, info_name="3dinv", **main.context_settings)
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None
@@ -44,7 +44,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def section(title: str, command: click.Command) -> Iterator[str]:
     """Yield the lines about one command."""
-    context = click.Context(command, info_name=title)
+    context = click.Context(command, info_name=title, **command.context_settings)
     yield f"## {title}\n"
     yield f"`{' '.join([title, *command.collect_usage_pieces(context)])}`\n"
     for paragraph in (command.help or "").split("\n\n"):

@@ -157,7 +157,7 @@ def check(line: str) -> None:
     words = [word for word in shlex.split(line) if word not in ("--debug", "COMMAND")]
     if not words:
         return
-    parent = click.Context(main, info_name="3dinv")
+    parent = click.Context(main, info_name="3dinv", **main.context_settings)
     _, command, rest = main.resolve_command(parent, words)
     if isinstance(command, click.Group) and rest:
         parent = click.Context(command, info_name=words[0], parent=parent)
@@ -212,7 +212,8 @@ def test_lines_of_our_tools_parse(line: str) -> None:
     module, *words = shlex.split(line)
     command: click.Command = importlib.import_module(module).main
     if isinstance(command, click.Group):
-        _, found, words = command.resolve_command(click.Context(command), words)
+        context = click.Context(command, **command.context_settings)
+        _, found, words = command.resolve_command(context, words)
         assert found is not None
         command = found
     command.make_context(module, words)
