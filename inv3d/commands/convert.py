@@ -82,6 +82,8 @@ def command(
         for line in _differences(error):
             click.echo(line, err=True)
         raise
+    for notice in facts["warnings"]:
+        click.echo(f"warning: {notice}", err=True)
     if as_json:
         print_json(facts)
     elif out:
@@ -106,14 +108,7 @@ def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
 def _convert(source: Path, out: Path, wish: Wish) -> dict[str, Any]:
     from inv3d.runs.convert import convert
 
-    facts = convert(source, out, wish)
-    if not facts["sure"]:
-        click.echo(
-            f"warning: taken for the variant '{facts['variant']}' ({facts['because']}); another "
-            "one is chosen with --variant",
-            err=True,
-        )
-    return facts
+    return convert(source, out, wish)
 
 
 def _as_run(
@@ -125,10 +120,7 @@ def _as_run(
     foreign = Foreign(
         source, given["weights"], given["latent"], given["cameras"], given["source_capture"]
     )
-    facts = import_run(foreign, directory, wish)
-    for notice in facts["warnings"]:
-        click.echo(f"warning: {notice}", err=True)
-    return facts
+    return import_run(foreign, directory, wish)
 
 
 def _differences(error: MismatchError) -> list[str]:

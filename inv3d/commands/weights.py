@@ -108,7 +108,8 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 def _checked(file: WeightFile) -> dict[str, Any]:
     from inv3d.core.fetch import shown
-    from inv3d.core.weight_files import digest, find
+    from inv3d.core.files import file_digest
+    from inv3d.core.weight_files import find
 
     where = find(file)
     facts: dict[str, Any] = {"name": file.name, "path": str(where) if where else None}
@@ -116,7 +117,7 @@ def _checked(file: WeightFile) -> dict[str, Any]:
         return facts | {"result": "missing", "sha256": None}
     total = where.stat().st_size
     with shown(file.name) as report:
-        found = digest(where, lambda done: report(done, total))
+        found = file_digest(where, lambda done: report(done, total))
     known = "as published" if found == file.sha256 else "differs"
     return facts | {"result": known if file.sha256 else "no checksum known", "sha256": found}
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from inv3d import __version__
 from inv3d.core.errors import WeightsError
-from inv3d.core.files import not_written
+from inv3d.core.files import file_digest, not_written
 from inv3d.core.lock import locked
-from inv3d.core.weight_files import digest, part_of
+from inv3d.core.weight_files import part_of
 
 # bytes that are there, and all bytes where the server says it
 Report = Callable[[int, int | None], None]
@@ -224,7 +224,7 @@ class _Transfer:
 
     def finish(self) -> None:
         """Put what came in its place if it is what was expected."""
-        found = digest(self.part) if self.sha256 else ""
+        found = file_digest(self.part) if self.sha256 else ""
         size = self.have()
         if found != self.sha256 or self.size not in (None, size):
             self.part.unlink()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from inv3d.core.errors import RunError
+
+_BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
@@ -85,6 +88,28 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path}: can't be read ({error.strerror})") from error
     except ValueError as error:
         raise RunError(f"{path}: not valid JSON ({error})") from error
+
+
+def file_digest(path: Path, on_progress: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file, 64 hex digits.
+
+    Args:
+        path: of the file.
+        on_progress: called with the number of bytes behind it.
+
+    Raises:
+        RunError: where it can't be read.
+    """
+    result = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            while block := source.read(_BLOCK):
+                result.update(block)
+                if on_progress is not None:
+                    on_progress(source.tell())
+    except OSError as error:
+        raise RunError(f"{path}: can't be read ({error.strerror or error})") from error
+    return result.hexdigest()
 
 
 @contextlib.contextmanager

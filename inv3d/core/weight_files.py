@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import RunError, WeightsError
+from inv3d.core.files import file_digest
 
 DIRECTORY = "INV3D_WEIGHTS"
 PART = ".part"
 State = Literal["here", "missing", "part", "other size"]
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -173,35 +172,16 @@ def misfit(file: WeightFile, variant: str) -> str:
     )
 
 
-def digest(path: Path, on_progress: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of a file, 64 hex digits.
-
-    Args:
-        path: of the file.
-        on_progress: called with the number of bytes behind it.
-
-    Raises:
-        WeightsError: where it can't be read.
-    """
-    result = hashlib.sha256()
-    try:
-        with path.open("rb") as source:
-            while block := source.read(_BLOCK):
-                result.update(block)
-                if on_progress is not None:
-                    on_progress(source.tell())
-    except OSError as error:
-        raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from error
-    return result.hexdigest()
-
-
 def verify(file: WeightFile, path: Path) -> None:
     """See that a file is the one that is known; does nothing where no checksum is known.
 
     Raises:
         WeightsError: where it's another one, or damaged.
     """
-    found = digest(path) if file.sha256 else ""
+    try:
+        found = file_digest(path) if file.sha256 else ""
+    except RunError as error:
+        raise WeightsError(str(error)) from error
     if found != file.sha256:
         raise WeightsError(
             f"{path}: SHA-256 is {found}, expected {file.sha256}: damaged, or another file; "

@@ -10,14 +10,13 @@ from typing import Any
 from inv3d.core.config import PluginConfig, merge
 from inv3d.core.discovery import registry
 from inv3d.core.errors import MismatchError, UsageError, WeightsError
-from inv3d.core.files import atomic_write
+from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.interfaces import Generator
 from inv3d.core.weights import write_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.official import Network, Recognised, read_network, recognise
-from inv3d.nn.official.opening import IGNORED, Opened, check_filters
+from inv3d.nn.official.opening import Opened, check_filters
 from inv3d.nn.official.recognise import GENERATORS
-from inv3d.runs.plan import file_digest
 
 FORMAT = 1
 UNKNOWN_LICENCE = "not stated when it was converted: that of its origin"
@@ -60,9 +59,10 @@ class Read:
     chosen: bool
 
     @property
-    def tensors(self) -> dict[str, Any]:
-        """The state dict, without what nothing computes with."""
-        return {n: t for n, t in self.network.tensors.items() if n not in IGNORED}
+    def doubts(self) -> list[str]:
+        """One line that says so where the variant is a guess, else none."""
+        doubt = self.found.doubt(self.network.path, "--variant")
+        return [doubt] if doubt else []
 
 
 def read(path: Path, wish: Wish) -> Read:
@@ -115,10 +115,10 @@ def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
     read_in = read(path, wish)
     metadata = _metadata(read_in, wish)
     with atomic_write(out) as temporary:
-        write_tensors(temporary, read_in.tensors, metadata)
+        write_tensors(temporary, read_in.network.used, metadata)
         generator = _proved(read_in, temporary)
         metadata["camera"] = asdict(generator.spec.camera)
-        write_tensors(temporary, read_in.tensors, metadata)
+        write_tensors(temporary, read_in.network.used, metadata)
     return {"out": str(out), **_facts(read_in, metadata, generator)}
 
 
@@ -166,12 +166,13 @@ def _architecture_of(config: type[PluginConfig]) -> type[Architecture]:
 
 def _facts(read_in: Read, metadata: Mapping[str, Any], generator: Generator) -> dict[str, Any]:
     network, found = read_in.network, read_in.found
-    taken = read_in.tensors
+    taken = network.used
     return {
         "generator": metadata["name"],
         "variant": metadata["variant"],
         "because": found.because,
         "sure": found.sure,
+        "warnings": read_in.doubts,
         "class": network.kind,
         "tensors": len(taken),
         "parameters": sum(p.numel() for p in generator.parameters()),

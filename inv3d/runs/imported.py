@@ -22,7 +22,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
-from inv3d.core.files import atomic_directory, write_json
+from inv3d.core.files import atomic_directory, file_digest, write_json
 from inv3d.core.interfaces import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.torchfile import form_of
@@ -36,7 +36,6 @@ from inv3d.runs.plan import (
     FORMAT,
     GeneratorPart,
     PluginPart,
-    file_digest,
     provenance,
     resolved_options,
 )
@@ -115,12 +114,12 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
             kind = wish.generator or (tuned.found.generator if tuned else None)
             base = read(weights, replace(wish, entry=None, generator=kind))
             generator = _build(base, weights, merge(wish.options, _live_changes(tuned, base)))
-            notices += _guessed(base)
+            notices += base.doubts
         elif tuned is not None:
             weights = Path(OWN_WEIGHTS)
             convert(tuned.network.path, made / weights, wish)
             generator = _build(tuned, made / weights, {})
-            notices += _guessed(tuned)
+            notices += tuned.doubts
         else:
             raise UsageError(
                 f"{foreign.source}: holds no tuned generator; give the network that the latents "
@@ -212,15 +211,6 @@ def _build(one: Read, weights: Path, options: Mapping[str, Any]) -> Generator:
     return one.kind.create(config, weights)
 
 
-def _guessed(one: Read) -> list[str]:
-    if one.found.sure:
-        return []
-    return [
-        f"{one.network.path}: taken for the variant '{one.found.variant}' ({one.found.because}); "
-        "another one is chosen with --variant"
-    ]
-
-
 def _latents(parts: Parts, tuned: Read | None, generator: Generator, notices: list[str]) -> Latents:
     """Latents of the generator's shape, with cameras where there are any."""
     if parts.latent is not None:
@@ -266,7 +256,7 @@ def _cameras(path: Path) -> Camera:
 
 def _delta(tuned: Read, generator: Generator, notices: list[str]) -> dict[str, Tensor]:
     """Return tuned minus original, for every tensor that changed."""
-    path, tensors = tuned.network.path, tuned.tensors
+    path, tensors = tuned.network.path, tuned.network.used
     state = generator.state_dict()
     check_state(state, tensors, path)
     delta = {}

@@ -195,9 +195,3 @@ def digest(capture: Capture) -> str:
         if tensor is not None:
             result.update(tensor.contiguous().numpy().data)
     return result.hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

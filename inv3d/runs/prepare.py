@@ -15,6 +15,7 @@ from inv3d.core.context import Context
 from inv3d.core.device import resolve_device
 from inv3d.core.discovery import registry
 from inv3d.core.errors import InputError, RunError
+from inv3d.core.files import file_digest
 from inv3d.core.interfaces import Generator, Inverter
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.weight_files import given, known_as, misfit
@@ -26,7 +27,6 @@ from inv3d.runs.plan import (
     Plan,
     PluginPart,
     digest,
-    file_digest,
     load_frames,
     load_input,
     provenance,

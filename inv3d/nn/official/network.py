@@ -26,6 +26,8 @@ from inv3d.nn.official.names import NAMES
 ENTRIES = ("G_ema", "G", "state_dict")
 # what may lie beside it: a latent and its camera
 BESIDE = ("w", "c")
+# Buffers that official training leaves on the network and that nothing computes with.
+_IGNORED = frozenset({"dataset_label_std"})
 _DEEPEST = 32
 _MOST_MODULES = 20_000
 _MOST_NAMES = 300
@@ -57,6 +59,11 @@ class Network:
     settings: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def used(self) -> dict[str, Tensor]:
+        """The state dict, without what nothing computes with."""
+        return {name: tensor for name, tensor in self.tensors.items() if name not in _IGNORED}
 
 
 def read_network(path: Path, entry: str | None = None) -> Network:

@@ -17,8 +17,6 @@ from inv3d.nn.filters import is_standard
 from inv3d.nn.official.network import read_network
 from inv3d.nn.official.recognise import recognise
 
-# Buffers that official training leaves on the network and that nothing computes with.
-IGNORED = frozenset({"dataset_label_std"})
 C = TypeVar("C", bound=PluginConfig)
 
 
@@ -100,16 +98,11 @@ def open_weights(path: Path, generator: str, variant: str | None = None) -> Open
             f"{path}: a network for the generator '{found.generator}', not for '{generator}'; "
             f"give --generator {found.generator}"
         )
-    if not found.sure:
-        warnings.warn(
-            f"{path}: taken for the variant '{found.variant}' ({found.because}); another one is "
-            "chosen with --set generator.variant=NAME",
-            stacklevel=2,
-        )
-    tensors = {name: t for name, t in network.tensors.items() if name not in IGNORED}
-    check_filters(path, tensors)
+    if doubt := found.doubt(path, "--set generator.variant=NAME"):
+        warnings.warn(doubt, stacklevel=2)
+    check_filters(path, network.used)
     options = found.architecture | ({"variant": found.variant} if found.variant else {})
-    return Opened(path, tensors, options, found.camera)
+    return Opened(path, network.used, options, found.camera)
 
 
 def check_filters(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from inv3d.core.config import merge
@@ -62,6 +63,15 @@ class Recognised:
     sure: bool
     architecture: dict[str, Any]
     camera: dict[str, Any] = field(default_factory=dict)
+
+    def doubt(self, path: Path, option: str) -> str:
+        """Say that the variant is a guess and which option settles it; empty where it's sure."""
+        if self.sure:
+            return ""
+        return (
+            f"{path}: taken for the variant '{self.variant}' ({self.because}); another one is "
+            f"chosen with {option}"
+        )
 
 
 def recognise(

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
+from inv3d.core.files import file_digest
 from inv3d.core.interfaces import Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weight_files import digest
 from inv3d.plugins.losses import stylegan_vgg
 from inv3d.plugins.losses.stylegan_vgg import StyleGANVGG, StyleGANVGGConfig
 
@@ -88,6 +88,6 @@ def test_code_in_the_folder_for_weights_is_run_only_if_it_is_the_published(
         WeightsError, match=r"vgg16\.pt: SHA-256 is [0-9a-f]{64}, expected b437eb09"
     ):
         StyleGANVGG.create(StyleGANVGGConfig())
-    known = replace(stylegan_vgg.WEIGHTS, sha256=digest(path))
+    known = replace(stylegan_vgg.WEIGHTS, sha256=file_digest(path))
     monkeypatch.setattr(stylegan_vgg, "WEIGHTS", known)
     assert StyleGANVGG.create(StyleGANVGGConfig()).features(pair(16)[0]).shape == (2, 768)
