@@ -92,7 +92,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
+    type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
     help="Of the generator's convolutions; fp32, the default, is exact.",
 )
 @click.option(

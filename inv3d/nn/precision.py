@@ -1,4 +1,4 @@
-"""Reduced precision where it's safe: in the convolutions of backbone and super-resolution."""
+"""Reduced precision where it's safe: in convolutions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -19,9 +19,18 @@ def run_in(
 
     Mapping, sampling of planes, decoder, volume rendering, losses and optimiser never see the
     reduced type: depths and sums over many samples need all their digits. Parameters and their
-    gradients stay in float32.
+    gradients stay in float32. tf32 is no type: `use_tf32` chooses it.
     """
-    if precision == "fp32":
+    if precision not in _TYPES:
         return network(x, *others, **options)
     with torch.autocast(x.device.type, _TYPES[precision]):
         return network(x, *others, **options).float()
+
+
+def use_tf32(precision: Precision) -> None:
+    """Let convolutions on CUDA round their factors to TF32 (10 bits of mantissa), or forbid it.
+
+    This holds for the whole process and the convolutions of losses too, since backward passes read
+    it when they run. torch itself allows it unless told otherwise; matrix products stay exact.
+    """
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.nn.precision import Precision
+from inv3d.nn.precision import Precision, use_tf32
 from inv3d.nn.triplane_generator import TriplaneGenerator
 
 
@@ -26,7 +26,8 @@ class UseOptions(PluginConfig):
     )
     precision: Precision = Field(
         default="fp32",
-        description="of the convolutions in backbone and super-resolution; all else is fp32",
+        description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
+        "of all convolutions, on CUDA",
     )
 
     def apply(self, generator: TriplaneGenerator) -> None:
@@ -35,3 +36,4 @@ class UseOptions(PluginConfig):
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
+        use_tf32(self.precision)
