@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next tensor instead of handing it back to the system.
 
     A step of an inversion frees and takes the same large blocks again and again. Handed back, they
-    must be cleared by the system each time: a sixth of a run on a CPU. The peak stays about the
-    same, but what was freed is only returned at the end. Other C libraries are left as they are.
+    must be cleared by the system each time, which took a seventh of a run on two cores. What was
+    freed is only returned at the end. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

@@ -331,14 +331,14 @@ def test_after_is_called_once_a_step() -> None:
 
     updates = {"fit": lambda step: _square(x), "again": lambda step: _square(x)}
     list(run_stage(Stage("s", 6, {"x": x}, constant(0.1), updates, after=after), RunState({})))
-    assert len(seen) == 6 and max(seen) > 1.3 and float(x) < 1.21
+    assert len(seen) == 6 and max(seen) > 1.3 and x.item() < 1.21
 
 
 def test_stage_of_no_steps_is_finished_at_once(tmp_path: Path) -> None:
     x = torch.ones(1, requires_grad=True)
     state = RunState({}, checkpoint=tmp_path / "c.safetensors")
     stage = Stage("s", 0, {"x": x}, ramped(0.1, 0), {"fit": lambda step: _square(x)})
-    assert list(run_stage(stage, state)) == [] and float(x) == 1.0
+    assert list(run_stage(stage, state)) == [] and x.item() == 1.0
     assert read_tensors(tmp_path / "c.safetensors")[1]["done"] == ["s"]
 
 
