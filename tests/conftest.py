@@ -9,6 +9,10 @@ import pytest
 from inv3d.core.fetch import OFFLINE
 from inv3d.core.weight_files import DIRECTORY
 
+# Shared checks show the values that they compared, as tests do.
+for module in ("golden_generators", "golden_images", "tiny_generators"):
+    pytest.register_assert_rewrite(f"tests.{module}")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_weights_and_no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

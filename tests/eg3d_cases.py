@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import torch
-
-from inv3d.core.camera import Camera
 from inv3d.core.config import merge
-from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from tests.golden_cases import GoldenCase
 
@@ -21,7 +15,6 @@ CASES = (
     "eg3d_shapenet128_2x",
     "eg3d_ffhq128_disparity",
 )
-ALL_OUTPUTS = ("image", "raw", "depth", "mask", "features")
 RAY_OPTIONS = (
     "ray_start", "ray_end", "box_warp", "depth_resolution", "depth_resolution_importance",
     "disparity_space_sampling", "white_back",
@@ -69,34 +62,11 @@ def build(case: GoldenCase, **changes: Any) -> EG3D:
     return generator.eval().requires_grad_(False)
 
 
-def build_variant(case: GoldenCase, variant: Mapping[str, Any]) -> EG3D:
-    """Return the network with the other options of one of the case's variants."""
+def changes_of(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Translate what one of a case's variants changes."""
     changes: dict[str, Any] = {"rendering": variant.get("rendering_kwargs", {})}
     if "nrr" in variant:
         changes["neural_rendering_resolution"] = variant["nrr"]
     if "sr_antialias" in variant:
         changes["superresolution"] = {"antialias": variant["sr_antialias"]}
-    return build(case, **changes)
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """A case's network and what it makes of the case's latents and cameras."""
-
-    case: GoldenCase
-    generator: EG3D
-    scene: Scene
-    rendering: Rendering
-
-
-@cache
-def rendered(name: str) -> Rendered:
-    """Render a case once for all tests."""
-    case = GoldenCase(name)
-    generator = build(case)
-    with torch.no_grad():
-        scene = generator.synthesize(case.given("ws_plus"))
-        camera = Camera.from_labels(case.given("c"))
-        return Rendered(
-            case, generator, scene, generator.render(scene, camera, outputs=ALL_OUTPUTS)
-        )
+    return changes

@@ -13,11 +13,17 @@ from torch import Tensor
 FOLDER = Path(__file__).parent / "golden"
 
 
+def facts_of(name: str) -> dict[str, Any]:
+    """What a file says of its network."""
+    facts: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return facts
+
+
 class GoldenCase:
     """Facts, weights, inputs and expected outputs of one network."""
 
     def __init__(self, name: str) -> None:
-        self.facts: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+        self.facts = facts_of(name)
         self.tensors = {
             k: v.float() if v.is_floating_point() and v.dtype == torch.float16 else v
             for k, v in load_file(FOLDER / f"{name}.safetensors").items()

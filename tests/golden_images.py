@@ -6,8 +6,10 @@ import re
 
 from torch import Tensor
 
+from inv3d.core.scene import OutputName, Rendering
 from tests.golden_cases import GoldenCase, relative_error
 
+ALL_OUTPUTS: tuple[OutputName, ...] = ("image", "raw", "depth", "mask", "features")
 VALUES, GRADIENTS, EARLY = 1e-4, 1e-3, 1e-5
 CROP = re.compile(r"rows (\d+)\.\.(\d+), columns (\d+)\.\.(\d+)")
 
@@ -45,3 +47,12 @@ def check_depth(case: GoldenCase, start: str, depth: Tensor, mask: Tensor) -> No
         found, expected = selected(case, key, depth)[seen], case.tensors[key][seen]
         assert seen.any()
         assert relative_error(found, expected) < VALUES, key
+
+
+def check_pictures(
+    case: GoldenCase, seen: Rendering, prefix: str = "", raw: str = "image_raw"
+) -> None:
+    """Raw image, final image and depth."""
+    check(case, f"{prefix}{raw}", seen.require("raw"))
+    check(case, f"{prefix}image", seen.require("image"))
+    check_depth(case, f"{prefix}image_depth", seen.require("depth"), seen.require("mask"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,10 @@ from inv3d.nn.official import Network, Recognised, read_network, recognise
 from inv3d.nn.official.recognise import axes_of
 from inv3d.plugins.generators.eg3d import EG3DConfig
 from tests.eg3d_cases import CASES, config_of
-from tests.golden_cases import FOLDER, GoldenCase
+from tests.golden_cases import FOLDER, GoldenCase, facts_of
 
 EG3D_AXES = [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]]]
 EG3D_AXES.append([[0, 0, 1], [1, 0, 0], [0, 1, 0]])
-
-
-def facts_of(name: str) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
-    return facts
 
 
 def network(facts: dict[str, Any], file: str = "net.pkl", settings: bool = True) -> Network:

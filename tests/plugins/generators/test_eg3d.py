@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,121 +11,51 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.config import build_config, merge
+from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, WeightsError
-from inv3d.core.scene import OutputName, Rendering, Scene
-from inv3d.core.weights import write_tensors
+from inv3d.core.scene import Scene
 from inv3d.nn import triplane_generator
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
-from tests.eg3d_cases import ALL_OUTPUTS, build, config_of, rendered
-from tests.golden_cases import FOLDER
-
-TINY: dict[str, Any] = {
-    "z_dim": 6,
-    "w_dim": 10,
-    "channels": (8, 8, 6),
-    "plane_resolution": 16,
-    "plane_channels": 4,
-    "decoder_hidden": 8,
-    "decoder_channels": 5,
-    "img_resolution": 16,
-    "neural_rendering_resolution": 6,
-    "rendering": {"depth_resolution": 8, "depth_resolution_importance": 6},
-    "superresolution": {"module": "2X", "input_resolution": 8, "channels": (6, 4)},
-    "random_weights": True,
-}
-
-
-def tiny(**changes: Any) -> EG3D:
-    generator = EG3D.create(EG3DConfig(**merge(TINY, changes)))
-    # Random decoders make fog; a steeper density gives surfaces.
-    with torch.no_grad():
-        generator.decoder.net[2].weight[0] *= 30
-    return generator
-
-
-def latents(count: int, generator: EG3D) -> Tensor:
-    rng = torch.Generator().manual_seed(3)
-    return torch.randn(count, generator.num_ws, generator.spec.w_dim, generator=rng)
-
-
-def views(count: int) -> Camera:
-    return EG3D.create(EG3DConfig(**TINY)).spec.camera.orbit(torch.linspace(-0.6, 0.6, count))
-
-
-def close(found: Rendering, expected: Rendering, tolerance: float = 1e-5) -> None:
-    for name in ALL_OUTPUTS:
-        torch.testing.assert_close(
-            getattr(found, name), getattr(expected, name), atol=tolerance, rtol=1e-4
-        )
+from tests.eg3d_cases import build, config_of
+from tests.golden_cases import facts_of
+from tests.golden_generators import check_full_network, rendered
+from tests.golden_images import ALL_OUTPUTS
+from tests.tiny_generators import (
+    check_checkpointing,
+    check_chunks,
+    check_depth_alone,
+    check_fingerprint,
+    check_outputs,
+    check_refused,
+    close,
+    latents,
+    one_by_one,
+    stored,
+    tiny,
+    tiny_config,
+    untouched,
+    views,
+)
 
 
 def test_state_dict_of_the_full_network() -> None:
-    facts = json.loads((FOLDER / "eg3d_full512_keys.json").read_text())
+    facts = facts_of("eg3d_full512_keys")
     with torch.device("meta"):
         generator = EG3D(config_of(facts, rendering={"auto_over": "view"}))
-    parameters = {n for n, _ in generator.named_parameters()}
-    found = {
-        n: (tuple(t.shape), "parameter" if n in parameters else "buffer")
-        for n, t in generator.state_dict().items()
-    }
-    # Training leaves one more buffer on published networks.
-    expected = {
-        k["name"]: (tuple(k["shape"]), k["kind"])
-        for k in facts["keys"]
-        if k["name"] != "dataset_label_std"
-    }
-    assert found == expected
-    assert generator.spec.num_ws == facts["num_ws"]
-    assert sum(p.numel() for p in generator.parameters()) == facts["num_parameters"]
-    # The defaults are that very network.
-    defaults = EG3DConfig()
-    assert generator.config.model_dump() == defaults.model_dump()
+    check_full_network(generator, facts)
 
 
 def test_outputs_that_were_asked_for() -> None:
-    generator = tiny()
-    scene, camera = generator.synthesize(latents(1, generator)), views(3)
-    seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-    shapes = {n: tuple(getattr(seen, n).shape) for n in ALL_OUTPUTS}
-    assert shapes == {
-        "image": (3, 3, 16, 16),
-        "raw": (3, 3, 6, 6),
-        "depth": (3, 1, 6, 6),
-        "mask": (3, 1, 6, 6),
-        "features": (3, 5, 6, 6),
-    }
-    assert seen.require("ws").shape == (3, generator.num_ws, 10)
-    mask, depth = seen.require("mask"), seen.require("depth")
-    assert mask.min() >= 0 and mask.max() <= 1 + 1e-6
-    near, far = generator.spec.depth_range
-    assert depth.min() >= near and depth.max() <= far + (far - near) / 7
-    chosen: tuple[OutputName, ...] = ("raw", "mask")
-    some = generator.render(scene, camera, outputs=chosen, resolution=9)
-    assert some.require("raw").shape == (3, 3, 9, 9)
-    assert some.image is None and some.depth is None and some.features is None
+    check_outputs(tiny(EG3D))
 
 
 def test_depth_alone_skips_colour_and_superresolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = tiny()
-    scene, camera = generator.synthesize(latents(1, generator)), views(2)
-    whole = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-
-    def refuse(*_: Any) -> Tensor:
-        raise AssertionError("super-resolution was called")
-
-    colours: list[bool] = []
-    generator.decoder.register_forward_pre_hook(lambda _, given: colours.append(given[1]))
-    monkeypatch.setattr(generator.superresolution, "forward", refuse)
-    seen = generator.render(scene, camera, outputs=("depth", "mask"))
-    assert colours and not any(colours)
-    torch.testing.assert_close(seen.depth, whole.depth)
-    torch.testing.assert_close(seen.mask, whole.mask)
+    check_depth_alone(tiny(EG3D), monkeypatch)
 
 
 def test_views_of_one_scene_share_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = tiny()
-    ws, camera = latents(2, generator), views(6)
+    generator = tiny(EG3D)
+    ws, camera = latents(2, generator), views(6, generator)
     passes: list[int] = []
     generator.backbone.synthesis.register_forward_pre_hook(
         lambda _, given: passes.append(len(given[0]))
@@ -143,63 +71,27 @@ def test_views_of_one_scene_share_everything(monkeypatch: pytest.MonkeyPatch) ->
     scene = generator.synthesize(ws)
     together = generator.render(scene, camera, outputs=ALL_OUTPUTS)
     assert passes == [2] and set(batches) == {2}
-    alone = [
-        generator.render(
-            generator.synthesize(ws[i // 3 : i // 3 + 1]), camera[i], outputs=ALL_OUTPUTS
-        )
-        for i in range(6)
-    ]
-    close(together, Rendering.cat(alone))
+    close(together, one_by_one(generator, ws, camera))
     assert torch.equal(together.require("ws"), ws.repeat_interleave(3, 0))
 
 
 def test_cameras_must_divide_among_scenes() -> None:
-    generator = tiny()
+    generator = tiny(EG3D)
     scene = generator.synthesize(latents(2, generator))
     with pytest.raises(ValueError, match="3 cameras can't be shared by 2 scenes"):
-        generator.render(scene, views(3))
+        generator.render(scene, views(3, generator))
 
 
 @pytest.mark.parametrize("sampling", ["deterministic", "stochastic"])
 @pytest.mark.parametrize("scenes", [1, 2])
 def test_results_do_not_depend_on_chunks(sampling: Any, scenes: int) -> None:
-    generator = tiny(sampling=sampling, superresolution={"noise_mode": "none"})
-    scene, camera = generator.synthesize(latents(scenes, generator)), views(4)
-
-    def render() -> Rendering:
-        generator.rng = torch.Generator().manual_seed(8)
-        return generator.render(scene, camera, outputs=ALL_OUTPUTS)
-
-    whole = render()
-    generator.ray_chunk, generator.view_chunk = 7, 1
-    close(render(), whole)
-    generator.ray_chunk = generator.view_chunk = None
-    generator.memory_budget = 1 << 12
-    close(render(), whole)
+    generator = tiny(EG3D, sampling=sampling, superresolution={"noise_mode": "none"})
+    check_chunks(generator, scenes)
 
 
 @pytest.mark.parametrize("coarse", ["merge", "guide"])
 def test_checkpointing_keeps_values_and_gradients(coarse: str) -> None:
-    generator = tiny(rendering={"coarse": coarse}, checkpoint=False)
-    generator.requires_grad_(True)
-    camera = views(3)
-
-    def gradients() -> tuple[Rendering, list[Tensor]]:
-        generator.zero_grad()
-        ws = latents(1, generator).requires_grad_()
-        scene = generator.synthesize(ws)
-        seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-        (seen.require("image").square().mean() + seen.require("depth").mean()).backward()
-        assert ws.grad is not None
-        return seen, [ws.grad, *(p.grad for p in generator.parameters() if p.grad is not None)]
-
-    plain, expected = gradients()
-    generator.checkpoint, generator.ray_chunk, generator.view_chunk = True, 11, 2
-    seen, found = gradients()
-    close(seen, plain)
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+    check_checkpointing(tiny(EG3D, rendering={"coarse": coarse}))
 
 
 def test_checkpointing_bounds_what_is_kept() -> None:
@@ -207,9 +99,9 @@ def test_checkpointing_bounds_what_is_kept() -> None:
     kept: dict[tuple[bool, int], int] = {}
     for checkpointed in (False, True):
         for samples in (8, 32):
-            generator = tiny(rendering={"depth_resolution": samples})
+            generator = tiny(EG3D, rendering={"depth_resolution": samples})
             generator.checkpoint, generator.ray_chunk = checkpointed, 8
-            scene = generator.synthesize(latents(1, generator))
+            scene, camera = generator.synthesize(latents(1, generator)), views(3, generator)
             planes = scene.parts["planes"].requires_grad_()
             sizes: list[int] = []
 
@@ -218,15 +110,15 @@ def test_checkpointing_bounds_what_is_kept() -> None:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-                generator.render(Scene({"planes": planes}, scene.ws), views(3), outputs=("raw",))
+                generator.render(Scene({"planes": planes}, scene.ws), camera, outputs=("raw",))
             kept[checkpointed, samples] = sum(sizes)
     assert kept[False, 32] > 2 * kept[False, 8] > 0
     assert kept[True, 32] <= kept[True, 8] < kept[False, 8] / 4
 
 
 def test_stochastic_sampling_has_its_own_generator() -> None:
-    generator = tiny(sampling="stochastic")
-    scene, camera = generator.synthesize(latents(1, generator)), views(1)
+    generator = tiny(EG3D, sampling="stochastic")
+    scene, camera = generator.synthesize(latents(1, generator)), views(1, generator)
     with pytest.raises(ValueError, match=r"generator\.rng"):
         generator.render(scene, camera)
     state = torch.random.get_rng_state()
@@ -240,15 +132,16 @@ def test_stochastic_sampling_has_its_own_generator() -> None:
 
 def test_building_leaves_the_global_random_state_alone() -> None:
     state = torch.random.get_rng_state()
-    first, second, other = tiny(), tiny(), tiny(seed=1)
+    first, second, other = tiny(EG3D), tiny(EG3D), tiny(EG3D, seed=1)
     assert torch.equal(state, torch.random.get_rng_state())
     weights = [g.backbone.synthesis.b8.conv0.weight for g in (first, second, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_gradients_reach_cameras_and_latents() -> None:
-    generator = tiny()
-    ws, labels = latents(1, generator).requires_grad_(), views(2).labels().requires_grad_()
+    generator = tiny(EG3D)
+    ws = latents(1, generator).requires_grad_()
+    labels = views(2, generator).labels().requires_grad_()
     seen = generator.render(
         generator.synthesize(ws), Camera.from_labels(labels), outputs=("image", "depth")
     )
@@ -258,7 +151,7 @@ def test_gradients_reach_cameras_and_latents() -> None:
 
 
 def test_sample_gives_opacity_per_length_and_colour() -> None:
-    generator = tiny(rendering={"density_gain": 2.0, "density_scale": 40.0})
+    generator = tiny(EG3D, rendering={"density_gain": 2.0, "density_scale": 40.0})
     scene = generator.synthesize(latents(2, generator))
     points = (torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 1.2
     density, colour = generator.sample(scene, points)
@@ -273,7 +166,7 @@ def test_sample_gives_opacity_per_length_and_colour() -> None:
 
 
 def test_noise_maps_are_live() -> None:
-    generator = tiny()
+    generator = tiny(EG3D)
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
             if name.endswith("noise_strength"):
@@ -288,11 +181,11 @@ def test_noise_maps_are_live() -> None:
     for noise in maps.values():
         noise.zero_()
     assert not torch.equal(generator.synthesize(ws).parts["planes"], before)
-    assert tiny(use_noise=False).noise_maps() == {}
+    assert tiny(EG3D, use_noise=False).noise_maps() == {}
 
 
 def test_patches_pass_superresolution_unresized() -> None:
-    generator = tiny(use_noise=False)
+    generator = tiny(EG3D, use_noise=False)
     features = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(0))
     w = latents(1, generator)[:, -1]
     assert generator.superresolution(features, w, resize=False).shape == (2, 3, 6, 6)
@@ -300,28 +193,27 @@ def test_patches_pass_superresolution_unresized() -> None:
 
 
 def test_conditioning_camera() -> None:
-    generator, z = tiny(), torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
-    one, two = views(1), views(2)
+    generator, z = tiny(EG3D), torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    one, two = views(1, generator), views(2, generator)
     assert torch.equal(generator.map(z, one), generator.map(z, one.repeat_interleave(2)))
     assert not torch.equal(generator.map(z, one), generator.map(z, two))
-    scaled = tiny(c_scale=0.0)
+    scaled = tiny(EG3D, c_scale=0.0)
     torch.testing.assert_close(scaled.map(z, one), scaled.map(z, None))
     with torch.no_grad():
         generator.backbone.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(1))
     mean = generator.map(z, one, truncation=0.0)
     torch.testing.assert_close(mean, generator.backbone.mapping.w_avg.expand_as(mean))
-    blind = tiny(c_dim=0)
+    blind = tiny(EG3D, c_dim=0)
     assert torch.equal(blind.map(z, one), blind.map(z))
 
 
 def test_auto_limits_of_a_view_do_not_depend_on_its_neighbours() -> None:
     changes = {"rendering": {"ray_start": "auto", "ray_end": "auto", "box_warp": 0.5}}
-    generator = tiny(**changes)
+    generator = tiny(EG3D, **changes)
     scene = generator.synthesize(latents(1, generator))
     camera = Camera.cat([generator.spec.camera.orbit(torch.tensor([0.3, 1.1]))])
     both = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-    alone = [generator.render(scene, camera[i], outputs=ALL_OUTPUTS) for i in range(2)]
-    close(both, Rendering.cat(alone))
+    close(both, one_by_one(generator, scene.ws, camera))
     low, high = generator.spec.depth_range
     assert low == pytest.approx(2.7 - 0.433, abs=1e-3) and high == pytest.approx(3.133, abs=1e-3)
 
@@ -333,14 +225,10 @@ def test_missing_weights_say_what_to_give() -> None:
 
 
 def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
-    generator = EG3D.create(EG3DConfig(**TINY))
-    path = tmp_path / "net.safetensors"
-    architecture = EG3DConfig(**TINY).model_dump(mode="json", exclude={"random_weights"})
-    extra = {"dataset_label_std": torch.zeros(25)}
-    write_tensors(path, {**generator.state_dict(), **extra}, {"architecture": architecture})
-    plain = {n: v for n, v in TINY.items() if n != "random_weights"}
+    generator = untouched(EG3D)
+    path = stored(generator, tmp_path)
     variants = (EG3DConfig(variant="ffhq"), EG3DConfig(variant="shapenet"))
-    for config in (EG3DConfig(**plain), EG3DConfig(), *variants):
+    for config in (tiny_config(EG3D), EG3DConfig(), *variants):
         again = EG3D.create(config, path)
         assert again.spec.fingerprint == generator.spec.fingerprint
         assert not again.training and not any(p.requires_grad for p in again.parameters())
@@ -353,39 +241,25 @@ def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
     assert other.spec.render_resolution == 4 and other.spec.resolution == 16
 
 
+@pytest.mark.filterwarnings("ignore:.*taken for the variant")
 @pytest.mark.parametrize("damage", ["architecture", "filter", "missing", "left over"])
 def test_weights_of_something_else_are_refused(tmp_path: Path, damage: str) -> None:
-    state = dict(EG3D.create(EG3DConfig(**TINY)).state_dict())
-    config = EG3DConfig(**TINY)
+    state = dict(untouched(EG3D).state_dict())
+    changes: dict[str, Any] = {}
     if damage == "architecture":
-        config = EG3DConfig(**merge(TINY, {"decoder_hidden": 9}))
+        changes = {"decoder_hidden": 9}
     elif damage == "filter":
         state["backbone.synthesis.b8.conv0.resample_filter"] = torch.eye(4)
     elif damage == "missing":
         del state["decoder.net.0.weight"]
     else:
         state["bcg_synthesis.b4.const"] = torch.zeros(1)
-    path = tmp_path / "net.safetensors"
-    write_tensors(path, state, {})
-    guessed = pytest.warns(UserWarning, match="taken for the variant")
-    refused = pytest.raises(WeightsError, match=r"net\.safetensors")
-    with nullcontext() if damage == "missing" else guessed, refused as caught:
-        EG3D.create(config, path)
-    assert "\n" not in str(caught.value)
+    check_refused(EG3D, state, tmp_path, **changes)
 
 
 def test_fingerprint_tells_networks_apart() -> None:
-    base = EG3D.create(EG3DConfig(**TINY)).spec.fingerprint
-    assert len(base) == 16 and base == EG3D.create(EG3DConfig(**TINY)).spec.fingerprint
-    how = {"memory_budget_mb": 7, "checkpoint": True, "sampling": "stochastic"}
-    assert EG3D.create(EG3DConfig(**merge(TINY, how))).spec.fingerprint == base
-    changes: Sequence[dict[str, Any]] = (
-        {"seed": 1},
-        {"plane_axes": "corrected"},
-        {"rendering": {"depth_resolution": 9}},
-    )
-    others = {EG3D.create(EG3DConfig(**merge(TINY, c))).spec.fingerprint for c in changes}
-    assert len(others | {base}) == 4
+    changes = ({"seed": 1}, {"plane_axes": "corrected"}, {"rendering": {"depth_resolution": 9}})
+    check_fingerprint(EG3D, *changes)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +315,7 @@ def test_impossible_options_are_refused(options: dict[str, Any], message: str) -
 
 
 def test_auto_limits_over_view_or_batch_differ_only_where_rays_miss() -> None:
-    run = rendered("eg3d_shapenet128_2x")
+    run = rendered(build, "eg3d_shapenet128_2x")
     changes = {"ray_start": "auto", "ray_end": "auto"}
     batch = build(run.case, rendering={**changes, "auto_over": "batch"})
     view = build(run.case, rendering={**changes, "auto_over": "view"})

@@ -9,10 +9,10 @@ import torch
 
 from inv3d.core.camera import Camera
 from inv3d.nn.superresolution import Superresolution
-from inv3d.nn.volume import coarse_depths, compositing_weights, importance_depths
-from tests.eg3d_cases import ALL_OUTPUTS, CASES, Rendered, build, build_variant, rendered
+from tests.eg3d_cases import CASES, build, changes_of
 from tests.golden_cases import GoldenCase, relative_error
-from tests.golden_images import EARLY, GRADIENTS, VALUES, check, check_depth
+from tests.golden_generators import Rendered, check_gradients, check_samples_along_rays, rendered
+from tests.golden_images import ALL_OUTPUTS, EARLY, VALUES, check, check_pictures
 
 VARIANTS = [
     (name, variant["name"]) for name in CASES for variant in GoldenCase(name).facts["variants"]
@@ -21,7 +21,7 @@ VARIANTS = [
 
 @pytest.fixture(params=CASES)
 def run(request: pytest.FixtureRequest) -> Rendered:
-    return rendered(request.param)
+    return rendered(build, request.param)
 
 
 def test_mapping(run: Rendered) -> None:
@@ -82,45 +82,22 @@ def test_points(run: Rendered) -> None:
 
 
 def test_samples_along_rays(run: Rendered) -> None:
-    """Every step of the renderer on the rays that the file shows in full."""
-    case, generator = run.case, run.generator
-    index = case.expected("probe_rays").long()
-    size = generator.spec.render_resolution
-    origins, directions = Camera.from_labels(case.given("c")).rays(size)
-    rays = generator.rays(origins[:, index], directions[:, index], scenes=2)
-    assert relative_error(rays.origins, case.expected("probe_origins")) < EARLY
-    assert relative_error(rays.directions, case.expected("probe_directions")) < EARLY
-    depths = coarse_depths(rays, generator.march).expand(2, len(index), -1)
-    assert relative_error(depths[..., None], case.expected("probe_depths_coarse")) < EARLY
-    points = rays.origins[:, :, None] + rays.directions[:, :, None] * depths[..., None]
-    with torch.no_grad():
-        raw, colour = generator.field(run.scene)(points.flatten(1, 2), False)
-    assert colour is None
-    raw = raw.reshape(depths.shape)
-    assert relative_error(raw[..., None], case.expected("probe_sigma_coarse")) < VALUES
-    weights = compositing_weights(raw, depths, generator.march)
-    assert relative_error(weights[..., None], case.expected("probe_weights_coarse")) < VALUES
-    fine = importance_depths(depths, weights, rays.positions)
-    both = torch.cat([depths, fine], dim=-1).sort(dim=-1).values
-    assert relative_error(both[..., None], case.expected("probe_depths_all")) < VALUES
-    opacity = run.rendering.require("mask").flatten(1)[:, index]
-    assert relative_error(opacity[..., None], case.expected("probe_weight_total")) < VALUES
+    rays = check_samples_along_rays(run)
+    assert relative_error(rays.origins, run.case.expected("probe_origins")) < EARLY
+    assert relative_error(rays.directions, run.case.expected("probe_directions")) < EARLY
 
 
 def test_images(run: Rendered) -> None:
-    case, seen = run.case, run.rendering
-    check(case, "image_raw", seen.require("raw"))
-    check(case, "feature", seen.require("features"))
-    check(case, "image", seen.require("image"))
-    check_depth(case, "image_depth", seen.require("depth"), seen.require("mask"))
+    check_pictures(run.case, run.rendering)
+    check(run.case, "feature", run.rendering.require("features"))
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
 def test_variants(name: str, variant: str) -> None:
-    run = rendered(name)
+    run = rendered(build, name)
     case = run.case
     (facts,) = [v for v in case.facts["variants"] if v["name"] == variant]
-    generator = build_variant(case, facts)
+    generator = build(case, **changes_of(facts))
     camera = Camera.from_labels(case.tensors[facts.get("c_key", "in.c")])
     with torch.no_grad():
         seen = generator.render(run.scene, camera, outputs=ALL_OUTPUTS)
@@ -129,16 +106,14 @@ def test_variants(name: str, variant: str) -> None:
     step = mask[0].numel() // total.shape[1]
     assert relative_error(mask.flatten(1)[:, ::step, None][:, : total.shape[1]], total) < VALUES
     raw = "image_raw_clean" if variant == "native64" else "image_raw"
-    check(case, f"{variant}.{raw}", seen.require("raw"))
-    check(case, f"{variant}.image", seen.require("image"))
-    check_depth(case, f"{variant}.image_depth", seen.require("depth"), mask)
+    check_pictures(case, seen, f"{variant}.", raw)
 
 
 def test_raw_image_that_the_reference_overwrites() -> None:
     """At its native 64 pixels the reference adds its first block's image to the raw one."""
-    run = rendered("eg3d_shapenet128_2x")
+    run = rendered(build, "eg3d_shapenet128_2x")
     (facts,) = [v for v in run.case.facts["variants"] if v["name"] == "native64"]
-    generator = build_variant(run.case, facts)
+    generator = build(run.case, **changes_of(facts))
     camera = Camera.from_labels(run.case.given("c"))
     with torch.no_grad():
         seen = generator.render(run.scene, camera, outputs=("raw", "features"))
@@ -151,7 +126,7 @@ def test_raw_image_that_the_reference_overwrites() -> None:
 
 @pytest.mark.parametrize(("name", "prefix"), [("Deepfp32", "deepfp32"), ("8X", "sr8x")])
 def test_other_superresolution_modules(name: str, prefix: str) -> None:
-    run = rendered("eg3d_afhq256_4x")
+    run = rendered(build, "eg3d_afhq256_4x")
     module = Superresolution(name, 32, 512)
     start = "superresolution."
     weights = {
@@ -171,14 +146,6 @@ def test_other_superresolution_modules(name: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("name", ["eg3d_shapenet128_2x", "eg3d_ffhq128_disparity"])
 def test_gradients(name: str) -> None:
-    run = rendered(name)
-    ws = run.case.given("ws_plus").clone().requires_grad_()
-    labels = run.case.given("c").clone().requires_grad_()
-    scene = run.generator.synthesize(ws)
-    image = run.generator.render(scene, Camera.from_labels(labels)).require("image")
-    loss = image.square().mean()
-    loss.backward()
-    assert ws.grad is not None and labels.grad is not None
-    assert relative_error(loss.detach(), run.case.expected("grad.loss")) < VALUES
-    assert relative_error(ws.grad, run.case.expected("grad.ws")) < GRADIENTS
-    assert relative_error(labels.grad, run.case.expected("grad.c")) < GRADIENTS
+    check_gradients(
+        rendered(build, name), ("image",), lambda seen: seen.require("image").square().mean()
+    )

@@ -2,103 +2,71 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from inv3d.core.camera import Camera
-from inv3d.core.config import build_config, merge
+from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, WeightsError
-from inv3d.core.scene import Rendering, Scene
-from inv3d.core.weights import write_tensors
+from inv3d.core.scene import Scene
 from inv3d.plugins.generators.panohead import PanoHead, PanoHeadConfig
-from tests.eg3d_cases import ALL_OUTPUTS
-from tests.golden_cases import FOLDER
-from tests.panohead_cases import TINY, config_of, latents, tiny, turn
+from tests.golden_cases import facts_of
+from tests.golden_generators import check_full_network
+from tests.golden_images import ALL_OUTPUTS
+from tests.panohead_cases import config_of
+from tests.tiny_generators import (
+    check_checkpointing,
+    check_chunks,
+    check_depth_alone,
+    check_fingerprint,
+    check_outputs,
+    check_refused,
+    close,
+    latents,
+    one_by_one,
+    stored,
+    tiny,
+    untouched,
+    views,
+)
 
 PLAIN = {"variant": "plain", "background_channels": None}
 
 
-def close(found: Rendering, expected: Rendering) -> None:
-    for name in ALL_OUTPUTS:
-        torch.testing.assert_close(
-            getattr(found, name), getattr(expected, name), atol=1e-5, rtol=1e-4
-        )
-
-
-def opaque(generator: PanoHead) -> PanoHead:
-    """Fill the volume: everything absorbs at once."""
+def filled(generator: PanoHead, density: float = 1e4) -> PanoHead:
+    """Give the whole volume one raw density: everything absorbs at once, or nothing."""
     with torch.no_grad():
         generator.decoder.net[2].weight[0] = 0
-        generator.decoder.net[2].bias[0] = 1e4
+        generator.decoder.net[2].bias[0] = density
     return generator
 
 
 def test_state_dict_of_the_full_network() -> None:
-    facts = json.loads((FOLDER / "panohead_full512_keys.json").read_text())
+    facts = facts_of("panohead_full512_keys")
     with torch.device("meta"):
         generator = PanoHead(config_of(facts))
-    parameters = {n for n, _ in generator.named_parameters()}
-    found = {
-        n: (tuple(t.shape), "parameter" if n in parameters else "buffer")
-        for n, t in generator.state_dict().items()
-    }
-    # Training leaves one more buffer on published networks.
-    expected = {
-        k["name"]: (tuple(k["shape"]), k["kind"])
-        for k in facts["keys"]
-        if k["name"] != "dataset_label_std"
-    }
-    assert found == expected
-    assert generator.spec.num_ws == facts["num_ws"]
+    check_full_network(generator, facts)
     assert generator.bcg_synthesis.num_ws == facts["num_ws_background"]
-    assert sum(p.numel() for p in generator.parameters()) == facts["num_parameters"]
-    # The defaults are that very network.
-    assert generator.config.model_dump() == PanoHeadConfig().model_dump()
 
 
 @pytest.mark.parametrize("changes", [{}, PLAIN])
 def test_outputs_that_were_asked_for(changes: dict[str, Any]) -> None:
-    generator = tiny(**changes)
-    scene, camera = generator.synthesize(latents(1, generator)), turn(3)
-    seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-    assert {n: tuple(getattr(seen, n).shape) for n in ALL_OUTPUTS} == {
-        "image": (3, 3, 16, 16),
-        "raw": (3, 3, 6, 6),
-        "depth": (3, 1, 6, 6),
-        "mask": (3, 1, 6, 6),
-        "features": (3, 5, 6, 6),
-    }
-    assert seen.require("ws").shape == (3, generator.num_ws, 10)
-    mask = seen.require("mask")
-    assert mask.min() >= 0 and mask.max() <= 1 + 1e-6
-    only = generator.render(scene, camera, outputs=("raw",), resolution=9)
-    assert only.require("raw").shape == (3, 3, 9, 9) and only.image is None
+    check_outputs(tiny(PanoHead, **changes))
 
 
 def test_depth_alone_skips_colour_and_superresolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = tiny()
-    scene, camera = generator.synthesize(latents(1, generator)), turn(2)
-    whole = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-
-    def refuse(*_: Any, **__: Any) -> Tensor:
-        raise AssertionError("colours were made")
-
-    for module in (generator.superresolution, generator.torgb):
-        monkeypatch.setattr(module, "forward", refuse)
-    seen = generator.render(scene, camera, outputs=("depth", "mask"))
-    torch.testing.assert_close(seen.depth, whole.depth)
-    torch.testing.assert_close(seen.mask, whole.mask)
+    generator = tiny(PanoHead)
+    check_depth_alone(generator, monkeypatch, generator.torgb)
 
 
 @pytest.mark.parametrize("changes", [{}, PLAIN])
 def test_views_of_one_scene_share_everything(changes: dict[str, Any]) -> None:
-    generator = tiny(**changes)
-    ws, camera = latents(2, generator), turn(6)
+    generator = tiny(PanoHead, **changes)
+    ws, camera = latents(2, generator), views(6, generator)
     passes: list[int] = []
     networks: list[nn.Module] = [generator.backbone.synthesis]
     networks += [generator.bcg_synthesis] if not changes else []
@@ -106,48 +74,22 @@ def test_views_of_one_scene_share_everything(changes: dict[str, Any]) -> None:
         network.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
     together = generator.render(generator.synthesize(ws), camera, outputs=ALL_OUTPUTS)
     assert passes == [2] * len(networks)
-    alone = [
-        generator.render(
-            generator.synthesize(ws[i // 3 : i // 3 + 1]), camera[i], outputs=ALL_OUTPUTS
-        )
-        for i in range(6)
-    ]
-    close(together, Rendering.cat(alone))
+    close(together, one_by_one(generator, ws, camera))
 
 
 @pytest.mark.parametrize("scenes", [1, 2])
 def test_results_do_not_depend_on_chunks(scenes: int) -> None:
-    generator = tiny()
-    scene, camera = generator.synthesize(latents(scenes, generator)), turn(4)
-    whole = generator.render(scene, camera, outputs=ALL_OUTPUTS)
-    generator.ray_chunk, generator.view_chunk = 7, 1
-    close(generator.render(scene, camera, outputs=ALL_OUTPUTS), whole)
+    check_chunks(tiny(PanoHead), scenes)
 
 
 def test_checkpointing_keeps_values_and_gradients() -> None:
-    generator = tiny().requires_grad_(True)
-    camera = turn(3)
-
-    def gradients() -> tuple[Rendering, list[Tensor]]:
-        generator.zero_grad()
-        ws = latents(1, generator).requires_grad_()
-        seen = generator.render(generator.synthesize(ws), camera, outputs=ALL_OUTPUTS)
-        (seen.require("image").square().mean() + seen.require("depth").mean()).backward()
-        assert ws.grad is not None
-        return seen, [ws.grad, *(p.grad for p in generator.parameters() if p.grad is not None)]
-
-    plain, expected = gradients()
-    generator.checkpoint, generator.ray_chunk, generator.view_chunk = True, 11, 2
-    seen, found = gradients()
-    close(seen, plain)
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+    check_checkpointing(tiny(PanoHead))
 
 
 def test_gradients_reach_everything_that_makes_the_picture() -> None:
-    generator = tiny().requires_grad_(True)
-    ws, labels = latents(1, generator).requires_grad_(), turn(2).labels().requires_grad_()
+    generator = tiny(PanoHead).requires_grad_(True)
+    ws = latents(1, generator).requires_grad_()
+    labels = views(2, generator).labels().requires_grad_()
     seen = generator.render(generator.synthesize(ws), Camera.from_labels(labels))
     seen.require("image").square().mean().backward()
     assert ws.grad is not None and (ws.grad.abs().sum(dim=(0, 2)) > 0).all()
@@ -158,8 +100,8 @@ def test_gradients_reach_everything_that_makes_the_picture() -> None:
 
 
 def test_the_background_stands_behind_the_head() -> None:
-    generator = tiny()
-    ws, camera = latents(1, generator), turn(2)
+    generator = tiny(PanoHead)
+    ws, camera = latents(1, generator), views(2, generator)
     one, other = (generator.synthesize(ws, rows) for rows in (None, -ws))
     assert torch.equal(one.parts["planes"], other.parts["planes"])
     first, second = (generator.render(s, camera, outputs=ALL_OUTPUTS) for s in (one, other))
@@ -172,18 +114,15 @@ def test_the_background_stands_behind_the_head() -> None:
         antialias=True,
     )
     assert change.max() > 0.1 and (change <= expected + 1e-5).all()
-    solid = opaque(tiny(rendering={"crop": None}))
+    solid = filled(tiny(PanoHead, rendering={"crop": None}))
     first, second = (solid.render(s, camera) for s in (one, other))
     torch.testing.assert_close(first.image, second.image)
 
 
 def test_an_empty_volume_shows_the_background_alone() -> None:
-    generator = tiny(neural_rendering_resolution=8)
-    with torch.no_grad():
-        generator.decoder.net[2].weight[0] = 0
-        generator.decoder.net[2].bias[0] = -1e4
+    generator = filled(tiny(PanoHead, neural_rendering_resolution=8), -1e4)
     scene = generator.synthesize(latents(2, generator))
-    seen = generator.render(scene, turn(4), outputs=ALL_OUTPUTS)
+    seen = generator.render(scene, views(4, generator), outputs=ALL_OUTPUTS)
     background = scene.parts["background"].repeat_interleave(2, 0)
     torch.testing.assert_close(seen.features, background)
     raw = generator.torgb(background, scene.ws[:, -1])
@@ -195,7 +134,7 @@ def test_an_empty_volume_shows_the_background_alone() -> None:
     ("rows", "used"), [(2, [0, 1, 1, 1]), (4, [0, 1, 2, 3]), (6, [0, 1, 2, 3])]
 )
 def test_the_background_has_as_many_rows_as_it_needs(rows: int, used: list[int]) -> None:
-    generator = tiny()
+    generator = tiny(PanoHead)
     assert (generator.num_ws, generator.bcg_synthesis.num_ws) == (6, 4)
     ws = latents(1, generator)
     scene = generator.synthesize(ws, ws[:, :rows])
@@ -203,7 +142,7 @@ def test_the_background_has_as_many_rows_as_it_needs(rows: int, used: list[int])
 
 
 def test_the_margin_of_the_box_is_empty_but_above_and_below() -> None:
-    generator = opaque(tiny())
+    generator = filled(tiny(PanoHead))
     scene = generator.synthesize(latents(1, generator))
     axis = torch.tensor([-0.45, -0.39, 0.39, 0.45])
     points = torch.zeros(3, 4, 3)
@@ -215,7 +154,7 @@ def test_the_margin_of_the_box_is_empty_but_above_and_below() -> None:
     assert solid == [inner, [True] * 4, inner]
     raw, _ = generator.field(scene, crop=False)(points.reshape(1, -1, 3), False)
     assert (raw > 0).all()
-    whole = opaque(tiny(rendering={"crop": None}))
+    whole = filled(tiny(PanoHead, rendering={"crop": None}))
     assert (whole.sample(scene, points.reshape(1, -1, 3))[0] > 0).all()
 
 
@@ -223,8 +162,8 @@ def test_the_margin_of_the_box_is_empty_but_above_and_below() -> None:
 def test_sampled_colours_are_those_of_pictures(changes: dict[str, Any]) -> None:
     """What an opaque volume shows is the colour of its surface."""
     rays_only = {"crop": None, "depth_resolution_importance": 0}
-    generator = opaque(tiny(rendering=rays_only, **changes))
-    scene, camera = generator.synthesize(latents(2, generator)), turn(2)
+    generator = filled(tiny(PanoHead, rendering=rays_only, **changes))
+    scene, camera = generator.synthesize(latents(2, generator)), views(2, generator)
     raw = generator.render(scene, camera, outputs=("raw",)).require("raw")
     origins, directions = camera.rays(6)
     # The first interval absorbs all; its colour is the mean of its ends.
@@ -242,22 +181,22 @@ def test_sampled_colours_are_those_of_pictures(changes: dict[str, Any]) -> None:
 
 
 def test_learned_camera_shift() -> None:
-    generator, z = tiny(), torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
-    one = turn(1)
+    generator, z = tiny(PanoHead), torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    one, other = views(1, generator), views(2, generator)[1]
     shifted = generator.shift(z, one)
     assert len(shifted) == 3 and torch.equal(shifted.rotation, one.rotation.expand(3, 3, 3))
     assert not torch.equal(shifted.position[0], shifted.position[1])
     mean = generator.shift(z, one, truncation=0.0)
     torch.testing.assert_close(mean.position, one.position.expand(3, 3))
-    blind = tiny(c_gen_conditioning_zero=True)
-    moved = [blind.shift(z, camera).position - camera.position for camera in (one, turn(2)[1])]
+    blind = tiny(PanoHead, c_gen_conditioning_zero=True)
+    moved = [blind.shift(z, camera).position - camera.position for camera in (one, other)]
     torch.testing.assert_close(moved[0], moved[1])
     with pytest.raises(ValueError, match="camera_shift=false"):
-        tiny(camera_shift=False).shift(z, one)
+        tiny(PanoHead, camera_shift=False).shift(z, one)
 
 
 def test_scenes_of_grids_and_backgrounds_combine() -> None:
-    generator = tiny()
+    generator = tiny(PanoHead)
     both = generator.synthesize(latents(2, generator))
     first, second = both[[0]], both[[1]]
     mean = (first + second) * 0.5
@@ -276,12 +215,8 @@ def test_missing_weights_say_what_to_give() -> None:
 
 @pytest.mark.parametrize("changes", [{}, PLAIN])
 def test_weights_come_back_from_a_file(tmp_path: Path, changes: dict[str, Any]) -> None:
-    options = merge(TINY, changes)
-    generator = PanoHead.create(PanoHeadConfig(**options))
-    path = tmp_path / "net.safetensors"
-    architecture = PanoHeadConfig(**options).model_dump(mode="json", exclude={"random_weights"})
-    extra = {"dataset_label_std": torch.zeros(25)}
-    write_tensors(path, {**generator.state_dict(), **extra}, {"architecture": architecture})
+    generator = untouched(PanoHead, **changes)
+    path = stored(generator, tmp_path)
     again = PanoHead.create(PanoHeadConfig(), path)
     assert again.spec == generator.spec and not any(p.requires_grad for p in again.parameters())
     ws = latents(1, generator)
@@ -299,36 +234,22 @@ def test_weights_come_back_from_a_file(tmp_path: Path, changes: dict[str, Any]) 
 
 @pytest.mark.parametrize("damage", ["depth", "missing", "left over", "variant"])
 def test_weights_of_something_else_are_refused(tmp_path: Path, damage: str) -> None:
-    state, config = dict(tiny().state_dict()), PanoHeadConfig(**TINY)
+    state = dict(tiny(PanoHead).state_dict())
+    changes: dict[str, Any] = {}
     if damage == "depth":
-        config = PanoHeadConfig(**merge(TINY, {"plane_depth": 2}))
+        changes = {"plane_depth": 2}
     elif damage == "missing":
         del state["t_mapping.fc0.weight"]
     elif damage == "left over":
         state["bcg_synthesis.b16.conv0.bias"] = torch.zeros(1)
     else:
-        config = PanoHeadConfig(**merge(TINY, PLAIN))
-    path = tmp_path / "net.safetensors"
-    write_tensors(path, state, {})
-    with pytest.raises(WeightsError, match=r"net\.safetensors") as caught:
-        PanoHead.create(config, path)
-    assert "\n" not in str(caught.value)
+        changes = PLAIN
+    check_refused(PanoHead, state, tmp_path, **changes)
 
 
 def test_fingerprint_tells_networks_apart() -> None:
-    def of(**changes: Any) -> str:
-        return PanoHead.create(PanoHeadConfig(**merge(TINY, changes))).spec.fingerprint
-
-    base = of()
-    assert len(base) == 16
-    assert base == of(memory_budget_mb=7, checkpoint=True, sampling="stochastic")
-    others = {
-        of(seed=1),
-        of(plane_axes="corrected"),
-        of(rendering={"crop": 0.2}),
-        of(decoder_activation="sigmoid"),
-    }
-    assert len(others | {base}) == 5
+    changes = ({"seed": 1}, {"plane_axes": "corrected"}, {"rendering": {"crop": 0.2}})
+    check_fingerprint(PanoHead, *changes, {"decoder_activation": "sigmoid"})
 
 
 @pytest.mark.parametrize(("variant", "parts"), [("head", True), ("plain", False)])

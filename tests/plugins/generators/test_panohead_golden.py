@@ -8,21 +8,21 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.scene import Rendering
-from inv3d.nn.volume import coarse_depths, compositing_weights, importance_depths
-from tests.eg3d_cases import ALL_OUTPUTS
+from tests.eg3d_cases import changes_of
 from tests.golden_cases import GoldenCase, relative_error
-from tests.golden_images import EARLY, GRADIENTS, VALUES, check, check_depth
-from tests.panohead_cases import CASES, Rendered, build, rendered
+from tests.golden_generators import Rendered, check_gradients, check_samples_along_rays, rendered
+from tests.golden_images import ALL_OUTPUTS, EARLY, check, check_depth, check_pictures
+from tests.panohead_cases import CASES, build
 
 
 @pytest.fixture(params=CASES)
 def run(request: pytest.FixtureRequest) -> Rendered:
-    return rendered(request.param)
+    return rendered(build, request.param)
 
 
 @pytest.fixture
 def head() -> Rendered:
-    return rendered("panohead_head128_d3")
+    return rendered(build, "panohead_head128_d3")
 
 
 def official_mask(opacity: Tensor) -> Tensor:
@@ -31,11 +31,8 @@ def official_mask(opacity: Tensor) -> Tensor:
 
 
 def check_all(case: GoldenCase, seen: Rendering, prefix: str = "") -> None:
-    mask = seen.require("mask")
-    check(case, f"{prefix}image_raw", seen.require("raw"))
-    check(case, f"{prefix}image", seen.require("image"))
-    check(case, f"{prefix}image_mask", official_mask(mask))
-    check_depth(case, f"{prefix}image_depth", seen.require("depth"), mask)
+    check_pictures(case, seen, prefix)
+    check(case, f"{prefix}image_mask", official_mask(seen.require("mask")))
 
 
 def test_mapping(run: Rendered) -> None:
@@ -86,29 +83,7 @@ def test_points(run: Rendered) -> None:
 
 
 def test_samples_along_rays(run: Rendered) -> None:
-    """Every step of the renderer on the rays that the file shows in full."""
-    case, generator = run.case, run.generator
-    index = case.expected("probe_rays").long()
-    origins, directions = Camera.from_labels(case.given("c")).rays(generator.spec.render_resolution)
-    rays = generator.rays(origins[:, index], directions[:, index], scenes=2)
-    depths = coarse_depths(rays, generator.march).expand(2, len(index), -1)
-    assert relative_error(depths[..., None], case.expected("probe_depths_coarse")) < EARLY
-    points = rays.origins[:, :, None] + rays.directions[:, :, None] * depths[..., None]
-    with torch.no_grad():
-        raw, _ = generator.field(run.scene)(points.flatten(1, 2), False)
-    raw = raw.reshape(depths.shape)
-    # The margin is compared exactly: on its scale any density would do.
-    expected = case.expected("probe_sigma_coarse")[..., 0]
-    margin = expected == -1000
-    assert margin.any() and torch.equal(raw == -1000, margin)
-    assert relative_error(raw[~margin], expected[~margin]) < VALUES
-    weights = compositing_weights(raw, depths, generator.march)
-    assert relative_error(weights[..., None], case.expected("probe_weights_coarse")) < VALUES
-    fine = importance_depths(depths, weights, rays.positions)
-    both = torch.cat([depths, fine], dim=-1).sort(dim=-1).values
-    assert relative_error(both[..., None], case.expected("probe_depths_all")) < VALUES
-    opacity = run.rendering.require("mask").flatten(1)[:, index]
-    assert relative_error(opacity[..., None], case.expected("probe_weight_total")) < VALUES
+    check_samples_along_rays(run, margin=True)
 
 
 def test_images(run: Rendered) -> None:
@@ -139,10 +114,9 @@ def test_from_z_to_the_picture_of_a_shifted_camera(run: Rendered) -> None:
 
 @pytest.mark.parametrize("variant", ["coarse_only", "down_aa"])
 def test_variants(variant: str) -> None:
-    run = rendered("panohead_plain128_d1")
+    run = rendered(build, "panohead_plain128_d1")
     (facts,) = [v for v in run.case.facts["variants"] if v["name"] == variant]
-    changes = {"neural_rendering_resolution": facts["nrr"]} if "nrr" in facts else {}
-    generator = build(run.case, rendering=facts.get("rendering_kwargs", {}), **changes)
+    generator = build(run.case, **changes_of(facts))
     with torch.no_grad():
         camera = Camera.from_labels(run.case.given("c"))
         seen = generator.render(run.scene, camera, outputs=ALL_OUTPUTS)
@@ -150,14 +124,7 @@ def test_variants(variant: str) -> None:
 
 
 def test_gradients(head: Rendered) -> None:
-    ws = head.case.given("ws_plus").clone().requires_grad_()
-    labels = head.case.given("c").clone().requires_grad_()
-    seen = head.generator.render(
-        head.generator.synthesize(ws), Camera.from_labels(labels), outputs=("image", "mask")
-    )
-    loss = seen.require("image").square().mean() + official_mask(seen.require("mask")).mean()
-    loss.backward()
-    assert ws.grad is not None and labels.grad is not None
-    assert relative_error(loss.detach(), head.case.expected("grad.loss")) < VALUES
-    assert relative_error(ws.grad, head.case.expected("grad.ws")) < GRADIENTS
-    assert relative_error(labels.grad, head.case.expected("grad.c")) < GRADIENTS
+    def loss(seen: Rendering) -> Tensor:
+        return seen.require("image").square().mean() + official_mask(seen.require("mask")).mean()
+
+    check_gradients(head, ("image", "mask"), loss)

@@ -10,7 +10,8 @@ import torch
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge
 from inv3d.core.inversion import Inversion
-from tests.panohead_cases import latents, tiny, turn
+from inv3d.plugins.generators.panohead import PanoHead
+from tests.tiny_generators import latents, tiny, views
 from tests.toy_fits import fit
 
 LOSSES = {"default_losses": False, "losses": {"mse": 1.0}}
@@ -26,8 +27,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", list(OPTIONS))
 def test_methods_turn_around_the_head(name: str) -> None:
-    generator = tiny()
-    cameras = turn(5)
+    generator = tiny(PanoHead)
+    cameras = views(5, generator)
     with torch.no_grad():
         scene = generator.synthesize(0.5 * latents(1, generator))
         images = generator.render(scene, cameras).require("image")
