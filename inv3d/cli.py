@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
+from inv3d.commands.output import printable
 from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.errors import InvError, suggest
 
@@ -134,12 +135,12 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:
-    click.echo(f"error: {' '.join(message.splitlines())}", err=True)
+    click.echo(f"error: {printable(' '.join(message.splitlines()))}", err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    click.echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from inv3d import __version__, cli
 from inv3d.cli import COMMANDS, main
+from inv3d.commands.output import print_table
 from inv3d.core.errors import InputError, InterruptedRun, RunError
 
 HEAVY = ("torch", "numpy", "matplotlib", "trimesh", "av", "skimage", "lpips", "PIL", "pydantic")
@@ -155,3 +156,17 @@ def test_a_wrong_environment_variable_is_said_and_help_still_works() -> None:
         assert done.returncode == status
         assert "INV3D_PLUGINS: 'oops': expected KIND:NAME=MODULE:CLASS" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_in_files_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "net\x1b]0;mine\x07\x1b[2J.pkl"
+    with pytest.raises(SystemExit):
+        cli._fail(f"{evil}: damaged\nor worse")
+    assert (
+        capsys.readouterr().err == "error: net\ufffd]0;mine\ufffd\ufffd[2J.pkl: damaged or worse\n"
+    )
+    cli._show_warning(evil)
+    assert "\x1b" not in capsys.readouterr().err
+    print_table(["file"], [[evil]])
+    found = capsys.readouterr().out
+    assert "mine" in found and not {"\x1b", "\x07"} & set(found)

@@ -22,7 +22,7 @@ def print_table(
     *,
     whole: Collection[str] = (),
 ) -> None:
-    """Print a table; texts are taken literally, brackets included.
+    """Print a table; texts are taken literally, brackets included, control characters left out.
 
     Args:
         columns: their titles.
@@ -42,8 +42,16 @@ def print_table(
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     console.print(table)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, which names in a file could command a terminal by.
+
+    Lines stay lines.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def print_json(value: Any) -> None:
