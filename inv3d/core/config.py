@@ -42,10 +42,11 @@ def build_config(kind: type[C], options: Mapping[str, Any], owner: str) -> C:
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(_explain(error, kind, owner)) from error
+        raise ConfigError(explain(error, kind, owner)) from error
 
 
-def _explain(error: ValidationError, kind: type[BaseModel], owner: str) -> str:
+def explain(error: ValidationError, kind: type[BaseModel], owner: str) -> str:
+    """Say in one line which option is wrong, what was found and what was expected."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

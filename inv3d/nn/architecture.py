@@ -138,6 +138,9 @@ class Architecture(Options):
         default=False,
         description="learned feature maps a resolution and a learned base plane (EG3D: no)",
     )
+    base_resolution: int | None = Field(
+        default=None, ge=4, description="pixels a side of the base plane; plane_resolution"
+    )
     plane_resolution: int = Field(default=256, ge=4, description="pixels a side of a plane")
     plane_channels: int = Field(default=32, ge=1, description="channels of a plane")
     plane_axes: PlaneAxes = Field(
@@ -177,6 +180,8 @@ class Architecture(Options):
     @model_validator(mode="after")
     def _sizes(self) -> Self:
         size = self.plane_resolution
+        if self.base_resolution is not None and not self.constant_maps:
+            raise ValueError("base_resolution needs constant_maps=true")
         if size & (size - 1):
             raise ValueError(f"plane_resolution must be a power of two, not {size}")
         if self.channels is not None and 4 << (len(self.channels) - 1) != size:

@@ -31,6 +31,7 @@ def use_tf32(precision: Precision) -> None:
     """Let convolutions on CUDA round their factors to TF32 (10 bits of mantissa), or forbid it.
 
     This holds for the whole process and the convolutions of losses too, since backward passes read
-    it when they run. torch itself allows it unless told otherwise; matrix products stay exact.
+    it when they run; the generator that was built last decides. torch itself allows it unless told
+    otherwise; matrix products stay exact.
     """
     torch.backends.cudnn.allow_tf32 = precision == "tf32"

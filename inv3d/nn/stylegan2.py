@@ -22,6 +22,7 @@ from inv3d.nn.layers import (
     normalize_second_moment,
     standard_normal,
 )
+from inv3d.nn.resample import resize
 
 NoiseMode = Literal["none", "const", "random"]
 
@@ -300,6 +301,7 @@ class SynthesisNetwork(nn.Module):
         clamp: of all activations.
         use_noise: as in SynthesisLayer.
         constant_maps: learned feature maps and a learned base image.
+        base_resolution: pixels a side of the base image, those of the image unless given.
     """
 
     def __init__(
@@ -310,6 +312,7 @@ class SynthesisNetwork(nn.Module):
         clamp: float | None = None,
         use_noise: bool = True,
         constant_maps: bool = False,
+        base_resolution: int | None = None,
     ) -> None:
         super().__init__()
         self.resolutions = [4 << index for index in range(len(channels))]
@@ -322,7 +325,7 @@ class SynthesisNetwork(nn.Module):
             )  # fmt: skip
             self.add_module(f"b{resolution}", block)
             before = after
-        size = self.resolutions[-1]
+        size = base_resolution or self.resolutions[-1]
         self.base = nn.Parameter(torch.zeros(img_channels, size, size)) if constant_maps else None
 
     def forward(
@@ -338,7 +341,7 @@ class SynthesisNetwork(nn.Module):
             x, image = block(x, image, rows[index:], noise, rng)
             index += block.num_conv
         assert image is not None
-        return image if self.base is None else image + self.base
+        return image if self.base is None else image + resize(self.base[None], image.shape[-1])
 
 
 class StyleGAN2Backbone(nn.Module):

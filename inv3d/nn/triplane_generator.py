@@ -332,7 +332,8 @@ def _backbone(a: Architecture) -> StyleGAN2Backbone:
             m.lr_multiplier, m.normalize_z,
         ),
         SynthesisNetwork(
-            a.w_dim, channels, a.backbone_channels, a.conv_clamp, a.use_noise, a.constant_maps
+            a.w_dim, channels, a.backbone_channels, a.conv_clamp, a.use_noise, a.constant_maps,
+            a.base_resolution,
         ),
     )  # fmt: skip
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+import click
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.commands.run import command
 from inv3d.nn.precision import Precision, run_in
 from inv3d.plugins.generators.minihead import MiniHead, MiniHeadConfig
 
@@ -62,3 +66,9 @@ def test_only_tf32_lets_convolutions_round(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", precision != "tf32")
     MiniHead.create(MiniHeadConfig(precision=precision))
     assert torch.backends.cudnn.allow_tf32 is (precision == "tf32")
+
+
+def test_the_command_line_knows_every_precision() -> None:
+    (option,) = [p for p in command.params if p.name == "precision"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == get_args(Precision)

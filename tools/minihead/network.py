@@ -1,19 +1,25 @@
-"""The architecture of minihead and how its weights are written."""
+"""The architectures of minihead and minihead360, and how their weights are written."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from inv3d.core.weights import write_tensors
+from inv3d.core.config import merge
+from inv3d.core.weights import load_state, read_tensors, write_tensors
 from inv3d.nn.architecture import (
     Architecture,
     MappingOptions,
     RenderingOptions,
     SuperresolutionOptions,
+    TrigridArchitecture,
 )
+from inv3d.nn.resample import resize
+from inv3d.nn.trigrid_generator import TrigridGenerator
 from inv3d.nn.triplane_generator import TriplaneGenerator
 from tools.minihead.cameras import RADIUS
 from tools.minihead.layout import Z_DIM
@@ -52,6 +58,58 @@ ARCHITECTURE = Architecture(
 )
 
 
+# Two slices lie where the surfaces of a head are, 0.2 to both sides of its middle.
+GRID_ARCHITECTURE = TrigridArchitecture(
+    **merge(
+        ARCHITECTURE.model_dump(),
+        {
+            "plane_depth": 2,
+            "base_resolution": 64,
+            "decoder_activation": "sigmoid",
+            "torgb_raw": False,
+            "background": False,
+            "camera_shift": False,
+            "rendering": {"crop": None},
+        },
+    )
+)
+NETWORKS = ("minihead", "minihead360")
+_BASE = "backbone.synthesis.base"
+# Whatever has a row for every channel of the planes.
+_PLANES = re.compile(r"backbone\.synthesis\.(b\d+\.torgb\.(weight|bias)|base)")
+
+
+def build(name: str, seed: int) -> TriplaneGenerator:
+    """Return one of the networks with random weights."""
+    if name == "minihead":
+        return TriplaneGenerator(ARCHITECTURE, seed)
+    return TrigridGenerator(GRID_ARCHITECTURE, seed)
+
+
+def warm_start(network: TriplaneGenerator, weights: Path) -> None:
+    """Begin from weights that were written before; a tri-grid may begin from tri-planes."""
+    tensors, metadata = read_tensors(weights)
+    target = network.architecture
+    depth = target.plane_depth if isinstance(target, TrigridArchitecture) else 1
+    if depth != metadata["architecture"].get("plane_depth", 1):
+        tensors = sliced(tensors, depth, target.base_resolution)
+    load_state(network, tensors, weights)
+
+
+def sliced(
+    tensors: dict[str, Tensor], depth: int, base_resolution: int | None
+) -> dict[str, Tensor]:
+    """Return the weights of a tri-grid, all of whose slices are the given network's planes."""
+    made = dict(tensors)
+    for name, tensor in tensors.items():
+        if _PLANES.fullmatch(name):
+            made[name] = tensor.repeat_interleave(depth, 0)
+    if base_resolution is not None:
+        base = made[_BASE].float()
+        made[_BASE] = resize(base[None], base_resolution)[0]
+    return made
+
+
 @torch.no_grad()
 def set_mean_latent(network: TriplaneGenerator, samples: int = 20_000, seed: int = 7) -> None:
     """Store the mean of W, which truncation and inversion start from."""
@@ -61,13 +119,15 @@ def set_mean_latent(network: TriplaneGenerator, samples: int = 20_000, seed: int
     mapping.w_avg.copy_(mapping(z.to(mapping.w_avg)).mean(0))
 
 
-def write_weights(network: TriplaneGenerator, path: Path, training: dict[str, Any]) -> None:
+def write_weights(
+    network: TriplaneGenerator, name: str, path: Path, training: dict[str, Any]
+) -> None:
     """Write half-precision weights with the architecture and how they were trained."""
     set_mean_latent(network)
-    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    tensors = {key: value.half() for key, value in network.state_dict().items()}
     metadata = {
         "kind": "triplane",
-        "name": "minihead",
+        "name": name,
         "licence": "Apache-2.0; trained on renderings of MakeHuman data (CC0)",
         "architecture": network.architecture.model_dump(),
         "training": training,

@@ -1,26 +1,27 @@
-"""minihead: the embedded generator of synthetic human heads, seen from all around.
+"""minihead and minihead360: the embedded generators of synthetic human heads, from all around.
 
-The tri-plane network of EG3D (Chan et al., CVPR 2022) in small, trained by tools/minihead on
-renderings of MakeHuman-derived heads. docs/minihead.md is its model card.
+The tri-plane network of EG3D (Chan et al., CVPR 2022) and the tri-grid network of PanoHead (An et
+al., CVPR 2023) in small, trained by tools/minihead on renderings of MakeHuman-derived heads.
+docs/minihead.md is their model card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from inv3d.core.config import PluginConfig, merge
+from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec, Presets
 from inv3d.core.weights import asset, fingerprint, load_state, read_tensors
-from inv3d.nn.architecture import Architecture
+from inv3d.nn.architecture import Architecture, TrigridArchitecture
+from inv3d.nn.trigrid_generator import TrigridGenerator
 from inv3d.nn.triplane_generator import TriplaneGenerator
 from inv3d.nn.use import UseOptions
 
-ASSET = "minihead.safetensors"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
 METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
@@ -52,18 +53,10 @@ class MiniHeadConfig(UseOptions):
     )
 
 
-class MiniHead(TriplaneGenerator, Generator):
-    """A small EG3D of human heads; 128 px, no download.
+class EmbeddedGenerator(TriplaneGenerator, Generator):
+    """What the embedded generators share: loading and the spec."""
 
-    Args:
-        architecture: of the network.
-        config: how it's rendered.
-    """
-
-    name: ClassVar[str] = "minihead"
-    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
     licence: ClassVar[str] = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
-    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     method_options: ClassVar[Presets] = METHOD_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
@@ -71,29 +64,32 @@ class MiniHead(TriplaneGenerator, Generator):
         "default": {},
         "fast": {"render_resolution": 32, "samples": 12},
     }
-
-    def __init__(self, architecture: Architecture, config: MiniHeadConfig) -> None:
-        super().__init__(architecture)
-        config.apply(self)
+    options: ClassVar[type[Architecture]]
 
     @classmethod
-    def create(cls, config: PluginConfig, weights: Path | None = None) -> MiniHead:
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
         """Build the generator with the embedded weights, or others that tools/minihead made.
 
         Raises:
-            WeightsError: where the file is missing, damaged or no minihead network.
+            WeightsError: where the file is missing, damaged or of another network.
         """
         assert isinstance(config, MiniHeadConfig)
-        path = Path(weights or asset(ASSET))
+        path = Path(weights or asset(f"{cls.name}.safetensors"))
         tensors, metadata = read_tensors(path)
-        if metadata.get("name") != cls.name:
+        stored, name = metadata.get("architecture"), metadata.get("name", "another program")
+        if name != cls.name or not isinstance(stored, Mapping):
             raise WeightsError(
-                f"{path}: weights of '{metadata.get('name', 'another program')}', expected "
-                f"'{cls.name}'; give a file that tools/minihead wrote, or leave --weights out"
+                f"{path}: weights of '{name}', expected '{cls.name}' and its architecture; give a "
+                "file that tools/minihead wrote, or leave --weights out"
             )
-        network = cls(rendered(metadata["architecture"], config), config)
+        try:
+            architecture = cls.options.model_validate(merge(stored, rendering(config)))
+        except ValidationError as error:
+            raise WeightsError(f"{path}: {explain(error, cls.options, cls.name)}") from error
+        network = cls(architecture)
+        config.apply(network)
         load_state(network, tensors, path)
-        network.spec = network._make_spec(fingerprint(metadata["architecture"], tensors))
+        network.spec = network._make_spec(fingerprint(stored, tensors))
         return network.eval().requires_grad_(False)
 
     def _make_spec(self, digest: str) -> GeneratorSpec:
@@ -115,13 +111,30 @@ class MiniHead(TriplaneGenerator, Generator):
         )
 
 
-def rendered(stored: Mapping[str, Any], config: MiniHeadConfig) -> Architecture:
-    """Return the stored architecture with the rays and samples of a configuration."""
-    options = {
+class MiniHead(EmbeddedGenerator):
+    """A small EG3D of human heads; 128 px, no download."""
+
+    name: ClassVar[str] = "minihead"
+    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
+    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
+    options: ClassVar[type[Architecture]] = Architecture
+
+
+class MiniHead360(TrigridGenerator, EmbeddedGenerator):
+    """Its tri-grid sibling, in which front and back of a head don't share texels."""
+
+    name: ClassVar[str] = "minihead360"
+    summary: ClassVar[str] = "embedded tri-grid generator of synthetic heads, 128 px, 360 degrees"
+    reference: ClassVar[str] = "architecture: An et al., CVPR 2023, arXiv 2303.13071"
+    options: ClassVar[type[Architecture]] = TrigridArchitecture
+
+
+def rendering(config: MiniHeadConfig) -> dict[str, Any]:
+    """Return the architecture options with the rays and samples of a configuration."""
+    return {
         "neural_rendering_resolution": config.render_resolution,
         "rendering": {
             "depth_resolution": config.samples,
             "depth_resolution_importance": config.samples,
         },
     }
-    return Architecture(**merge(stored, options))
