@@ -96,11 +96,21 @@ def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
     from inv3d.core.config import parse_overrides
     from inv3d.runs.convert import Wish
 
+    options = parse_overrides(settings)
+    if "generator" in options:
+        raise UsageError(
+            "--set generator.NAME: here all options are the generator's; leave out 'generator.'"
+        )
+    variant = options.pop("variant", given["variant"])
+    if given["variant"] not in (None, variant):
+        raise UsageError(
+            f"--variant {given['variant']}: --set says variant={variant}; leave one of them out"
+        )
     return Wish(
         entry=given["entry"],
         generator=given["generator"],
-        variant=given["variant"],
-        options=parse_overrides(settings),
+        variant=variant if variant is None else str(variant),
+        options=options,
         licence=given["licence"],
     )
 

@@ -184,7 +184,11 @@ def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
-    """Return the facts of a generator, or why they can't be known."""
+    """Return the facts of a generator, or why they can't be known without weights.
+
+    Raises:
+        InvError: where there are weights, but not such as it takes.
+    """
     from inv3d.core.config import build_config
     from inv3d.core.weight_files import given
 
@@ -192,6 +196,8 @@ def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
         path = given(weights, generator.weights, f"generator {generator.name}")
         made = generator.create(build_config(generator.Config, {}, generator.name), path)
     except InvError as error:
+        if weights is not None:
+            raise
         return {"unknown": str(error)}
     return asdict(made.spec)
 

@@ -53,6 +53,8 @@ def explain(error: ValidationError, kind: type[BaseModel], owner: str) -> str:
         known = _fields_at(kind, first["loc"][:-1])
         return f"unknown option '{path}' of {owner}{suggest(str(first['loc'][-1]), known)}"
     message = first["msg"][0].lower() + first["msg"][1:]
+    if not path:  # of several options together
+        return f"options of {owner}: {message.removeprefix('value error, ')}"
     if first["type"] == "missing":
         return f"option '{path}' of {owner}: {message}"
     value = repr(first["input"])

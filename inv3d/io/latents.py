@@ -18,6 +18,7 @@ from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
 from inv3d.core.torchfile import StoredTensor, read_pickled
 from inv3d.core.unpickle import Refused
+from inv3d.io import labels as camera_labels
 
 # names under which latents and their cameras are stored; those of several latents first
 LATENTS, CAMERAS = ("ws", "w"), ("cs", "c")
@@ -67,7 +68,7 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     """Find latents and their cameras among arrays by name; one array without a name is latents.
 
     Raises:
-        InputError: where there are none, or their shapes are wrong.
+        InputError: where there are none, their shapes are wrong, or a camera isn't one.
     """
     name = next((n for n in (*LATENTS, "") if n in arrays), None)
     if name is None:
@@ -83,7 +84,15 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
             f"{path}: cameras of shape {tuple(camera.shape)} for {len(ws)} latents, expected "
             f"{LABEL_LENGTH} numbers each"
         )
-    return Latents(ws, Camera.from_labels(labels.float()))
+    return Latents(ws, _cameras(labels, path))
+
+
+def _cameras(labels: Tensor, path: Path) -> Camera:
+    """Cameras of [M, 25] numbers, checked as those of captures are."""
+    named = {f"latent {i}": row for i, row in enumerate(labels.double().tolist())}
+    for name, row in named.items():
+        camera_labels.numbers(row, f"{path}: label of {name}")
+    return camera_labels.cameras(named, str(path))
 
 
 def _shaped(ws: Tensor, path: Path) -> Tensor:
@@ -121,8 +130,10 @@ def _read_array(file: Any, path: Path) -> Tensor:
         reader = {(1, 0): np.lib.format.read_array_header_1_0}
         shape, fortran, dtype = reader.get(head, np.lib.format.read_array_header_2_0)(file)
         count = int(np.prod(shape, dtype=object)) if shape else 1
-        if dtype.kind != "f" or not 0 <= count <= _MOST_NUMBERS:
-            raise ValueError(f"{count} values of the type {dtype}, expected some thousand numbers")
+        if dtype.kind != "f":
+            raise ValueError(f"values of the type {dtype}, expected floating-point numbers")
+        if not 0 <= count <= _MOST_NUMBERS:
+            raise ValueError(f"{count} values, expected some thousand")
         data = file.read(count * dtype.itemsize)
         if len(data) != count * dtype.itemsize:
             raise ValueError("it's cut short")
@@ -150,7 +161,7 @@ def read_labels(path: Path) -> Camera:
     """Read the cameras of latents: .npy with 25 numbers each.
 
     Raises:
-        InputError: where the file isn't such.
+        InputError: where the file isn't such, or a camera isn't one.
     """
     with _opened(path) as file:
         labels = _read_array(file, path)
@@ -158,7 +169,7 @@ def read_labels(path: Path) -> Camera:
         raise InputError(
             f"{path}: shape {tuple(labels.shape)}, expected {LABEL_LENGTH} numbers a camera"
         )
-    return Camera.from_labels(labels.reshape(-1, LABEL_LENGTH))
+    return _cameras(labels.reshape(-1, LABEL_LENGTH), path)
 
 
 def _opened(path: Path) -> BinaryIO:

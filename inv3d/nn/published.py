@@ -59,7 +59,7 @@ class PublishedConfig(Architecture, UseOptions):
     @classmethod
     def _variant_defaults(cls, options: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
         name = options.get("variant", cls.model_fields["variant"].default)
-        if name not in cls.variants:
+        if not isinstance(name, str) or name not in cls.variants:
             return make(options)
         config = make(merge(cls.variants[name].options, options))
         _keep_given(config, options)
@@ -115,7 +115,8 @@ class PublishedGenerator(TriplaneGenerator, Generator):
             raise WeightsError(
                 f"{cls.name} has no embedded weights: give --weights PATH of an official network "
                 f"such as {cls.example} ('3dinv weights list' shows "
-                "all), or random_weights=true for benchmarks; generator minihead needs no file"
+                "all), or --set generator.random_weights=true for benchmarks; generator minihead "
+                "needs no file"
             )
         return cls(config)
 

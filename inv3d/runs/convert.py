@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.config import PluginConfig, merge
+from inv3d.core.config import PluginConfig
 from inv3d.core.discovery import registry
 from inv3d.core.errors import MismatchError, UsageError, WeightsError
 from inv3d.core.files import atomic_write, file_digest
@@ -19,6 +19,10 @@ from inv3d.nn.official.opening import Opened, check_filters
 from inv3d.nn.official.recognise import GENERATORS
 
 FORMAT = 1
+# sizes of the tensors, though a network may also have others than the rule makes
+_CHANNELS = frozenset({"channel_base", "channel_max", "channels"})
+# what tensors leave open: two of the modules look the same
+_OPEN = "superresolution.module"
 UNKNOWN_LICENCE = "not stated when it was converted: that of its origin"
 
 
@@ -71,11 +75,15 @@ def read(path: Path, wish: Wish) -> Read:
     Raises:
         WeightsError: where it can't be read or is of no known architecture.
         PluginError: where the generator that it is for isn't installed.
-        ConfigError: where options that were asked for aren't valid.
+        UsageError: where options that were asked for aren't valid, or aren't kept in a file.
     """
-    network = read_network(path, wish.entry)
-    if wish.generator:
+    if wish.generator is not None and wish.generator not in GENERATORS:
         registry().record("generators", wish.generator)  # a misspelt name has its own answer
+        raise UsageError(
+            f"--generator {wish.generator}: only networks of {' and '.join(GENERATORS)} can be "
+            "converted"
+        )
+    network = read_network(path, wish.entry)
     found = recognise(network, wish.generator, wish.variant)
     if found.generator not in GENERATORS:
         raise UsageError(
@@ -83,13 +91,39 @@ def read(path: Path, wish: Wish) -> Read:
             f"{' and '.join(GENERATORS)} can be converted"
         )
     kind: type[Generator] = registry().load("generators", found.generator)
-    guessed = {} if wish.variant or not found.variant else {"variant": found.variant}
-    options = found.architecture | guessed
-    wanted = merge(wish.options, {"variant": wish.variant} if wish.variant else {})
+    _check_kept(wish, found, kind)
+    options, wanted = found.architecture, wish.options
+    if wish.variant is not None:
+        wanted = {**wanted, "variant": wish.variant}
+    elif found.variant:
+        options = options | {"variant": found.variant}
     owner = f"generator {found.generator}"
     config = Opened(path, {}, options, {}).resolved(kind.Config, wanted, owner)
     check_filters(path, network.tensors)
     return Read(network, found, config, kind, wish.variant is not None)
+
+
+def _check_kept(wish: Wish, found: Recognised, kind: type[Generator]) -> None:
+    """Refuse options that a file can't hold: its tensors decide them, or each use does."""
+    kept = _architecture_of(kind.Config).model_fields
+    sizes = {*_names(found.sizes), *_CHANNELS} - {_OPEN}
+    for name in _names(wish.options):
+        if name in sizes:
+            raise UsageError(f"--set {name}: follows from the tensors; leave it out")
+        if name in kind.Config.model_fields and name not in kept:
+            raise UsageError(
+                f"--set {name}: says how a network is used, which isn't stored with it; leave it "
+                f"out, and give '3dinv run' --set generator.{name}=VALUE"
+            )
+
+
+def _names(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield nested options by name, as in --set."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
@@ -123,9 +157,10 @@ def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
 
 
 def _proved(read_in: Read, written: Path) -> Generator:
-    """Load what was written, as everybody will."""
+    """Load what was written, as everybody will; that its variant is a guess is said elsewhere."""
+    variant = read_in.config.model_dump(include={"variant"})
     try:
-        return read_in.kind.create(read_in.kind.Config(), written)
+        return read_in.kind.create(read_in.kind.Config(**variant), written)
     except WeightsError as error:
         message = str(error).replace(str(written), str(read_in.network.path))
         if isinstance(error, MismatchError):
@@ -135,16 +170,20 @@ def _proved(read_in: Read, written: Path) -> Generator:
 
 def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
     network, found = read_in.network, read_in.found
-    config = read_in.config.model_dump(mode="json")
-    names = _architecture_of(type(read_in.config)).model_fields
+    config = read_in.config
+    names = set(_architecture_of(type(config)).model_fields)
+    said = config.model_dump(mode="json", include=names, exclude_unset=True)
+    plain = config.model_dump(mode="json")
     stored = network.metadata
     return {
         "format": FORMAT,
         "kind": "generator",
         "name": found.generator,
-        "variant": config.get("variant", found.variant),
+        "variant": plain["variant"],
+        "guess": "" if found.sure else found.because,
         "licence": wish.licence or stored.get("licence") or UNKNOWN_LICENCE,
-        "architecture": {name: config[name] for name in names},
+        # not what the variant adds: another one can still be chosen
+        "architecture": said | {"plane_axes": plain["plane_axes"]},
         "camera": found.camera,
         "origin": stored.get("origin")
         or {

@@ -141,6 +141,9 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         record = _record(foreign, parts, generator, weights, inversion, notices)
         write_json(made / RECORD, record)
         (made / LOG).touch()
+    changed = "whole" if tuned else "nothing"
+    if tuned and foreign.weights:
+        changed = f"{len(delta)} tensors" if delta else "nothing: both networks are the same"
     return {
         "directory": str(directory),
         "generator": generator.spec.name,
@@ -148,7 +151,7 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         "latent": str(parts.latent or parts.tuned),
         "latents": len(inversion.ws),
         "cameras": "from the file" if latents.cameras else "none: taken as frontal",
-        "tuned": f"{len(delta)} tensors" if delta else "whole" if tuned else "nothing",
+        "tuned": changed,
         "input": foreign.capture,
         "warnings": notices,
     }

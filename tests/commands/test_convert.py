@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.inversion import Inversion
 from inv3d.core.weights import read_tensors
 from inv3d.io.cameras import write_labels
+from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
+from inv3d.plugins.generators.eg3d.variants import VARIANTS
 from inv3d.report.pictures import save_png
 from inv3d.report.rundir import open_run
 from tests import foreign
@@ -24,6 +28,7 @@ from tests.commands.run_cli import fails
 from tests.pickles import Call, Name, dump
 
 TINY = foreign.TINY
+LPFF = VARIANTS["lpff"]
 CPU = torch.device("cpu")
 
 
@@ -51,13 +56,15 @@ def test_a_network_is_written_with_all_that_is_known_of_it(tmp_path: Path) -> No
     assert result.exit_code == 0, result.stderr
     assert "left out: dataset_label_std" in result.stdout
     assert "read back by generator eg3d" in result.stdout
-    guess = "taken for the variant 'ffhq' (which looks like FFHQ rebal"
-    assert f"warning: {TINY}: {guess}" in result.stderr
+    alike = "networks of FFHQ, FFHQ rebalanced and LPFF look alike"
+    assert f"warning: {TINY}: taken for the variant 'ffhq' ({alike})" in result.stderr
+    assert result.stderr.count("taken for") == 1
     tensors, metadata = read_tensors(out)
     state = foreign.original().tensors
     assert set(tensors) == set(state) - {"dataset_label_std"}
     assert all(torch.equal(tensors[name], state[name]) for name in tensors)
     assert (metadata["name"], metadata["variant"]) == ("eg3d", "ffhq")
+    assert metadata["guess"] == alike
     assert metadata["architecture"]["plane_axes"] == "eg3d"
     assert metadata["architecture"]["rendering"]["depth_resolution"] == 11
     assert metadata["camera"]["pivot"] == [0.0, 0.0, 0.2]
@@ -77,6 +84,38 @@ def test_what_the_user_says_wins(tmp_path: Path) -> None:
     again = good(out, "-o", tmp_path / "again.safetensors")
     for name in ("variant", "licence", "plane_axes", "origin", "camera", "fingerprint"):
         assert again[name] == facts[name], name
+
+
+def test_a_guess_stays_one_until_it_is_settled(tmp_path: Path) -> None:
+    state = tmp_path / "net.pth"
+    torch.save(foreign.original().tensors, state)
+    for source, guess in ((TINY, "ffhq"), (state, "shapenet")):
+        once, twice = tmp_path / "once.safetensors", tmp_path / "twice.safetensors"
+        good(source, "-o", once)
+        again = good(once, "-o", twice)
+        assert (again["variant"], again["sure"]) == (guess, False)
+        with pytest.warns(UserWarning, match=f"taken for the variant '{guess}'"):
+            assert EG3D.create(EG3DConfig(), twice).spec.name == f"eg3d-{guess}"
+        # another variant is as if it had been chosen for the source
+        settled = good(twice, "-o", tmp_path / "settled.safetensors", "--variant", "lpff")
+        at_once = good(source, "-o", tmp_path / "direct.safetensors", "--set", "variant=lpff")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            used = EG3D.create(EG3DConfig(variant="lpff"), once)
+        for facts in (settled, at_once):
+            assert facts["sure"] and facts["camera"] == {
+                **asdict(LPFF.camera),
+                "pivot": list(LPFF.camera.pivot),
+            }
+            assert facts["fingerprint"] == used.spec.fingerprint
+        assert used.spec.camera == LPFF.camera
+
+
+def test_a_state_dict_of_data_parallel_training(tmp_path: Path) -> None:
+    state = {f"module.{n}": tensor for n, tensor in foreign.original().tensors.items()}
+    torch.save(state, tmp_path / "net.pt")
+    facts = good(tmp_path / "net.pt", "-o", tmp_path / "net.safetensors")
+    assert facts["left_out"] == ["dataset_label_std"]
 
 
 def test_other_entries_and_forms(tmp_path: Path) -> None:
@@ -113,7 +152,17 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         ((TINY, "-o", "n.safetensors", "--latent", "x.npz"), 2, "--latent goes with --as-run"),
         ((TINY, "-o", "n.safetensors", "--variant", "fhq"), 2, "option 'variant'"),
         ((TINY, "-o", "n.safetensors", "--set", "plane_axis=x"), 2, "did you mean 'plane_axes'"),
-        ((TINY, "-o", "n.safetensors", "--entry", "H"), 1, "has no network 'H'"),
+        ((TINY, "-o", "n.safetensors", "--variant", ""), 2, "option 'variant'"),
+        ((TINY, "-o", "n.safetensors", "--variant", "ffhq", "--set", "variant=lpff"), 2, "one of"),
+        ((TINY, "-o", "n.safetensors", "--set", "z_dim=3"), 2, "--set z_dim: follows from the"),
+        ((TINY, "-o", "n.safetensors", "--set", "mapping.layers=8"), 2, "--set mapping.layers: "),
+        ((TINY, "-o", "n.safetensors", "--set", "channel_base=1"), 2, "--set channel_base: "),
+        ((TINY, "-o", "n.safetensors", "--set", "precision=bf16"), 2, "--set precision: says how"),
+        ((TINY, "-o", "n.safetensors", "--set", "random_weights=true"), 2, "generator.random_we"),
+        ((TINY, "-o", "n.safetensors", "--set", "generator.c_dim=3"), 2, "leave out 'generator.'"),
+        ((TINY, "-o", "n.safetensors", "--entry", "Gema"), 2, "did you mean 'G_ema'?"),
+        (("empty", "-o", "n.safetensors"), 1, "empty: is a folder; give the path of the network"),
+        (("less.pt", "-o", "n.safetensors"), 1, "no backbone.mapping.fc1.weight"),
         ((TINY, "-o", "n.safetensors", "--generator", "minihead"), 2, "eg3d and panohead can be"),
         ((TINY, "-o", "n.safetensors", "--generator", "egd3"), 2, "did you mean 'eg3d'"),
         (("none.pkl", "-o", "n.safetensors"), 1, "none.pkl: no such file"),
@@ -141,6 +190,8 @@ def test_refusals(
     Path("evil.pkl").write_bytes(dump(Call(Name("posix", "system"), (f"echo > {canary}",))))
     Path("half.pkl").write_bytes(TINY.read_bytes()[:100_000])
     torch.save({"conv1.weight": torch.zeros(3)}, "other.pth")
+    state = foreign.original().tensors
+    torch.save({n: tensor for n, tensor in state.items() if ".fc1." not in n}, "less.pt")
     np.savez("w.npz", w=foreign.latents().numpy())
     np.savez("narrow.npz", w=foreign.latents().numpy()[..., :256])
     np.savez("many.npz", ws=foreign.latents(2).numpy())
@@ -212,6 +263,13 @@ def test_results_with_one_latent(tmp_path: Path, project: str) -> None:
     assert (frontal in facts["warnings"]) == (project != "spi")
     if project == "spi":
         torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
+
+
+def test_a_network_that_was_not_tuned(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=foreign.latents().numpy())
+    told = ("--as-run", tmp_path / "run", "--latent", tmp_path / "w.npz", "--weights", TINY)
+    assert good(TINY, *told)["tuned"] == "nothing: both networks are the same"
+    assert not Inversion.load(tmp_path / "run").generator_delta
 
 
 def test_latents_alone_with_cameras_from_a_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -56,6 +57,12 @@ def test_a_generator_says_what_it_is() -> None:
 
 def test_a_generator_without_weights_says_why_its_facts_are_unknown() -> None:
     assert "--weights" in facts("eg3d")["spec"]["unknown"]
+
+
+def test_weights_that_were_given_and_are_not_taken_are_an_error(tmp_path: Path) -> None:
+    result = info("eg3d", "--weights", str(tmp_path / "none.pkl"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "none.pkl: no such file" in result.stderr
 
 
 def test_a_method_says_paper_options_and_presets() -> None:

@@ -63,6 +63,11 @@ def listed() -> dict[str, Any]:
 def test_every_file_of_every_plugin_is_listed_once(server: Server, tmp_path: Path) -> None:
     found = listed()
     assert {"ffhqrebalanced512-128.pkl", "model_ir_se50.pth", "vgg16.pt"} < set(found)
+    for name, fits in (
+        ("easy-khair-180-gpc0.8-trans10-025000.pkl", "panohead-head"),
+        ("var3-128.pkl", "eg3d-lpff"),
+    ):
+        assert (found[name]["fits"], found[name]["size"]) == ([fits], None)
     assert found["free.bin"] == {
         **{"name": "free.bin", "purpose": "noise", "licence": "CC0"},
         **{"page": "https://example.org", "url": server.url, "size": len(DATA)},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inv3d.core.config import (
     PluginConfig,
@@ -72,6 +72,23 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         build(**options)
     assert str(error.value) == message
+
+
+class Pair(PluginConfig):
+    low: int = 0
+    high: int = 1
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+def test_options_that_do_not_go_together() -> None:
+    with pytest.raises(ConfigError) as error:
+        build_config(Pair, {"low": 3}, "method m")
+    assert str(error.value) == "options of method m: low is above high"
 
 
 def test_missing_and_long_values() -> None:

@@ -92,6 +92,9 @@ def huge() -> bytes:
         ("a.npz", archive(w=array(np.full((2, 3), np.nan))), "aren't finite"),
         ("a.npz", archive(w=array(np.ones((2, 2, 3, 4)))), r"latents of shape \(2, 2, 3, 4\)"),
         ("a.npz", archive(w=array(WS), c=array(LABELS[:1])), "cameras of shape"),
+        ("a.npz", archive(w=array(WS), c=array(LABELS * np.nan)), "of latent 0: number 0 is nan"),
+        ("a.npz", archive(w=array(WS), c=array(LABELS * 0)), "latent 0: cam2world isn't a rotatio"),
+        ("a.npy", array(WS.astype(int)), "type int64, expected floating-point numbers"),
         ("a.npz", b"text", "not a readable .npz file"),
         ("a.npy", b"", "not a readable array"),
         ("a.txt", b"1 2 3", "unknown kind of latents"),
@@ -129,6 +132,9 @@ def test_labels(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_labels(tmp_path / "c.npy").labels().numpy(), LABELS[:1])
     np.save(tmp_path / "c.npy", LABELS[:, :24])
     with pytest.raises(InputError, match="expected 25 numbers a camera"):
+        read_labels(tmp_path / "c.npy")
+    np.save(tmp_path / "c.npy", LABELS * 0)
+    with pytest.raises(InputError, match="cam2world isn't a rotation"):
         read_labels(tmp_path / "c.npy")
     with pytest.raises(InputError, match="can't be read"):
         read_labels(tmp_path / "none.npy")

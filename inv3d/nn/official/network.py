@@ -9,16 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
+from inv3d.core.errors import UsageError, WeightsError, suggest
 from inv3d.core.torchfile import (
     MOST_TENSORS,
     Form,
     Pickled,
+    Storage,
     StoredTensor,
     form_of,
     read_pickled,
     refusal,
 )
-from inv3d.core.unpickle import Instance, Refused, shown
+from inv3d.core.unpickle import Instance, Name, Refused, shown
 from inv3d.core.weights import read_tensors
 from inv3d.nn.official.names import NAMES
 
@@ -28,6 +30,9 @@ ENTRIES = ("G_ema", "G", "state_dict")
 BESIDE = ("w", "c")
 # Buffers that official training leaves on the network and that nothing computes with.
 _IGNORED = frozenset({"dataset_label_std"})
+# what data-parallel training puts before every name of a state dict
+_PARALLEL = "module."
+_KINDS = {StoredTensor: "tensor", Storage: "storage", Name: "class", type(None): "None"}
 _DEEPEST = 32
 _MOST_MODULES = 20_000
 _MOST_NAMES = 300
@@ -75,14 +80,17 @@ def read_network(path: Path, entry: str | None = None) -> Network:
 
     Raises:
         WeightsError: where the file is damaged, holds no network, or anything that isn't data.
+        UsageError: where it has other networks than the one that was named.
     """
     path = Path(path)
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder; give the path of the network file in it")
     form = form_of(path)
     if form == "safetensors":
         tensors, metadata = read_tensors(path)
         for name in tensors:
             _check_name(path, name)
-        return Network(path, form, "", "", tensors, metadata=metadata)
+        return Network(path, form, "", "", _unwrapped(tensors), metadata=metadata)
     pickled = read_pickled(path, NAMES)
     try:
         return _find(path, pickled, entry)
@@ -95,17 +103,28 @@ def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
     if isinstance(tree, Instance):
         return _taken(path, pickled, "", tree)
     if not isinstance(tree, dict):
-        raise Refused(f"holds a {type(tree).__name__}, no network")
+        kind = _KINDS.get(type(tree), type(tree).__name__)
+        raise _no_network(path, f"holds a {kind}, no network")
     if wanted is None and _is_state(tree):
         return _taken(path, pickled, "", tree)
     held = ", ".join(shown(str(name)) for name in list(tree)[:6]) or "nothing"
     if len(tree) > _MOST_NAMES:
-        raise Refused(f"has no network; it holds {len(tree)} things, {held}, ...")
+        raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}, ...")
     found = [n for n, value in tree.items() if isinstance(value, Instance) or _is_state(value)]
-    names = [wanted] if wanted else [n for n in (*ENTRIES, *found) if n in found]
-    if not names or names[0] not in found:
-        raise Refused(f"has no network{f' {wanted!r}' if wanted else ''}; it holds {held}")
-    return _taken(path, pickled, names[0], tree[names[0]])
+    if not found:
+        raise _no_network(path, f"has no network; it holds {held}")
+    name = wanted or next(n for n in (*ENTRIES, *found) if n in found)
+    if name not in found:
+        near = suggest(name, [shown(str(n)) for n in found])
+        raise UsageError(f"{path}: has no network {name!r}{near}")
+    return _taken(path, pickled, name, tree[name])
+
+
+def _no_network(path: Path, held: str) -> WeightsError:
+    """Return the error for a file that was read, but isn't of the right kind."""
+    return WeightsError(
+        f"{path}: {held}; nothing in it was run: give a network pickle, a module or a state dict"
+    )
 
 
 def _is_state(value: Any) -> bool:
@@ -130,7 +149,13 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     settings = _settings(pickled, value) if module else {}
     tree = pickled.tree if isinstance(pickled.tree, dict) else {}
     beside = {n: pickled.tensor(tree[n]) for n in BESIDE if isinstance(tree.get(n), StoredTensor)}
-    return Network(path, pickled.form, entry, kind, tensors, settings, {}, beside)
+    return Network(path, pickled.form, entry, kind, _unwrapped(tensors), settings, {}, beside)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if all(name.startswith(_PARALLEL) for name in tensors):
+        return {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _check_name(path: Path, name: str) -> None:

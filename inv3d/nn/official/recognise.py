@@ -54,6 +54,7 @@ class Recognised:
         because: what told the variant.
         sure: whether that leaves no other published variant.
         architecture: options of the generator that tensors and settings decide.
+        sizes: those among them that tensors alone decide.
         camera: what settings say of the camera prior: "radius", "pivot"; may be empty.
     """
 
@@ -62,6 +63,7 @@ class Recognised:
     because: str
     sure: bool
     architecture: dict[str, Any]
+    sizes: dict[str, Any] = field(default_factory=dict)
     camera: dict[str, Any] = field(default_factory=dict)
 
     def doubt(self, path: Path, option: str) -> str:
@@ -102,15 +104,13 @@ def recognise(
     generator = generator or named or _generator(network)
     try:
         known = _Known(network, shapes, generator == "panohead")
-        guessed, because, sure = known.variant()
-        return Recognised(
-            generator,
-            variant or guessed,
-            "chosen by the user" if variant else because,
-            sure or variant is not None,
-            merge(known.settled(), known.sizes()),
-            known.camera(),
-        )
+        name, because, sure = known.variant()
+        camera = known.camera(variant in (None, name))
+        if variant is not None:
+            name, because, sure = variant, "chosen by the user", True
+        sizes = known.sizes()
+        options = merge(known.settled(), sizes)
+        return Recognised(generator, name, because, sure, options, sizes, camera)
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         reason = "settings of unknown kinds"
         if isinstance(error, KeyError):
@@ -206,7 +206,9 @@ class _Known:
         start = "backbone.mapping."
         layers = sum(bool(re.fullmatch(rf"{start}fc\d+\.weight", name)) for name in self.shapes)
         first = self.shapes[f"{start}fc0.weight"]
-        w_dim = self.shapes[f"{start}fc{layers - 1}.weight"][0]
+        w_dim = self.shapes["backbone.synthesis.b4.conv1.affine.weight"][1]
+        if self.shapes[f"{start}fc{layers - 1}.weight"][0] != w_dim:
+            raise KeyError(f"{start}fc{layers}.weight")
         embed, c_dim = self.shapes.get(f"{start}embed.weight", (0, 0))
         return {
             "z_dim": first[1] - embed,
@@ -283,27 +285,29 @@ class _Known:
             options["background_channels"] = None if usual else found
         return options
 
-    def camera(self) -> dict[str, Any]:
+    def camera(self, own: bool) -> dict[str, Any]:
         """What the file says of the training cameras.
 
         PanoHead's settings are those of EG3D's faces, though its heads stand in the middle.
+
+        Args:
+            own: whether the network is taken for the variant that the file says; the camera prior
+                that 3dinv stored is that variant's.
         """
-        if self.stored:
+        if self.stored and own:
             return _table(self.network.metadata.get("camera"))
-        found: dict[str, Any] = {}
         if self.panohead:
-            return found
-        if "avg_camera_radius" in self.rendering:
-            found["radius"] = self.rendering["avg_camera_radius"]
-        if "avg_camera_pivot" in self.rendering:
-            found["pivot"] = self.rendering["avg_camera_pivot"]
-        return found
+            return {}
+        said = self.stored or self.rendering
+        names = {"radius": "avg_camera_radius", "pivot": "avg_camera_pivot"}
+        return {name: said[setting] for name, setting in names.items() if setting in said}
 
     def variant(self) -> tuple[str, str, bool]:
         """Variant, what told it, and whether it's certain."""
         said = self.network.metadata.get("variant") or self.stored.get("variant")
         if said or self.stored:
-            return str(said or ""), "the file says so", True
+            guess = shown(str(self.network.metadata.get("guess") or ""))
+            return str(said or ""), guess or "the file says so", not guess
         if self.panohead:
             head = "bcg_synthesis.b4.const" in self.shapes
             return (
@@ -322,11 +326,7 @@ class _Known:
                     return name, f"the name {shown(text)!r}", True
         if self.size() == 128 and not self.rendering:
             return "shapenet", "its pictures have 128 pixels", False
-        return (
-            "ffhq",
-            "which looks like FFHQ rebalanced and LPFF",
-            False,
-        )
+        return "ffhq", "networks of FFHQ, FFHQ rebalanced and LPFF look alike", False
 
     def hints(self) -> Iterator[str]:
         yield self.network.path.name

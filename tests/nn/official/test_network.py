@@ -23,7 +23,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.weights import write_tensors
 from inv3d.nn.official import Network, read_network
 from tests.golden_cases import FOLDER, GoldenCase
@@ -92,8 +92,8 @@ def test_the_average_is_taken_unless_another_is_named(write: Write) -> None:
     same(network.tensors, TENSORS)
     assert network.settings["rendering_kwargs"] == SETTINGS["rendering_kwargs"]
     assert list(read_network(path, "G").tensors) == ["a.b"]
-    with pytest.raises(WeightsError, match="has no network 'D'; it holds training_set_kwargs, D"):
-        read_network(path, "D")
+    with pytest.raises(UsageError, match="has no network 'Gema'; did you mean 'G_ema'"):
+        read_network(path, "Gema")
 
 
 def test_bare_state_dicts(write: Write, tmp_path: Path) -> None:
@@ -275,7 +275,8 @@ DAMAGED = {
     "half a pickle": (small()[:-9], "cut short"),
     "half the official file": (TINY.read_bytes()[: 3 << 20], "cut short"),
     "no network": (dump({"weights": 1, "steps": 2}), "has no network; it holds weights, steps"),
-    "a list": (dump([1]), "holds a list, no network"),
+    "a list": (dump([1]), "holds a list, no network.*: give a network pickle, a module or a"),
+    "a tensor": (dump(stored(torch.ones(4))), "holds a tensor, no network"),
     "no weights": (small(G_ema=module("G", {})), "a G without weights"),
     "empty": (b"", "an empty file"),
     "text": (b"ffhq512-128.pkl\n", "something else"),

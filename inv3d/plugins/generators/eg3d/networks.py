@@ -1,4 +1,4 @@
-"""The networks that NVIDIA published, as the generator `eg3d` knows them."""
+"""The networks that NVIDIA and LPFF's authors published, as the generator `eg3d` knows them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from inv3d.core.weight_files import WeightFile
 
 PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
 _FILES = "https://api.ngc.nvidia.com/v2/models/org/nvidia/team/research/eg3d/1/files"
+_LPFF = "https://github.com/oneThousand1000/LPFF-dataset"
+_WITHOUT = "generator minihead is embedded and needs no file"
 
 
 def _network(name: str, purpose: str, *fits: str) -> WeightFile:
@@ -18,7 +20,7 @@ def _network(name: str, purpose: str, *fits: str) -> WeightFile:
         url=f"{_FILES}?redirect=true&path={name}",
         noncommercial=True,
         fits=fits,
-        without="generator minihead is embedded and needs no file",
+        without=_WITHOUT,
     )
 
 
@@ -38,4 +40,13 @@ NETWORKS = (
     _network("ffhq512-128.pkl", "faces, 512 px, 128 rays", "eg3d-ffhq"),
     _network("afhqcats512-128.pkl", "cat faces, 512 px, 128 rays", "eg3d-afhq"),
     _network("shapenetcars128-64.pkl", "cars, 128 px, 64 rays", "eg3d-shapenet"),
+    WeightFile(
+        name="var3-128.pkl",
+        purpose="faces up to profile (FFHQ and LPFF), 512 px, 128 rays",
+        licence="see its page",
+        page=_LPFF,
+        noncommercial=True,
+        fits=("eg3d-lpff",),
+        without=_WITHOUT,
+    ),
 )

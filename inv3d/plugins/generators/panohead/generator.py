@@ -6,11 +6,21 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inv3d.core.config import PluginConfig
+from inv3d.core.weight_files import WeightFile
 from inv3d.nn.published import PublishedGenerator
 from inv3d.nn.trigrid_generator import TrigridGenerator
 from inv3d.plugins.generators.panohead.config import PanoHeadConfig
 
 OFFICIAL_PAGE = "https://github.com/SizheAn/PanoHead"
+HEAD = WeightFile(
+    name="easy-khair-180-gpc0.8-trans10-025000.pkl",
+    purpose="heads from all sides, 512 px, 64 rays",
+    licence="see its page",
+    page=OFFICIAL_PAGE,
+    noncommercial=True,
+    fits=("panohead-head",),
+    without="generator minihead is embedded and needs no file",
+)
 
 
 class PanoHead(PublishedGenerator, TrigridGenerator):
@@ -25,7 +35,8 @@ class PanoHead(PublishedGenerator, TrigridGenerator):
     licence: ClassVar[str] = "code: Apache-2.0; official weights: licence on their page"
     reference: ClassVar[str] = "An et al., CVPR 2023, arXiv 2303.13071"
     Config: ClassVar[type[PluginConfig]] = PanoHeadConfig
-    example: ClassVar[str] = f"easy-khair-180-gpc0.8-trans10-025000.pkl ({OFFICIAL_PAGE})"
+    weights: ClassVar[tuple[WeightFile, ...]] = (HEAD,)
+    example: ClassVar[str] = f"{HEAD.name} ({OFFICIAL_PAGE})"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "head512": {"variant": "head"},
