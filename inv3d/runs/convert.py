@@ -183,7 +183,8 @@ def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
         "guess": "" if found.sure else found.because,
         "licence": wish.licence or stored.get("licence") or UNKNOWN_LICENCE,
         # not what the variant adds: another one can still be chosen
-        "architecture": said | {"plane_axes": plain["plane_axes"]},
+        "architecture": said,
+        "plane_axes": plain["plane_axes"],
         "camera": found.camera,
         "origin": stored.get("origin")
         or {
@@ -217,7 +218,7 @@ def _facts(read_in: Read, metadata: Mapping[str, Any], generator: Generator) -> 
         "parameters": sum(p.numel() for p in generator.parameters()),
         "left_out": sorted(set(network.tensors) - set(taken)),
         "types": sorted({str(t.dtype).removeprefix("torch.") for t in taken.values()}),
-        "plane_axes": metadata["architecture"]["plane_axes"],
+        "plane_axes": metadata["plane_axes"],
         "resolution": generator.spec.resolution,
         "render_resolution": generator.spec.render_resolution,
         "camera": metadata["camera"],

@@ -79,7 +79,8 @@ def test_a_method_says_paper_options_and_presets() -> None:
 
 def test_a_method_says_what_generators_suggest_and_a_generator_what_it_suggests() -> None:
     suggested = facts("multilatent")["suggested"]
-    assert suggested == {"minihead": facts("minihead")["suggested"]["multilatent"]}
+    wanted = {name: facts(name)["suggested"]["multilatent"] for name in ("minihead", "minihead360")}
+    assert suggested == wanted
     (line,) = [x for x in info("multilatent").stdout.splitlines() if x.startswith(" minihead ")]
     assert "distance=0.3" in line and "tuning.lr=0.002" in line
     assert "with method" in info("minihead").stdout

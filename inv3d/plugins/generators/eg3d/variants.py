@@ -23,8 +23,12 @@ VARIANTS: dict[str, Variant] = {
     "ffhq": FACES,
     # another latent space: what was fitted to one of the two is wrong for the other
     "ffhq-rebalanced": FACES,
-    # faces up to profile
-    "lpff": replace(FACES, camera=replace(FACES.camera, yaw_deg=90.0)),
+    # faces up to profile; its authors corrected the planes (issue 3 of LPFF-dataset)
+    "lpff": replace(
+        FACES,
+        camera=replace(FACES.camera, yaw_deg=90.0),
+        options={"plane_axes": "corrected"},
+    ),
     "afhq": Variant(
         domain="cat faces",
         camera=CameraPrior(2.7, FACE_FOCAL, (0.0, 0.0, -0.06), yaw_deg=50.0, pitch_deg=25.0),
