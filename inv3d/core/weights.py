@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from inv3d.core.errors import MismatchError, WeightsError
 from inv3d.core.files import atomic_write
+from inv3d.core.unpickle import shown
 
 METADATA_KEY = "inv3d"
+_DEEPEST = 32
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -46,12 +48,27 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise WeightsError(f"{path}: no such file; give the path of a .safetensors file")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        reason = shown(str(error))
         raise WeightsError(
-            f"{path}: not a readable safetensors file ({error}); fetch or write it again"
+            f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
         ) from error
+
+
+def _table(text: str) -> dict[str, Any]:
+    """Read metadata: a JSON object whose depth nobody needs to care about."""
+    metadata = json.loads(text)
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata is a JSON {type(metadata).__name__}, expected an object")
+    level: list[Any] = [metadata]
+    for _ in range(_DEEPEST):
+        inside = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return metadata
+    raise ValueError(f"its metadata is nested more than {_DEEPEST} deep")
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:

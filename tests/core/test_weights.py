@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from inv3d.core.errors import RunError, WeightsError
@@ -28,8 +29,6 @@ def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_file_without_metadata_is_read(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file(TENSORS, tmp_path / "w.safetensors")
     assert read_tensors(tmp_path / "w.safetensors")[1] == {}
 
@@ -41,6 +40,27 @@ def test_damaged_files_are_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WeightsError, match=r"w\.safetensors: not a readable safetensors file"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("[]", "its metadata is a JSON list, expected an object"),
+        ('"text"', "its metadata is a JSON str, expected an object"),
+        ("null", "its metadata is a JSON NoneType, expected an object"),
+        ("{", "Expecting property name"),
+        ("[" * 100_000, "recursion"),
+        ('{"a":' * 40 + "1" + "}" * 40, "more than 32 deep"),
+        ('{"a":[' * 20 + "]}" * 20, "more than 32 deep"),
+    ],
+)
+def test_metadata_that_is_no_table_is_refused(tmp_path: Path, metadata: str, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path, {"inv3d": metadata})
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_tensors(path)
+    assert str(caught.value).startswith(f"{path}: not a readable safetensors file (")
+    assert "\n" not in str(caught.value)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
