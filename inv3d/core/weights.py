@@ -76,10 +76,26 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | st
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
     """
     state = module.state_dict()
     check_state(state, tensors, path)
-    module.load_state_dict({n: t.to(state[n].dtype) for n, t in tensors.items()})
+    ready = {n: t.to(state[n].dtype) for n, t in tensors.items()}
+    for name, tensor in ready.items():
+        if not _is_finite(tensor):
+            raise WeightsError(
+                f"{path}: {name} has numbers that aren't finite: the file is damaged, or its "
+                "training diverged; take another one"
+            )
+    module.load_state_dict(ready)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() and tensor.numel()):
+        return True
+    # much faster than isfinite() of all numbers, and takes no memory; nan is least and most
+    least, most = tensor.aminmax()
+    return bool(least.isfinite() and most.isfinite())
 
 
 def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path | str) -> M:
@@ -92,6 +108,7 @@ def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
     """
     with torch.device("meta"):
         module = make()
@@ -104,10 +121,11 @@ def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path
 def check_state(
     state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
 ) -> None:
-    """Compare names and shapes with those that a network has.
+    """Compare names, shapes and kinds of numbers with those that a network has.
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one of whole numbers where floating-point ones are expected.
     """
     missing = sorted(set(state) - set(tensors))
     extra = sorted(set(tensors) - set(state))
@@ -117,6 +135,7 @@ def check_state(
         if name in tensors and expected.shape != tensors[name].shape
     }
     if not (missing or extra or shapes):
+        _check_kinds(state, tensors, path)
         return
     parts = []
     if missing:
@@ -134,6 +153,19 @@ def check_state(
         extra,
         shapes,
     )
+
+
+def _check_kinds(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+) -> None:
+    for name, expected in state.items():
+        found = tensors[name]
+        if expected.is_floating_point() and not found.is_floating_point():
+            kind = str(found.dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"{path}: {name} is of the type {kind}, expected floating-point numbers; save the "
+                "network as it was trained"
+            )
 
 
 def fingerprint(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -98,6 +98,25 @@ def test_weights_take_the_type_of_the_module() -> None:
     assert module.weight.sum() == 6
 
 
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.tensor([[1.0, float("nan"), 2.0]]), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, -float("inf"), 2.0]]).half(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, 1e300, 2.0]]).double(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1, 2, 3]]), "weight is of the type int64, expected floating-point"),
+        (torch.tensor([[True, True, False]]), "weight is of the type bool, expected floating-"),
+        (torch.tensor([[1j, 2, 3]]), "weight is of the type complex64, expected floating-point"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_named(weight: torch.Tensor, message: str) -> None:
+    module = nn.Linear(3, 1)
+    before = module.weight.clone()
+    with pytest.raises(WeightsError, match=rf"^w\.pt: {message}"):
+        load_state(module, {"weight": weight, "bias": torch.zeros(1)}, "w.pt")
+    assert torch.equal(module.weight, before)
+
+
 def test_fingerprints_tell_weights_and_architectures_apart() -> None:
     base = fingerprint({"n": 1}, TENSORS)
     assert base == fingerprint({"n": 1}, {n: v.clone() for n, v in reversed(TENSORS.items())})
