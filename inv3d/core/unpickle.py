@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +36,21 @@ class Budget:
 
     Attributes:
         opcodes: that are left.
-        text: characters that are left.
+        text: characters that are left; what calls make counts as much as the bytes that it takes.
     """
 
     opcodes: int = MAX_OPCODES
     text: int = MAX_TEXT
+
+    def spend_text(self, size: int) -> None:
+        """Take characters from what is left.
+
+        Raises:
+            Refused: where that's less.
+        """
+        self.text -= size
+        if self.text < 0:
+            raise Refused("has more text than any network file needs")
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -174,7 +185,9 @@ class _Machine:
 
     def call(self, arguments: Any) -> None:
         target = self.expect(self.pop(), Name, "a name to call")
-        self.push(target.make(self.expect(arguments, tuple, "arguments")))
+        made = target.make(self.expect(arguments, tuple, "arguments"))
+        self.budget.spend_text(sys.getsizeof(made))  # it may be a copy
+        self.push(made)
 
     def build(self, state: Any) -> None:
         target = self.top()
@@ -184,9 +197,7 @@ class _Machine:
             raise Refused(f"is damaged: it gives a {_kind(target)} a state")
 
     def text(self, value: str) -> None:
-        self.budget.text -= len(value)
-        if self.budget.text < 0:
-            raise Refused("has more text than any network file needs")
+        self.budget.spend_text(len(value))
         self.push(value)
 
     def integer(self, value: int) -> None:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from inv3d.core.errors import MismatchError, WeightsError
 from inv3d.core.files import atomic_write
+from inv3d.core.unpickle import shown
 
 METADATA_KEY = "inv3d"
+_DEEPEST = 32
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -46,12 +48,27 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise WeightsError(f"{path}: no such file; give the path of a .safetensors file")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        reason = shown(str(error))
         raise WeightsError(
-            f"{path}: not a readable safetensors file ({error}); fetch or write it again"
+            f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
         ) from error
+
+
+def _table(text: str) -> dict[str, Any]:
+    """Read metadata: a JSON object whose depth nobody needs to care about."""
+    metadata = json.loads(text)
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata is a JSON {type(metadata).__name__}, expected an object")
+    level: list[Any] = [metadata]
+    for _ in range(_DEEPEST):
+        inside = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return metadata
+    raise ValueError(f"its metadata is nested more than {_DEEPEST} deep")
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
@@ -59,10 +76,26 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | st
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
     """
     state = module.state_dict()
     check_state(state, tensors, path)
-    module.load_state_dict({n: t.to(state[n].dtype) for n, t in tensors.items()})
+    ready = {n: t.to(state[n].dtype) for n, t in tensors.items()}
+    for name, tensor in ready.items():
+        if not _is_finite(tensor):
+            raise WeightsError(
+                f"{path}: {name} has numbers that aren't finite: the file is damaged, or its "
+                "training diverged; take another one"
+            )
+    module.load_state_dict(ready)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() and tensor.numel()):
+        return True
+    # much faster than isfinite() of all numbers, and takes no memory; nan is least and most
+    least, most = tensor.aminmax()
+    return bool(least.isfinite() and most.isfinite())
 
 
 def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path | str) -> M:
@@ -75,6 +108,7 @@ def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
     """
     with torch.device("meta"):
         module = make()
@@ -87,10 +121,11 @@ def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path
 def check_state(
     state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
 ) -> None:
-    """Compare names and shapes with those that a network has.
+    """Compare names, shapes and kinds of numbers with those that a network has.
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one of whole numbers where floating-point ones are expected.
     """
     missing = sorted(set(state) - set(tensors))
     extra = sorted(set(tensors) - set(state))
@@ -100,6 +135,7 @@ def check_state(
         if name in tensors and expected.shape != tensors[name].shape
     }
     if not (missing or extra or shapes):
+        _check_kinds(state, tensors, path)
         return
     parts = []
     if missing:
@@ -117,6 +153,19 @@ def check_state(
         extra,
         shapes,
     )
+
+
+def _check_kinds(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+) -> None:
+    for name, expected in state.items():
+        found = tensors[name]
+        if expected.is_floating_point() and not found.is_floating_point():
+            kind = str(found.dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"{path}: {name} is of the type {kind}, expected floating-point numbers; save the "
+                "network as it was trained"
+            )
 
 
 def fingerprint(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

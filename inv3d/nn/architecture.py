@@ -12,9 +12,13 @@ from inv3d.nn.triplane import PlaneAxes
 
 
 class Options(BaseModel):
-    """Base: unknown options are errors, options never change."""
+    """Base: unknown options are errors, numbers are finite, options never change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Weight files bring options too. What memory and time depend on and tensors don't show has an
+    upper limit, far above what any known network uses.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MappingOptions(Options):
@@ -48,9 +52,9 @@ class RenderingOptions(Options):
     box_warp: float = Field(
         default=1.0, gt=0, description="side of the cube of the planes, world units"
     )
-    depth_resolution: int = Field(default=48, ge=2, description="coarse samples a ray")
+    depth_resolution: int = Field(default=48, ge=2, le=1024, description="coarse samples a ray")
     depth_resolution_importance: int = Field(
-        default=48, ge=0, description="fine samples a ray, 0: none"
+        default=48, ge=0, le=1024, description="fine samples a ray, 0: none"
     )
     disparity_space_sampling: bool = Field(
         default=False, description="coarse samples even in 1 / depth"
@@ -109,7 +113,7 @@ class SuperresolutionOptions(Options):
         default=None, description="of the two blocks; the official ones"
     )
     input_resolution: int | None = Field(
-        default=None, ge=4, description="pixels a side; the official one"
+        default=None, ge=4, le=2048, description="pixels a side; the official one"
     )
 
 
@@ -141,7 +145,9 @@ class Architecture(Options):
     base_resolution: int | None = Field(
         default=None, ge=4, description="pixels a side of the base plane; plane_resolution"
     )
-    plane_resolution: int = Field(default=256, ge=4, description="pixels a side of a plane")
+    plane_resolution: int = Field(
+        default=256, ge=4, le=2048, description="pixels a side of a plane"
+    )
     plane_channels: int = Field(default=32, ge=1, description="channels of a plane")
     plane_axes: PlaneAxes = Field(
         default="eg3d",
@@ -155,8 +161,10 @@ class Architecture(Options):
     decoder_lr_mul: float = Field(
         default=1.0, gt=0, description="learning-rate multiplier of the decoder"
     )
-    img_resolution: int = Field(default=512, ge=8, description="pixels a side of the final image")
-    neural_rendering_resolution: int = Field(default=128, ge=1, description="rays a side")
+    img_resolution: int = Field(
+        default=512, ge=8, le=4096, description="pixels a side of the final image"
+    )
+    neural_rendering_resolution: int = Field(default=128, ge=1, le=1024, description="rays a side")
     c_gen_conditioning_zero: bool = Field(
         default=False, description="ignore the conditioning camera"
     )

@@ -12,6 +12,7 @@ from inv3d.core.discovery import registry
 from inv3d.core.errors import MismatchError, UsageError, WeightsError
 from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.interfaces import Generator
+from inv3d.core.unpickle import shown
 from inv3d.core.weights import write_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.official import Network, Recognised, read_network, recognise
@@ -23,6 +24,7 @@ FORMAT = 1
 _CHANNELS = frozenset({"channel_base", "channel_max", "channels"})
 # what tensors leave open: two of the modules look the same
 _OPEN = "superresolution.module"
+_ORIGIN = ("file", "sha256", "entry", "form")
 UNKNOWN_LICENCE = "not stated when it was converted: that of its origin"
 
 
@@ -87,7 +89,7 @@ def read(path: Path, wish: Wish) -> Read:
     found = recognise(network, wish.generator, wish.variant)
     if found.generator not in GENERATORS:
         raise UsageError(
-            f"{path}: a network for generator '{found.generator}'; those for "
+            f"{path}: a network for generator '{shown(found.generator)}'; those for "
             f"{' and '.join(GENERATORS)} can be converted"
         )
     kind: type[Generator] = registry().load("generators", found.generator)
@@ -153,7 +155,7 @@ def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
         generator = _proved(read_in, temporary)
         metadata["camera"] = asdict(generator.spec.camera)
         write_tensors(temporary, read_in.network.used, metadata)
-    return {"out": str(out), **_facts(read_in, metadata, generator)}
+        return {"out": str(out), **_facts(read_in, metadata, generator)}
 
 
 def _proved(read_in: Read, written: Path) -> Generator:
@@ -181,19 +183,35 @@ def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
         "name": found.generator,
         "variant": plain["variant"],
         "guess": "" if found.sure else found.because,
-        "licence": wish.licence or stored.get("licence") or UNKNOWN_LICENCE,
+        "licence": wish.licence or _line(stored.get("licence")) or UNKNOWN_LICENCE,
         # not what the variant adds: another one can still be chosen
         "architecture": said,
         "plane_axes": plain["plane_axes"],
         "camera": found.camera,
-        "origin": stored.get("origin")
-        or {
-            "file": network.path.name,
-            "sha256": file_digest(network.path),
-            "entry": network.entry,
-            "form": network.form,
-        },
+        "origin": _stored_origin(stored.get("origin")) or _origin(network),
     }
+
+
+def _origin(network: Network) -> dict[str, str]:
+    """Say which file it is, to whom has only what is made of it."""
+    return {
+        "file": network.path.name,
+        "sha256": file_digest(network.path),
+        "entry": network.entry,
+        "form": network.form,
+    }
+
+
+def _stored_origin(value: Any) -> dict[str, str]:
+    """Return what an earlier conversion wrote, nothing unless all of it is there."""
+    if not isinstance(value, dict) or not all(isinstance(value.get(n), str) for n in _ORIGIN):
+        return {}
+    return {name: _line(value[name]) for name in _ORIGIN}
+
+
+def _line(value: Any) -> str:
+    """Return a text of a file as it may be shown; nothing in place of anything else."""
+    return "".join(c for c in value if c.isprintable()) if isinstance(value, str) else ""
 
 
 def _architecture_of(config: type[PluginConfig]) -> type[Architecture]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from inv3d.cli import main
 from inv3d.core.camera import Camera
 from inv3d.core.inversion import Inversion
-from inv3d.core.weights import read_tensors
+from inv3d.core.weights import read_tensors, write_tensors
 from inv3d.io.cameras import write_labels
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from inv3d.plugins.generators.eg3d.variants import VARIANTS
@@ -116,6 +116,48 @@ def test_a_state_dict_of_data_parallel_training(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pt")
     facts = good(tmp_path / "net.pt", "-o", tmp_path / "net.safetensors")
     assert facts["left_out"] == ["dataset_label_std"]
+
+
+@pytest.mark.parametrize("odd", [5, ["x"], {"a": 1}, {"file": 1, "sha256": "", "form": ""}, None])
+def test_a_stored_licence_or_origin_of_another_type_is_left_out(tmp_path: Path, odd: Any) -> None:
+    metadata = {"name": "eg3d", "variant": "ffhq", "licence": odd, "origin": odd}
+    write_tensors(tmp_path / "odd.safetensors", foreign.original().tensors, metadata)
+    facts = good(tmp_path / "odd.safetensors", "-o", tmp_path / "net.safetensors")
+    assert "not stated" in facts["licence"]
+    assert facts["origin"]["file"] == "odd.safetensors" and len(facts["origin"]["sha256"]) == 64
+
+
+def test_a_stored_licence_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    metadata = {"name": "eg3d", "variant": "ffhq", "licence": "\x1b[2J© me\ud800"}
+    write_tensors(tmp_path / "odd.safetensors", foreign.original().tensors, metadata)
+    facts = good(tmp_path / "odd.safetensors", "-o", tmp_path / "net.safetensors")
+    assert facts["licence"] == "[2J© me"
+
+
+@pytest.mark.parametrize(
+    ("bias", "said"),
+    [
+        (torch.full((64,), float("nan")), "decoder.net.0.bias has numbers that aren't finite"),
+        (torch.zeros(64, dtype=torch.int64), "decoder.net.0.bias is of the type int64, expected"),
+    ],
+)
+def test_numbers_that_no_network_has_are_refused_by_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bias: torch.Tensor,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = foreign.original().tensors | {"decoder.net.0.bias": bias}
+    torch.save({"G_ema": state, "w": foreign.latents()}, "net.pt")
+    inverted = ("--method", "wplus", "--input", "sample:static", "--out", "run")
+    for command in (
+        ("convert", "net.pt", "-o", "net.safetensors"),
+        ("convert", "net.pt", "--as-run", "run"),
+        ("run", "--generator", "eg3d", "--weights", "net.pt", *inverted),
+    ):
+        fails(call(*command), 1, f"net.pt: {said}")
+        assert [path.name for path in tmp_path.iterdir()] == ["net.pt"]
 
 
 def test_other_entries_and_forms(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from inv3d.core.errors import RunError, WeightsError
@@ -28,8 +29,6 @@ def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_file_without_metadata_is_read(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file(TENSORS, tmp_path / "w.safetensors")
     assert read_tensors(tmp_path / "w.safetensors")[1] == {}
 
@@ -41,6 +40,27 @@ def test_damaged_files_are_refused(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(WeightsError, match=r"w\.safetensors: not a readable safetensors file"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("[]", "its metadata is a JSON list, expected an object"),
+        ('"text"', "its metadata is a JSON str, expected an object"),
+        ("null", "its metadata is a JSON NoneType, expected an object"),
+        ("{", "Expecting property name"),
+        ("[" * 100_000, "recursion"),
+        ('{"a":' * 40 + "1" + "}" * 40, "more than 32 deep"),
+        ('{"a":[' * 20 + "]}" * 20, "more than 32 deep"),
+    ],
+)
+def test_metadata_that_is_no_table_is_refused(tmp_path: Path, metadata: str, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path, {"inv3d": metadata})
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_tensors(path)
+    assert str(caught.value).startswith(f"{path}: not a readable safetensors file (")
+    assert "\n" not in str(caught.value)
 
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
@@ -76,6 +96,25 @@ def test_weights_take_the_type_of_the_module() -> None:
     load_state(module, {"weight": torch.ones(2, 3).half(), "bias": torch.zeros(2).double()}, "w")
     assert module.weight.dtype == module.bias.dtype == torch.float32
     assert module.weight.sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.tensor([[1.0, float("nan"), 2.0]]), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, -float("inf"), 2.0]]).half(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, 1e300, 2.0]]).double(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1, 2, 3]]), "weight is of the type int64, expected floating-point"),
+        (torch.tensor([[True, True, False]]), "weight is of the type bool, expected floating-"),
+        (torch.tensor([[1j, 2, 3]]), "weight is of the type complex64, expected floating-point"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_named(weight: torch.Tensor, message: str) -> None:
+    module = nn.Linear(3, 1)
+    before = module.weight.clone()
+    with pytest.raises(WeightsError, match=rf"^w\.pt: {message}"):
+        load_state(module, {"weight": weight, "bias": torch.zeros(1)}, "w.pt")
+    assert torch.equal(module.weight, before)
 
 
 def test_fingerprints_tell_weights_and_architectures_apart() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,6 +14,7 @@ from torch import Tensor
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.errors import ConfigError, WeightsError
 from inv3d.core.interfaces import CameraPrior
+from inv3d.core.unpickle import shown
 from inv3d.nn.filters import is_standard
 from inv3d.nn.official.network import read_network
 from inv3d.nn.official.recognise import recognise
@@ -69,13 +71,16 @@ class Opened:
         try:
             for name, value in given.items():
                 given[name] = tuple(map(float, value)) if name == "pivot" else float(value)
-            if len(given.get("pivot", variant.pivot)) != 3:
-                raise ValueError("a point has three coordinates")
-            return replace(variant, **given)
-        except (TypeError, ValueError):
+            prior = replace(variant, **given)
+            numbers = (prior.radius, prior.focal, *prior.pivot, prior.yaw_deg, prior.pitch_deg)
+            if len(prior.pivot) != 3 or not all(map(math.isfinite, numbers)):
+                raise ValueError("not a camera prior")
+            return prior
+        except (TypeError, ValueError, OverflowError):
+            found = shown(str(dict(self.camera)))
             raise WeightsError(
-                f"{self.path}: its camera prior is {dict(self.camera)}, expected numbers and a "
-                "pivot of three; convert the network again"
+                f"{self.path}: its camera prior is {found}, expected finite numbers and a pivot of "
+                "three; convert the network again"
             ) from None
 
 
@@ -94,9 +99,10 @@ def open_weights(path: Path, generator: str, variant: str | None = None) -> Open
     network = read_network(path)
     found = recognise(network, variant=variant)
     if found.generator != generator:
+        other = shown(found.generator)
         raise WeightsError(
-            f"{path}: a network for the generator '{found.generator}', not for '{generator}'; "
-            f"give --generator {found.generator}"
+            f"{path}: a network for the generator '{other}', not for '{generator}'; "
+            f"give --generator {other}"
         )
     if doubt := found.doubt(path, "--set generator.variant=NAME"):
         warnings.warn(doubt, stacklevel=2)

@@ -7,9 +7,11 @@ import copyreg
 import functools
 import gzip
 import io
+import json
 import os
 import pickle
 import random
+import re
 import resource
 import tarfile
 import time
@@ -251,6 +253,16 @@ def torchscript(members: dict[str, bytes]) -> None:
     members["archive/code/__torch__.py"] = b"open('canary', 'w')"
 
 
+def legacy(named: str, keys: bytes) -> bytes:
+    """A file of torch.save before 1.6 with a storage of that name, and opcodes for their list."""
+    buffer = io.BytesIO()
+    torch.save({"a.b": torch.arange(4.0)}, buffer, _use_new_zipfile_serialization=False)
+    data = buffer.getvalue()
+    (key,) = re.findall(rb"\]q\x00(X[^.]+)q\x01a\.", data)
+    data = data.replace(b"]q\x00" + key + b"q\x01a.", keys + b".")
+    return data.replace(key, dump(named)[2:-1])
+
+
 STREAM = stream(torch.arange(4.0))
 HUGE = 25 * 10**9
 PLAIN = {"a.weight": torch.arange(6.0), "a.bias": torch.zeros(2)}
@@ -267,6 +279,12 @@ DAMAGED = {
     "cut storage": (small(x=stored(torch.ones(4), STREAM[:-4])), "cut short"),
     "declared zip storage": (zipped(PLAIN, more_numbers), "of 25000000000 numbers, but 24 bytes"),
     "declared bytes": (dump(Raw(b"\x8e" + (10**11).to_bytes(8, "little"))), "cut short"),
+    "a storage named by a number": (legacy("5", b"]K\x05a"), "its list of storages isn't"),
+    "a storage named by a list": (legacy("[5]", b"]](K\x05ea"), "its list of storages isn't"),
+    "a storage named by depth": (
+        legacy("x", b"]" * 9999 + b"a" * 9998),
+        "its list of storages isn't",
+    ),
     "packed zip": (zipped(PLAIN, lambda m: None, packed=True), "packed or encrypted"),
     "torchscript": (zipped(PLAIN, torchscript), "TorchScript archive, which holds code"),
     "a plain zip": (zipped(PLAIN, lambda m: m.pop("archive/data.pkl")), "not one of torch.save"),
@@ -322,6 +340,12 @@ def laughs(levels: int) -> Raw:
     return Raw(b"](]q\x01" + b"".join(lists) + b"e")
 
 
+def many_calls(name: str, arguments: tuple[Any, ...]) -> bytes:
+    """A thousand calls of a name with the same arguments."""
+    both = dump(arguments)[2:-1] + b"q\xaac" + name.encode() + b"\nq\xab"
+    return dump(Raw(both + b"](" + b"h\xabh\xaaR" * 1000 + b"e"))
+
+
 COPY = Raw(b"h\xaa")
 BOMBS = {
     "modules": (small(G_ema=nested_modules(3000)), "deeper or oftener"),
@@ -342,6 +366,14 @@ BOMBS = {
         ),
         "more numbers in tensors than bytes",
     ),
+    "one text, many byte strings": (
+        many_calls("_codecs\nencode", ("a" * (1 << 20), "latin1")),
+        "more text",
+    ),
+    "one list, many sets": (
+        many_calls("builtins\nset", ([f"{n:05}" for n in range(30_000)],)),
+        "more text",
+    ),
 }
 
 
@@ -358,7 +390,9 @@ def test_bombs(write: Write, name: str) -> None:
 # --- mutations
 
 
-OPCODES = (b"cposix\nsystem\n", b"\x85R", b"\x81", b"b", b"h\x01", b"Q", b"0", b"2", b"(", b"t")
+# makes ./canary
+SYSTEM = b"cposix\nsystem\nX\x0d\0\0\0echo > canary\x85R"
+OPCODES = (SYSTEM, b"\x85R", b"\x81", b"b", b"h\x01", b"Q", b"0", b"2", b"(", b"t")
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
@@ -379,50 +413,91 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
         elif kind == 4:
             changed[place : place + 4] = chance.choice((b"\xff" * 4, b"\0" * 4, b"\x7f" * 4))
         else:
-            changed[place:place] = chance.choice(
-                (
-                    b"cposix\nsystem\n",
-                    b"\x85R",
-                    b"\x81",
-                    b"b",
-                    b"h\x01",
-                    b"Q",
-                    b"0",
-                    b"2",
-                    b"(",
-                    b"t",
-                )
-            )
+            changed[place:place] = chance.choice(OPCODES)
         if not changed:
             return b"\x80"
     return bytes(changed)
 
 
-@pytest.mark.parametrize("form", ["pickle", "zip", "legacy"])
-def test_mutated_files_are_read_or_refused(write: Write, form: str) -> None:
-    buffer = io.BytesIO()
-    torch.save({"G_ema": PLAIN}, buffer, _use_new_zipfile_serialization=form == "zip")
-    data = small() if form == "pickle" else buffer.getvalue()
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `SYSTEM` would make."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "canary"
+
+
+def test_the_canary_of_the_mutations_works(canary: Path) -> None:
+    pickle.loads(b"\x80\x02" + SYSTEM + b".")
+    assert canary.exists()
+
+
+def intact(form: str, folder: Path) -> bytes:
+    """A small network in a form."""
+    path = folder / "intact"
+    if form == "pickle":
+        path.write_bytes(small())
+    elif form == "safetensors":
+        write_tensors(path, PLAIN, {"name": "eg3d", "architecture": {"z_dim": 3}, "licence": "x"})
+    else:
+        torch.save({"G_ema": PLAIN}, path, _use_new_zipfile_serialization=form == "zip")
+    return path.read_bytes()
+
+
+ODD = (None, True, -1, 2**63, 1e400, "", "\x1b[2J", [], [[]], {}, {"a": 1}, [0, 2**62], "BF16")
+
+
+def with_odd_header(data: bytes, chance: random.Random) -> bytes:
+    """Put something odd into the JSON of a .safetensors file, or into the JSON in it."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    metadata = json.loads(header["__metadata__"]["inv3d"])
+    if chance.randrange(2):
+        made = mutated(json.dumps(oddly(metadata, chance)).encode(), chance)
+        header["__metadata__"]["inv3d"] = made.decode("latin1")
+    else:
+        header = oddly(header, chance)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def oddly(value: Any, chance: random.Random) -> Any:
+    """Return JSON with one of its values replaced."""
+    if not value or not isinstance(value, dict | list) or not chance.randrange(5):
+        return chance.choice(ODD)
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = chance.choice(keys)
+    copy = value.copy()
+    copy[key] = oddly(value[key], chance)
+    return copy
+
+
+@pytest.mark.parametrize("form", ["pickle", "zip", "legacy", "safetensors"])
+def test_mutated_files_are_read_or_refused(
+    write: Write, tmp_path: Path, canary: Path, form: str
+) -> None:
+    data = intact(form, tmp_path)
     chance = random.Random(form)
     before, slowest, refused = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0, 0
     for _ in range(MUTATIONS // 3):
-        path = write(mutated(data, chance))
+        odd = form == "safetensors" and chance.randrange(2)
+        path = write(with_odd_header(data, chance) if odd else mutated(data, chance))
         started = time.perf_counter()
         try:
             found: Network = read_network(path)
         except WeightsError as error:
             refused += 1
-            assert "\n" not in str(error)
+            assert str(error).isprintable()
         else:
             size = sum(t.numel() * t.element_size() for t in found.tensors.values())
             assert found.tensors and size <= 2 * len(data) + 4096
         slowest = max(slowest, time.perf_counter() - started)
     assert refused > MUTATIONS // 30
+    assert not canary.exists()
     assert slowest < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 << 10
 
 
-def test_the_mutated_official_file(write: Write) -> None:
+def test_the_mutated_official_file(write: Write, canary: Path) -> None:
     """Damage among its opcodes; damage among its numbers can't be seen."""
     data = TINY.read_bytes()
     chance = random.Random(1)
@@ -433,3 +508,4 @@ def test_the_mutated_official_file(write: Write) -> None:
             read_network(write(data[:place] + part + data[place + 2000 :]))
         except WeightsError as error:
             assert "\n" not in str(error)
+    assert not canary.exists()

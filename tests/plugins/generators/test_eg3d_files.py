@@ -82,13 +82,36 @@ def test_half_precision_is_taken(generator: EG3D, tmp_path: Path) -> None:
     assert {p.dtype for p in made.parameters()} == {torch.float32}
 
 
+NAN = float("nan")
+
+
+def rendering(**options: Any) -> dict[str, Any]:
+    return {"architecture": {"rendering": options}}
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
+        ({"name": "\x1b[2J", "architecture": {}}, r"for the generator '\?\[2J', not for 'eg3d'"),
         ({"name": "panohead", "architecture": {}}, "for the generator 'panohead', not for 'eg3d'"),
         ({"architecture": {"c_scale": "x"}}, "option 'c_scale' of generator eg3d"),
         ({"architecture": {}, "camera": {"radius": "far"}}, "camera prior is"),
         ({"architecture": {}, "camera": {"pivot": [1]}}, "camera prior is"),
+        (
+            {"architecture": {}, "camera": {"radius": NAN}},
+            r"prior is \{'radius': nan\}, expected f",
+        ),
+        ({"architecture": {}, "camera": {"pivot": [0, 0, NAN]}}, "camera prior is"),
+        ({"architecture": {}, "camera": {"focal": 10**400}}, "camera prior is"),
+        ({"architecture": {"c_scale": NAN}}, "'c_scale' of generator eg3d: nan .* finite number"),
+        ({"architecture": {"avg_camera_pivot": [0, 0, -1e999]}}, r"'avg_camera_pivot\.2' .* -inf"),
+        (rendering(ray_start=NAN), r"option 'rendering\.ray_start.* nan is not valid"),
+        (rendering(box_warp=NAN), r"option 'rendering\.box_warp' .* nan is not valid"),
+        (rendering(depth_resolution=10**9), "depth_resolution' .* less than or equal to 1024"),
+        (
+            {"architecture": {"neural_rendering_resolution": 10**9}},
+            "'neural_rendering_resolution' .* 1000000000 is .* less than or equal to 1024",
+        ),
     ],
 )
 def test_metadata_that_is_wrong(tmp_path: Path, metadata: dict[str, Any], message: str) -> None:
@@ -127,10 +150,14 @@ def test_sizes_are_those_of_the_tensors_whatever_the_file_claims(
 
 
 def test_nothing_is_allocated_for_what_the_file_only_claims(tmp_path: Path) -> None:
-    """A block of 131072 pixels would have noise maps of 68 GB."""
+    """A block of 131072 pixels would have noise maps of 68 GB, a million channels 36 TB."""
     state = dict(read_network(TINY).tensors)
+    wide = {"backbone.synthesis.b256.conv1.weight": torch.zeros(1_000_000, 0, 3, 3)}
+    torch.save(state | wide, tmp_path / "net.pt")
+    with pytest.raises(MismatchError, match="of another shape"):
+        EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
     for size in (512 << index for index in range(9)):
         state[f"backbone.synthesis.b{size}.conv1.weight"] = torch.zeros(4, 4, 3, 3)
     torch.save(state, tmp_path / "net.pt")
-    with pytest.raises(MismatchError, match="tensors missing"):
+    with pytest.raises(WeightsError, match=r"plane_resolution' .* less than or equal to 2048"):
         EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
