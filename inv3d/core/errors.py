@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+_LONGEST = 300
+
 
 class InvError(Exception):
     """Base class of everything that is reported as one line instead of a traceback.
@@ -80,3 +82,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def shown(text: str) -> str:
+    """Return a text from a file as it may stand in a message: short, plain and printable."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:_LONGEST])

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import WeightsError
-from inv3d.core.unpickle import Budget, Name, Names, Refused, Window, load, shown
+from inv3d.core.errors import WeightsError, shown
+from inv3d.core.unpickle import Budget, Name, Names, Refused, Window, load
 
 Form = Literal["safetensors", "zip", "legacy", "pickle"]
 

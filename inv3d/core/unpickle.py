@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from inv3d.core.errors import shown
+
 MAX_OPCODES = 1_000_000
 MAX_TEXT = 64 << 20
 _LONGEST_NAME = 300
@@ -229,11 +231,6 @@ def _key(value: Any) -> str | int:
 
 def _kind(value: Any) -> str:
     return value.text if isinstance(value, Name) else type(value).__name__
-
-
-def shown(text: str) -> str:
-    """Return a text from a file as it may stand in a message."""
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:_LONGEST_NAME])
 
 
 def _stack_global(m: _Machine) -> None:

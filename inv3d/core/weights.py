@@ -13,9 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inv3d.core.errors import MismatchError, WeightsError
+from inv3d.core.errors import MismatchError, WeightsError, shown
 from inv3d.core.files import atomic_write
-from inv3d.core.unpickle import shown
 
 METADATA_KEY = "inv3d"
 _DEEPEST = 32

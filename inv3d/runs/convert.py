@@ -9,10 +9,9 @@ from typing import Any
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.discovery import registry
-from inv3d.core.errors import MismatchError, UsageError, WeightsError
+from inv3d.core.errors import MismatchError, UsageError, WeightsError, shown
 from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.interfaces import Generator
-from inv3d.core.unpickle import shown
 from inv3d.core.weights import write_tensors
 from inv3d.nn.architecture import Architecture
 from inv3d.nn.official import Network, Recognised, read_network, recognise

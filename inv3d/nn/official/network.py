@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from inv3d.core.errors import UsageError, WeightsError, suggest
+from inv3d.core.errors import UsageError, WeightsError, shown, suggest
 from inv3d.core.torchfile import (
     MOST_TENSORS,
     Form,
@@ -20,7 +20,7 @@ from inv3d.core.torchfile import (
     read_pickled,
     refusal,
 )
-from inv3d.core.unpickle import Instance, Name, Refused, shown
+from inv3d.core.unpickle import Instance, Name, Refused
 from inv3d.core.weights import read_tensors
 from inv3d.nn.official.names import NAMES
 

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig, build_config, merge
-from inv3d.core.errors import ConfigError, WeightsError
+from inv3d.core.errors import ConfigError, WeightsError, shown
 from inv3d.core.interfaces import CameraPrior
-from inv3d.core.unpickle import shown
 from inv3d.nn.filters import is_standard
 from inv3d.nn.official.network import read_network
 from inv3d.nn.official.recognise import recognise

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.config import merge
-from inv3d.core.errors import WeightsError
-from inv3d.core.unpickle import shown
+from inv3d.core.errors import WeightsError, shown
 from inv3d.nn.official.network import Network
 from inv3d.nn.stylegan2 import default_channels
 from inv3d.nn.superresolution import KINDS, SuperresolutionName
