@@ -191,7 +191,8 @@ def read_pickled(path: Path, names: Names) -> Pickled:
 def refusal(path: Path, reason: object) -> WeightsError:
     """Return the error for a file that isn't taken."""
     return WeightsError(
-        f"{path}: {reason}; nothing in it was run: fetch it again from where it is published"
+        f"{path}: {reason}; nothing in it was run: fetch it again from where it is published, or "
+        "give another file"
     )
 
 

@@ -72,14 +72,15 @@ class Opened:
                 given[name] = tuple(map(float, value)) if name == "pivot" else float(value)
             prior = replace(variant, **given)
             numbers = (prior.radius, prior.focal, *prior.pivot, prior.yaw_deg, prior.pitch_deg)
-            if len(prior.pivot) != 3 or not all(map(math.isfinite, numbers)):
+            lengths = min(prior.radius, prior.focal)
+            if len(prior.pivot) != 3 or not all(map(math.isfinite, numbers)) or lengths <= 0:
                 raise ValueError("not a camera prior")
             return prior
         except (TypeError, ValueError, OverflowError):
             found = shown(str(dict(self.camera)))
             raise WeightsError(
-                f"{self.path}: its camera prior is {found}, expected finite numbers and a pivot of "
-                "three; convert the network again"
+                f"{self.path}: its camera prior is {found}, expected finite numbers, lengths above "
+                "0 and a pivot of three; convert the network again"
             ) from None
 
 

@@ -103,6 +103,7 @@ def rendering(**options: Any) -> dict[str, Any]:
         ),
         ({"architecture": {}, "camera": {"pivot": [0, 0, NAN]}}, "camera prior is"),
         ({"architecture": {}, "camera": {"focal": 10**400}}, "camera prior is"),
+        ({"architecture": {}, "camera": {"radius": 0}}, "camera prior is"),
         ({"architecture": {"c_scale": NAN}}, "'c_scale' of generator eg3d: nan .* finite number"),
         ({"architecture": {"avg_camera_pivot": [0, 0, -1e999]}}, r"'avg_camera_pivot\.2' .* -inf"),
         (rendering(ray_start=NAN), r"option 'rendering\.ray_start.* nan is not valid"),

@@ -36,7 +36,10 @@ def test_weights_are_small_and_half_precision(name: str) -> None:
     tensors, metadata = read_tensors(path)
     assert path.stat().st_size <= 12_000_000
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
-    assert metadata["name"] == name and "command" in metadata["training"]
+    assert metadata["name"] == name
+    words = metadata["training"]["command"].split()
+    assert "tools.minihead.train" in words
+    assert [word for word in words if word.startswith("/")] == []
 
 
 def known_head() -> tuple[Tensor, Tensor]:
