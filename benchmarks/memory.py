@@ -87,12 +87,35 @@ def measure(
 
 
 @click.command()
-@click.option("--views", type=click.IntRange(1, 60), default=9, show_default=True)
-@click.option("--rays", type=click.IntRange(8, 512), default=128, show_default=True)
-@click.option("--chunk", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--checkpoint/--no-checkpoint", default=True, show_default=True)
-@click.option("--budget-mb", type=click.IntRange(min=1), default=2048, show_default=True)
-@click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32")
+@click.option("--views", type=click.IntRange(1, 60), default=9, show_default=True, help="Frames.")
+@click.option("--rays", type=click.IntRange(8, 512), default=128, show_default=True, help="A side.")
+@click.option(
+    "--chunk",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Views rendered at a time, as --view-chunk of '3dinv run'.",
+)
+@click.option(
+    "--checkpoint/--no-checkpoint",
+    default=True,
+    show_default=True,
+    help="Recompute chunks in the backward pass, as generator.checkpoint.",
+)
+@click.option(
+    "--budget-mb",
+    type=click.IntRange(min=1),
+    default=2048,
+    show_default=True,
+    help="Of one chunk, as generator.memory_budget_mb.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="fp32",
+    show_default=True,
+    help="Of convolutions, as --precision of '3dinv run'.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, or cuda:1.")
 @click.option("--limit-gb", type=float, default=16.0, show_default=True, help="Exit 1 above it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
-from inv3d.commands.output import printable
 from inv3d.core.allocator import keep_freed_memory
-from inv3d.core.errors import InvError, suggest
+from inv3d.core.errors import InvError, printable, suggest
 
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {

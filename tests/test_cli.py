@@ -162,9 +162,7 @@ def test_names_in_files_cannot_command_the_terminal(capsys: pytest.CaptureFixtur
     evil = "net\x1b]0;mine\x07\x1b[2J.pkl"
     with pytest.raises(SystemExit):
         cli._fail(f"{evil}: damaged\nor worse")
-    assert (
-        capsys.readouterr().err == "error: net\ufffd]0;mine\ufffd\ufffd[2J.pkl: damaged or worse\n"
-    )
+    assert capsys.readouterr().err == "error: net]0;mine[2J.pkl: damaged or worse\n"
     cli._show_warning(evil)
     assert "\x1b" not in capsys.readouterr().err
     print_table(["file"], [[evil]])

@@ -174,15 +174,6 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield nested options as --set takes them."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}={_text(value)}"
-
-
 def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
     """Return the facts of a generator, or why they can't be known without weights.
 
@@ -231,4 +222,9 @@ def _show(facts: Mapping[str, Any]) -> None:
 
 
 def _sets(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return [(name, ", ".join(_settings(values))) for name, values in tables.items()]
+    from inv3d.core.config import flatten
+
+    return [
+        (name, ", ".join(f"{option}={_text(value)}" for option, value in flatten(values)))
+        for name, values in tables.items()
+    ]

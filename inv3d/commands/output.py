@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.core.errors import printable
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -44,14 +46,6 @@ def print_table(
     for row in rows:
         table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
     console.print(table)
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters, which names in a file could command a terminal by.
-
-    Lines stay lines.
-    """
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def print_json(value: Any) -> None:

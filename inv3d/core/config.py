@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -141,6 +141,15 @@ def _terms(losses: Mapping[str, Any]) -> Options:
         name: {"weight": value} if isinstance(value, int | float) else value
         for name, value in losses.items()
     }
+
+
+def flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested options as dotted names, those of --set, and their values."""
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def read_config_file(path: Path) -> Options:

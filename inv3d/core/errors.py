@@ -87,3 +87,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def shown(text: str) -> str:
     """Return a text from a file as it may stand in a message: short, plain and printable."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:_LONGEST])
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, by which a file could command a terminal.
+
+    Lines stay lines.
+    """
+    return "".join(c for c in text if c.isprintable() or c == "\n")

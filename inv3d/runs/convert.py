@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.config import PluginConfig
+from inv3d.core.config import PluginConfig, flatten
 from inv3d.core.discovery import registry
-from inv3d.core.errors import MismatchError, UsageError, WeightsError, shown
+from inv3d.core.errors import MismatchError, UsageError, WeightsError, printable, shown
 from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.interfaces import Generator
 from inv3d.core.weights import write_tensors
@@ -107,8 +107,8 @@ def read(path: Path, wish: Wish) -> Read:
 def _check_kept(wish: Wish, found: Recognised, kind: type[Generator]) -> None:
     """Refuse options that a file can't hold: its tensors decide them, or each use does."""
     kept = _architecture_of(kind.Config).model_fields
-    sizes = {*_names(found.sizes), *_CHANNELS} - {_OPEN}
-    for name in _names(wish.options):
+    sizes = {*dict(flatten(found.sizes)), *_CHANNELS} - {_OPEN}
+    for name, _ in flatten(wish.options):
         if name in sizes:
             raise UsageError(f"--set {name}: follows from the tensors; leave it out")
         if name in kind.Config.model_fields and name not in kept:
@@ -116,15 +116,6 @@ def _check_kept(wish: Wish, found: Recognised, kind: type[Generator]) -> None:
                 f"--set {name}: says how a network is used, which isn't stored with it; leave it "
                 f"out, and give '3dinv run' --set generator.{name}=VALUE"
             )
-
-
-def _names(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield nested options by name, as in --set."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _names(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
@@ -210,7 +201,7 @@ def _stored_origin(value: Any) -> dict[str, str]:
 
 def _line(value: Any) -> str:
     """Return a text of a file as it may be shown; nothing in place of anything else."""
-    return "".join(c for c in value if c.isprintable()) if isinstance(value, str) else ""
+    return printable(" ".join(value.split())) if isinstance(value, str) else ""
 
 
 def _architecture_of(config: type[PluginConfig]) -> type[Architecture]:
