@@ -19,13 +19,14 @@ from torchvision import models
 
 from benchmarks.multiview import build_generator
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.allocator import keep_freed_memory
-from inv3d.core.context import Context
 from inv3d.core.device import resolve_device
-from inv3d.core.weights import write_tensors
+from inv3d.core.fit.context import Context
+from inv3d.core.inverter import load_method
+from inv3d.core.weights.tensors import write_tensors
 from inv3d.io.dataset import open_capture
 from inv3d.nn.ir_se import IRSE50
 from inv3d.nn.precision import Precision
+from inv3d.runs.allocator import keep_freed_memory
 
 GB = 10**9
 SEED = 303
@@ -81,7 +82,7 @@ def measure(
         "tuning": {"steps": TUNING_STEPS},
     }
     capture = open_capture("sample:static").load(generator.spec.resolution)
-    method = context.method("multiview", settings, generator)
+    method = load_method("multiview", settings, generator)
     for step in method.steps(generator, capture.to(device), context):
         yield Peak(step.stage, round(step.seconds, 1), peak_memory(device))
 

@@ -17,14 +17,14 @@ import torch
 from benchmarks.reference import Upsampling
 from benchmarks.steps import SEED, Case, Exact, Memory, Plan, Result, StageName, Timing, measure
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.config import build_config
 from inv3d.core.device import resolve_device
-from inv3d.core.discovery import registry
 from inv3d.core.errors import InvError
 from inv3d.core.files import write_json
-from inv3d.core.interfaces import Generator
-from inv3d.core.weights import asset
+from inv3d.core.generator import Generator
+from inv3d.core.registry.discovery import registry
+from inv3d.core.weights.tensors import asset
+from inv3d.runs.allocator import keep_freed_memory
 
 MEMORY_LIMIT = 1.5
 FULL_CHUNK = 3

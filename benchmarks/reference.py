@@ -21,12 +21,12 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import ConfigError
-from inv3d.core.interfaces import Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.nn.architecture import Architecture
+from inv3d.nn.eg3d.architecture import Architecture
+from inv3d.nn.eg3d.generator import FP16_CLAMP, TriplaneGenerator
 from inv3d.nn.superresolution import KINDS
 from inv3d.nn.triplane import AXES
-from inv3d.nn.triplane_generator import FP16_CLAMP, TriplaneGenerator
 
 Upsampling = Literal["transposed", "zeros"]
 ZERO_TAP = 1e-10

@@ -18,14 +18,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.reference import ReferenceNetwork, ReferenceStep, Upsampling
 from inv3d.core.camera import Camera
-from inv3d.core.context import Context
-from inv3d.core.fitting import trainable
-from inv3d.core.interfaces import Generator, Loss, Target
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Metrics, Stage
+from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.schedule import constant
+from inv3d.core.fit.stages import trainable
+from inv3d.core.generator import Generator
 from inv3d.core.latent import latent_statistics
-from inv3d.core.objective import LossTerm, Objective
-from inv3d.core.optimize import Metrics, Stage
-from inv3d.core.schedule import constant
-from inv3d.nn.triplane_generator import TriplaneGenerator
+from inv3d.core.loss import Loss, Target
+from inv3d.nn.eg3d.generator import TriplaneGenerator
 
 StageName = Literal["w+", "tuning"]
 STAGES: tuple[StageName, ...] = get_args(StageName)

@@ -23,10 +23,11 @@ import torch
 
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config
-from inv3d.core.context import Context
-from inv3d.core.discovery import registry
-from inv3d.core.interfaces import Generator
+from inv3d.core.fit.context import Context
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import load_method
+from inv3d.core.registry.discovery import registry
 from inv3d.io.dataset import open_capture
 from inv3d.report.pictures import colour_frames, save_png, tile
 from inv3d.testing.toy import toy_capture
@@ -58,7 +59,7 @@ def invert(generator: Generator, capture: Capture, steps: int) -> Inversion:
         "tuning": {"steps": steps},
     }
     context = Context.create("cpu", seed=303)
-    method = context.method("multilatent", options, generator)
+    method = load_method("multilatent", options, generator)
     for step in method.steps(generator, capture, context):
         if step.step % 10 == 0:
             print(f"{step.stage} {step.step}/{step.steps}  loss {step.losses['total']:.4f}")

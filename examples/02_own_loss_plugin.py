@@ -21,9 +21,10 @@ from pydantic import Field
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.context import Context
-from inv3d.core.discovery import registry
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.fit.context import Context
+from inv3d.core.inverter import load_method
+from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import Rendering
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 
@@ -74,7 +75,7 @@ def main() -> None:
         "latent": {"steps": 60, "samples": 500, "pull": 0.0},
         "tuning": {"steps": 0},
     }
-    method = context.method("multiview", options, generator)
+    method = load_method("multiview", options, generator)
     values = [step.losses["edges"] for step in method.steps(generator, capture, context)]
     print(f"edges, summed over 3 views: {values[0]:.4f} at first, {values[-1]:.4f} at last")
     if values[-1] >= values[0]:

@@ -25,8 +25,8 @@ from inv3d.core.camera import interpolate
 from inv3d.core.device import resolve_device
 from inv3d.io.cameras import write_labels
 from inv3d.report.pictures import colour_frames, depth_frames, save_png, tile
-from inv3d.report.rundir import open_run, read_metrics
 from inv3d.report.views import render_views
+from inv3d.rundir.opening import open_run, read_metrics
 from inv3d.runs.display import open_display
 from inv3d.runs.execute import start
 from inv3d.runs.prepare import Request, prepare

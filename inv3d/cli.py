@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
-from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.errors import InvError, printable, suggest
 
 # name -> where the command is, what --help says of it without importing it
@@ -81,7 +80,6 @@ class Program(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; every error ends it with one line on stderr and an exit code."""
         extra["standalone_mode"] = False
-        keep_freed_memory()
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _show_warning
@@ -114,11 +112,11 @@ class Program(click.Group):
 
 def _plugin_commands() -> dict[str, click.Command]:
     """Return the commands that plugins add; ours can't be replaced."""
-    from inv3d.core.discovery import registry
+    from inv3d.core.registry.discovery import registry
 
     if not registry().of_kind("hooks"):
         return {}
-    from inv3d.core.hooks import Observers, hooks
+    from inv3d.core.registry.hooks import Observers, hooks
 
     group = click.Group()
     Observers(hooks(), warnings.warn).call("inv3d_commands", group=group)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from inv3d.core.fetch import OFFLINE
-from inv3d.core.weight_files import DIRECTORY
+from inv3d.core.weights.fetch import OFFLINE
+from inv3d.core.weights.known import DIRECTORY
 
 # Shared checks show the values that they compared, as tests do.
 for module in ("golden_generators", "golden_images", "tiny_generators"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera, orbit
-from inv3d.nn.official import Network, read_network
+from inv3d.nn.eg3d.official import Network, read_network
 from tests.golden_cases import FOLDER
 from tests.pickles import dump, module, save_module
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.scene import OutputName, Rendering, Scene
-from inv3d.nn.published import PublishedGenerator
+from inv3d.nn.eg3d.published import PublishedGenerator
 from inv3d.nn.volume import Rays, coarse_depths, compositing_weights, importance_depths
 from tests.golden_cases import GoldenCase, relative_error
 from tests.golden_images import ALL_OUTPUTS, EARLY, GRADIENTS, VALUES

@@ -23,12 +23,13 @@ from click.testing import CliRunner
 
 from inv3d.cli import main
 from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
-from inv3d.core.context import Context
-from inv3d.core.discovery import registry
 from inv3d.core.errors import ConfigError, PluginError
-from inv3d.core.hooks import HookSpecs, hooks_fault
-from inv3d.core.interfaces import Loss, Target
-from inv3d.core.objective import LossTerm
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.objective import LossTerm
+from inv3d.core.loss import Loss, Target
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.hookspecs import misspelt_hook
+from inv3d.core.registry.hookspecs import HookSpecs
 from inv3d.core.scene import Rendering
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_RAYS, CONSISTENCY_VIEWS
@@ -319,7 +320,7 @@ def test_the_hooks_of_the_documentation_work(
     examples: dict[str, types.ModuleType], tmp_path: Path
 ) -> None:
     module = examples["inv3d_loss_csv"]
-    assert hooks_fault(module) == ""
+    assert misspelt_hook(module) == ""
     module.inv3d_run_start(tmp_path)
     progress = types.SimpleNamespace(stage="latent", step=0, losses={"total": 0.5})
     module.inv3d_run_step(tmp_path, progress)

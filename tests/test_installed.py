@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 METHOD = """
-from inv3d.core.interfaces import Inverter
+from inv3d.core.inverter import Inverter
 
 class {cls}(Inverter):
     name = "{name}"
@@ -47,7 +47,7 @@ DISTRIBUTIONS: dict[str, tuple[str, dict[str, dict[str, str]], dict[str, str]]] 
             "thrown_good": "print('noise at import')\n" + method("good") + method("twin", cls="T"),
             "thrown_good_hooks": (
                 '"""Adds the command greet."""\n'
-                "import click\nfrom inv3d.core.hooks import hookimpl\n\n"
+                "import click\nfrom inv3d.core.registry.hooks import hookimpl\n\n"
                 "@hookimpl\ndef inv3d_commands(group):\n"
                 "    group.add_command(click.Command('greet', short_help='Say hello.',\n"
                 "        callback=lambda: click.echo('hello')))\n"
@@ -82,7 +82,7 @@ DISTRIBUTIONS: dict[str, tuple[str, dict[str, dict[str, str]], dict[str, str]]] 
             "thrown_old": method("old", api="0.3"),
             "thrown_new": method("new", api="1.9"),
             "thrown_misspelt": (
-                "from inv3d.core.hooks import hookimpl\n\n"
+                "from inv3d.core.registry.hooks import hookimpl\n\n"
                 "@hookimpl\ndef inv3d_run_stop(directory): pass\n"
             ),
         },
@@ -182,7 +182,7 @@ def test_a_good_plugin_is_a_row_that_says_where_it_comes_from(rows: Any) -> None
         ("abstract", "thrown_abstract:M is abstract: it lacks result"),
         ("old", "written for plugin API 0.3, this 3dinv has 1.0; upgrade it"),
         ("new", "written for plugin API 1.9, this 3dinv has 1.0; upgrade 3dinv"),
-        ("wrong", "thrown_old:M is no subclass of inv3d.core.interfaces.Generator"),
+        ("wrong", "thrown_old:M is no subclass of inv3d.Generator"),
         ("misspelt", "inv3d_run_stop"),
     ],
 )

@@ -13,8 +13,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.scene import OutputName, Rendering
-from inv3d.core.weights import write_tensors
-from inv3d.nn.published import PublishedConfig, PublishedGenerator
+from inv3d.core.weights.tensors import write_tensors
+from inv3d.nn.eg3d.published import PublishedConfig, PublishedGenerator
 from tests.golden_images import ALL_OUTPUTS
 
 G = TypeVar("G", bound=PublishedGenerator)

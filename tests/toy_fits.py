@@ -12,10 +12,10 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config
-from inv3d.core.context import Context
-from inv3d.core.interfaces import Inverter
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress
 from inv3d.core.inversion import Inversion
-from inv3d.core.optimize import Progress
+from inv3d.core.inverter import Inverter
 from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent
 from inv3d.plugins.methods.multiview import MultiView

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from inv3d.core.capture import Capture
-from inv3d.core.discovery import registry
 from inv3d.core.files import write_json
 from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.registry.discovery import registry
 from inv3d.io.cameras import write_labels
 from inv3d.io.dataset import open_capture
-from inv3d.report.finish import finish_run
 from inv3d.report.pictures import colour_frames, save_png
+from inv3d.runs.finish import finish_run
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 
 CPU = torch.device("cpu")

@@ -111,8 +111,8 @@ def _side_by_side(runs: Sequence[Path], entries: Sequence[Entry], device: str) -
     from inv3d.core.capture import evenly_by_angle
     from inv3d.core.device import resolve_device
     from inv3d.report import pictures as pics
-    from inv3d.report.finish import orbit_frames
-    from inv3d.report.rundir import open_run, run_capture
+    from inv3d.rundir.opening import open_run, run_capture
+    from inv3d.runs.finish import orbit_frames
 
     rows: list[list[Frame]] = []
     first = open_run(runs[0], resolve_device(device))

@@ -12,7 +12,7 @@ from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
-    from inv3d.runs.convert import Wish
+    from inv3d.convert.network import Wish
 
 _PAGE = 40
 
@@ -93,8 +93,8 @@ def command(
 
 
 def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
+    from inv3d.convert.network import Wish
     from inv3d.core.config import parse_overrides
-    from inv3d.runs.convert import Wish
 
     options = parse_overrides(settings)
     if "generator" in options:
@@ -116,7 +116,7 @@ def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
 
 
 def _convert(source: Path, out: Path, wish: Wish) -> dict[str, Any]:
-    from inv3d.runs.convert import convert
+    from inv3d.convert.network import convert
 
     return convert(source, out, wish)
 
@@ -124,7 +124,7 @@ def _convert(source: Path, out: Path, wish: Wish) -> dict[str, Any]:
 def _as_run(
     source: Path, directory: Path | None, wish: Wish, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    from inv3d.runs.imported import Foreign, import_run
+    from inv3d.convert.result import Foreign, import_run
 
     assert directory is not None
     foreign = Foreign(

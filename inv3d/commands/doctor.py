@@ -13,7 +13,7 @@ from inv3d.core.errors import RunError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from inv3d.runs.doctor import Finding
+    from inv3d.doctor import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 
@@ -26,7 +26,7 @@ def command(as_json: bool) -> None:
     Each line is ok, warning or missing, with what to do about it. The exit code is 1 only where
     the embedded generator can't run.
     """
-    from inv3d.runs.doctor import examine
+    from inv3d.doctor import examine
 
     findings = list(examine())
     if as_json:

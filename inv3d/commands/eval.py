@@ -29,11 +29,11 @@ def command(run: Path, source: str | None, save: bool, device: str, as_json: boo
 
     from inv3d.core.device import resolve_device
     from inv3d.core.files import write_json
-    from inv3d.core.optimize import read_log
     from inv3d.report.metrics import evaluate
-    from inv3d.report.rundir import METRICS, open_run, run_capture
     from inv3d.report.tables import WHOLE, arrow, metric_labels, metric_rows, number
     from inv3d.report.warnings import find_warnings
+    from inv3d.rundir.log import read_log
+    from inv3d.rundir.opening import METRICS, open_run, run_capture
 
     opened = open_run(run, resolve_device(device))
     capture, chosen, held_out = run_capture(opened, source)

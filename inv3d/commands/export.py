@@ -13,7 +13,7 @@ from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
-    from inv3d.report.rundir import Run
+    from inv3d.rundir.opening import Run
 
 FORMATS = ("glb", "obj", "ply", "stl")
 NPZ = "eg3d-npz"
@@ -95,7 +95,7 @@ def command(
         return
     exporter = None if name in FORMATS else _plugin_exporter(name, out)
     from inv3d.core.device import resolve_device
-    from inv3d.report.rundir import open_run
+    from inv3d.rundir.opening import open_run
 
     opened = open_run(run, resolve_device(device))
     if cameras is not None and opened.record["input"]["path"] is None:
@@ -120,7 +120,7 @@ def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> Non
     """Write the latents of a run; the generator isn't needed for that."""
     from inv3d.core.inversion import Inversion
     from inv3d.io.latents import write_latents
-    from inv3d.report.rundir import read_record
+    from inv3d.rundir.opening import read_record
 
     if cameras is not None:
         raise UsageError(f"--cameras goes with meshes; {NPZ} has the latents' cameras in it")
@@ -139,7 +139,7 @@ def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> Non
 
 def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     """Return the exporter that a plugin offers for a format."""
-    from inv3d.core.hooks import hooks
+    from inv3d.core.registry.hooks import hooks
 
     offered: dict[str, Callable[..., Any]] = {}
     for formats in hooks().hook.inv3d_exporters():

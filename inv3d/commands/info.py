@@ -12,8 +12,9 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.discovery import KINDS, PluginRecord, registry, singular
 from inv3d.core.errors import InvError, PluginError, suggest
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import KINDS, PluginRecord, singular
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
         InvError: where there are weights, but not such as it takes.
     """
     from inv3d.core.config import build_config
-    from inv3d.core.weight_files import given
+    from inv3d.core.weights.known import given
 
     try:
         path = given(weights, generator.weights, f"generator {generator.name}")

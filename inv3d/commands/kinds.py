@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from inv3d.core.discovery import GROUPS, singular
+from inv3d.core.registry.record import GROUPS, singular
 
 
 def kind_option(text: str) -> Callable[[Any], Any]:

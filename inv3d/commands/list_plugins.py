@@ -9,8 +9,9 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.discovery import PluginRecord, registry, singular
 from inv3d.core.errors import PluginError
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import PluginRecord, singular
 
 
 @click.command("list-plugins")
@@ -27,7 +28,7 @@ def command(kind: str | None, check: bool, no_check: bool, as_json: bool) -> Non
     """
     records = [r for r in registry().records if kind in (None, r.kind)]
     if not no_check:
-        from inv3d.core.check import check_plugins
+        from inv3d.core.registry.probe import check_plugins
 
         records = check_plugins(records, own=check)
     records.sort(key=lambda r: (r.kind, r.name, r.distribution))

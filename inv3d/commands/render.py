@@ -12,10 +12,9 @@ from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
-    from inv3d.core.camera import Camera
-    from inv3d.core.interfaces import CameraPrior
+    from inv3d.core.camera import Camera, CameraPrior
     from inv3d.report.pictures import Frame
-    from inv3d.report.rundir import Run
+    from inv3d.rundir.opening import Run
 
 _STILLS = ("png", "npy")
 _MOVING = ("mp4", "gif", "")
@@ -78,7 +77,7 @@ def command(
     if sum((bool(yaw_deg or pitch_deg), orbit is not None, camera_file is not None)) > 1:
         raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
     from inv3d.core.device import resolve_device
-    from inv3d.report.rundir import open_run
+    from inv3d.rundir.opening import open_run
 
     opened = open_run(run, resolve_device(device))
     prior = opened.generator.spec.camera

@@ -12,11 +12,11 @@ import click
 from click.core import ParameterSource
 
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.discovery import registry
 from inv3d.core.errors import ConfigError, RunError
+from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
-    from inv3d.runs.directory import RunDirectory
+    from inv3d.rundir.directory import RunDirectory
     from inv3d.runs.prepare import Request
 
 RUNS = Path("runs")
@@ -130,10 +130,12 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     registry().record("generators", options["generator"])
     request = _request(options)
 
+    from inv3d.runs.allocator import keep_freed_memory
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import start
     from inv3d.runs.prepare import prepare
 
+    keep_freed_memory()
     job = prepare(request)
     out = options["out"] or _default_out(request.method)
     with open_display() as display:
@@ -183,18 +185,20 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirector
                 f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
                 "the run's run.json; leave it out"
             )
-    from inv3d.runs.directory import RunDirectory
+    from inv3d.rundir.directory import RunDirectory
 
     named = options["resume"] or options["out"]
     directory = RunDirectory.reopen(Path(named) if named else _latest())
 
-    from inv3d.report.rundir import read_metrics
+    from inv3d.rundir.opening import read_metrics
+    from inv3d.runs.allocator import keep_freed_memory
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import resume
 
     if directory.record.get("status") == "finished":
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path)
+    keep_freed_memory()
     with open_display() as display:
         return directory, resume(directory, display)
 

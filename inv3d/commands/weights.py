@@ -13,8 +13,8 @@ from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from inv3d.core.weight_files import WeightFile
-    from inv3d.core.weight_index import Entry
+    from inv3d.core.registry.weight_index import Entry
+    from inv3d.core.weights.known import WeightFile
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -32,8 +32,8 @@ def command() -> None:
 @_AS_JSON
 def list_files(as_json: bool) -> None:
     """List every weight file that a plugin knows, and whether it's here."""
-    from inv3d.core.weight_files import places
-    from inv3d.core.weight_index import weight_entries
+    from inv3d.core.registry.weight_index import weight_entries
+    from inv3d.core.weights.known import places
 
     entries = weight_entries()
     if as_json:
@@ -49,7 +49,7 @@ def list_files(as_json: bool) -> None:
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    from inv3d.core.weight_files import find, state
+    from inv3d.core.weights.known import find, state
 
     path = find(entry.file)
     found = {"state": state(entry.file), "path": str(path) if path else None}
@@ -57,7 +57,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    from inv3d.core.weight_files import state
+    from inv3d.core.weights.known import state
 
     file = entry.file
     size = "?" if file.size is None else f"{file.size / 1e6:.0f} MB"
@@ -74,7 +74,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 @click.argument("name", required=False)
 def path(name: str | None) -> None:
     """Print where the file NAME is; without NAME, the folder that files go into."""
-    from inv3d.core.weight_files import locate, weights_dir
+    from inv3d.core.weights.known import locate, weights_dir
 
     click.echo(weights_dir() if name is None else locate(_files((name,))[0], ""))
 
@@ -87,7 +87,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
     The exit code is 1 where a file differs or one that was named is missing.
     """
-    from inv3d.core.weight_files import find
+    from inv3d.core.weights.known import find
 
     files = [file for file in _files(names) if names or find(file)]
     checked = [_checked(file) for file in files]
@@ -107,9 +107,9 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _checked(file: WeightFile) -> dict[str, Any]:
-    from inv3d.core.fetch import shown
     from inv3d.core.files import file_digest
-    from inv3d.core.weight_files import find
+    from inv3d.core.weights.fetch import shown
+    from inv3d.core.weights.known import find
 
     where = find(file)
     facts: dict[str, Any] = {"name": file.name, "path": str(where) if where else None}
@@ -134,8 +134,8 @@ def _checked(file: WeightFile) -> dict[str, Any]:
 @_AS_JSON
 def fetch(names: tuple[str, ...], accept: bool, as_json: bool) -> None:
     """Download the files NAMES; what came before an interruption isn't fetched again."""
-    from inv3d.core.fetch import fetch as download
-    from inv3d.core.weight_files import find
+    from inv3d.core.weights.fetch import fetch as download
+    from inv3d.core.weights.known import find
 
     files = _files(names)
     asked = [f for f in files if f.url and f.noncommercial and not find(f)]
@@ -151,7 +151,7 @@ def fetch(names: tuple[str, ...], accept: bool, as_json: bool) -> None:
 
 def _ask(file: WeightFile) -> None:
     """Let the user accept a licence, once for every file; nothing is assumed in a script."""
-    from inv3d.core.fetch import licence_refused
+    from inv3d.core.weights.fetch import licence_refused
 
     if not _interactive():
         raise licence_refused(file)
@@ -166,7 +166,7 @@ def _interactive() -> bool:
 
 def _files(names: tuple[str, ...]) -> list[WeightFile]:
     """Return known files by name; all of them where none is named."""
-    from inv3d.core.weight_index import entry, weight_entries
+    from inv3d.core.registry.weight_index import entry, weight_entries
 
     entries = weight_entries()
     return [entry(Path(name).name, entries).file for name in dict.fromkeys(names)] or [

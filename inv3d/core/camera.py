@@ -276,3 +276,30 @@ def _skew(vector: Tensor) -> Tensor:
     x, y, z = vector.unbind(1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(-1, 3, 3)
+
+
+@dataclass(frozen=True)
+class CameraPrior:
+    """Where the cameras of a generator's training data stood.
+
+    Attributes:
+        radius: distance from the world's origin, world units.
+        focal: focal length divided by the image size.
+        pivot: the point looked at, world units.
+        yaw_deg: half range of the yaw, degrees.
+        pitch_deg: half range of the pitch, degrees.
+    """
+
+    radius: float
+    focal: float
+    pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    yaw_deg: float = 90.0
+    pitch_deg: float = 30.0
+
+    def orbit(self, yaw: Tensor, pitch: Tensor | float = 0.0) -> Camera:
+        """Return cameras of this prior at angles in radians, [N]."""
+        return orbit(yaw, pitch, radius=self.radius, focal=self.focal, pivot=self.pivot)
+
+    def front(self) -> Camera:
+        """Return the frontal camera."""
+        return self.orbit(torch.zeros(1))

@@ -84,6 +84,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return next(iter(str(error).splitlines()), "")
+
+
 def shown(text: str) -> str:
     """Return a text from a file as it may stand in a message: short, plain and printable."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:_LONGEST])

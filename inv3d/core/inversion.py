@@ -13,10 +13,10 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import RunError, WeightsError
-from inv3d.core.interfaces import Generator
+from inv3d.core.generator import Generator
 from inv3d.core.latent import interpolate_by_angle
 from inv3d.core.scene import Scene
-from inv3d.core.weights import read_tensors, write_tensors
+from inv3d.core.weights.tensors import read_tensors, write_tensors
 
 FILE = "inversion.safetensors"
 FORMAT = 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.interfaces import Generator
+from inv3d.core.generator import Generator
 
 _CHUNK = 2000
 

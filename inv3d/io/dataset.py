@@ -14,7 +14,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.errors import InputError
-from inv3d.core.weights import asset
+from inv3d.core.weights.tensors import asset
 from inv3d.io.files import Files, check_inside, natural, open_files
 from inv3d.io.images import SUFFIXES, decode, image_tensor, read_depth, read_mask
 from inv3d.io.labels import Labels, cameras, numbers, parse_dataset_json, parse_npy

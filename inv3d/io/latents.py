@@ -16,8 +16,8 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
-from inv3d.core.torchfile import StoredTensor, read_pickled
-from inv3d.core.unpickle import Refused
+from inv3d.core.weights.torchfile import StoredTensor, read_pickled
+from inv3d.core.weights.unpickle import Refused
 from inv3d.io import labels as camera_labels
 
 # names under which latents and their cameras are stored; those of several latents first

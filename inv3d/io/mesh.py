@@ -17,7 +17,7 @@ from inv3d.core.files import atomic_write
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from inv3d.core.interfaces import Generator
+    from inv3d.core.generator import Generator
     from inv3d.core.scene import Scene
 
 FORMATS = ("glb", "obj", "ply", "stl")

@@ -10,8 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from inv3d.report.rundir import method_of, read_metrics, read_record
 from inv3d.report.tables import COLUMNS, WHOLE, Column, arrow, best, number
+from inv3d.rundir.opening import method_of, read_metrics, read_record
 
 PARTS = {"front": "Front view", "rotation": "Rotation", "held_out": "Held-out frames"}
 SECONDS = Column("seconds", "Seconds", "lower", 1)

@@ -17,10 +17,11 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.config import build_config, parse_overrides
-from inv3d.core.discovery import registry
 from inv3d.core.errors import InvError
-from inv3d.core.interfaces import Generator, Loss, Target
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.core.loss import Loss, Target
+from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
 from inv3d.report.views import render_scene, render_views
 

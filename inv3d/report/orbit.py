@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.errors import UsageError, suggest
-from inv3d.core.interfaces import CameraPrior
 
 ORBITS = ("front-sweep", "full", "ellipse")
 _ALL_AROUND_DEG = 150.0

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inv3d.core.camera import CameraPrior
 from inv3d.core.capture import Capture
-from inv3d.core.interfaces import CameraPrior, Generator
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import latent_statistics
 from inv3d.report.plots import stages

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from inv3d.core.optimize import Progress as Step
+from inv3d.core.fit.loop import Progress as Step
 
 PLAIN_SECONDS = 10.0
 _SMOOTHING = 0.9

@@ -12,14 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.context import Context
 from inv3d.core.errors import InterruptedRun, InvError
-from inv3d.core.hooks import Observers, hooks
-from inv3d.core.optimize import RunState, read_log
-from inv3d.runs.directory import LOG, RunDirectory
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import RunState
+from inv3d.core.registry.hooks import Observers, hooks
+from inv3d.rundir.directory import LOG, RunDirectory
+from inv3d.rundir.lock import held
+from inv3d.rundir.log import read_log
+from inv3d.rundir.record import Plan
 from inv3d.runs.display import Display
-from inv3d.runs.lock import held
-from inv3d.runs.plan import Plan
 from inv3d.runs.prepare import Job, prepare_again
 
 _VERSIONS = ("3dinv", "torch", "numpy", "pillow", "safetensors", "pydantic")
@@ -122,7 +123,7 @@ def _take_steps(
 
 
 def _finish(job: Job, directory: RunDirectory, inversion: Any, display: Display) -> dict[str, Any]:
-    from inv3d.report.finish import finish_run
+    from inv3d.runs.finish import finish_run
 
     seconds: dict[str, float] = {}
     for row in read_log(directory.path / LOG):

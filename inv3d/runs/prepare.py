@@ -11,16 +11,17 @@ import torch
 
 from inv3d.core.capture import Capture, Selection, choose_views
 from inv3d.core.config import build_config, merge, preset_options
-from inv3d.core.context import Context
 from inv3d.core.device import resolve_device
-from inv3d.core.discovery import registry
 from inv3d.core.errors import InputError, RunError
 from inv3d.core.files import file_digest
-from inv3d.core.interfaces import Generator, Inverter
+from inv3d.core.fit.context import Context
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import FILE, Inversion
-from inv3d.core.weight_files import given, known_as, misfit
+from inv3d.core.inverter import Inverter
+from inv3d.core.registry.discovery import registry
+from inv3d.core.weights.known import given, known_as, misfit
 from inv3d.io.dataset import CaptureFiles, open_capture
-from inv3d.runs.plan import (
+from inv3d.rundir.record import (
     GeneratorPart,
     InitPart,
     InputPart,

@@ -16,12 +16,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
-from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec
+from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.scene import OutputName, Rendering, Scene
-from inv3d.core.weights import fingerprint
+from inv3d.core.weights.tensors import fingerprint
 
 Z_DIM = 8
 W_DIM = 8

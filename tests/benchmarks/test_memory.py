@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from benchmarks import memory
 from benchmarks.memory import GB, Peak, main, peak_memory, random_loss_weights
 from inv3d.core.config import build_config
-from inv3d.core.discovery import registry
+from inv3d.core.registry.discovery import registry
 
 PEAKS = [Peak("latent", 3.0, 5 * GB), Peak("tuning", 4.0, 7 * GB)]
 

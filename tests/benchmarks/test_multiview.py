@@ -27,7 +27,7 @@ from benchmarks.steps import (
 )
 from inv3d.core.config import merge
 from inv3d.core.errors import ConfigError, WeightsError
-from inv3d.core.fitting import trainable
+from inv3d.core.fit.stages import trainable
 
 CPU = torch.device("cpu")
 LOSSES = {"mse": 1.0, "l1": 1.0}

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inv3d.cli import main
-from inv3d.core.discovery import registry
-from inv3d.core.hooks import hooks
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.hooks import hooks
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.captures import files_of, write
 

@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 from inv3d.cli import main
 from inv3d.core.camera import Camera
 from inv3d.core.inversion import Inversion
-from inv3d.core.weights import read_tensors, write_tensors
+from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.io.cameras import write_labels
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from inv3d.plugins.generators.eg3d.variants import VARIANTS
 from inv3d.report.pictures import save_png
-from inv3d.report.rundir import open_run
+from inv3d.rundir.opening import open_run
 from tests import foreign
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails

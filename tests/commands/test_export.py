@@ -14,8 +14,9 @@ import torch
 import trimesh
 
 from inv3d.commands.export import FORMATS, command
-from inv3d.core.hooks import hookimpl, manager
 from inv3d.core.inversion import Inversion
+from inv3d.core.registry.hooks import manager
+from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.io import mesh
 from inv3d.io.cameras import read_cameras
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
@@ -93,7 +94,7 @@ def test_exporters_of_plugins_are_offered(
 
     found = manager()
     found.register(Plugin())
-    monkeypatch.setattr("inv3d.core.hooks.hooks", lambda: found)
+    monkeypatch.setattr("inv3d.core.registry.hooks.hooks", lambda: found)
     good(command, run, "-o", tmp_path / "a.points")
     assert json.loads((tmp_path / "a.points").read_text()) == {"latents": 4, "name": "toy"}
     assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
@@ -135,7 +136,7 @@ def test_refusals(
 
 def test_a_lost_generator_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "inv3d.report.rundir.registry",
+        "inv3d.rundir.opening.registry",
         lambda: SimpleNamespace(load=_unknown),
     )
     assert "made with generator 'toy'" in fault(command, run, "--resolution", 16)

@@ -14,7 +14,8 @@ from pydantic import Field
 from inv3d.cli import main
 from inv3d.commands.info import Option, options_of, type_name
 from inv3d.core.config import PluginConfig
-from inv3d.core.discovery import KINDS, registry
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import KINDS
 
 TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
 

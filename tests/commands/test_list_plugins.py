@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from inv3d.cli import main
-from inv3d.core.discovery import registry
+from inv3d.core.registry.discovery import registry
 
 TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
 

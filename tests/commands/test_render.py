@@ -14,8 +14,8 @@ from inv3d.commands.render import command
 from inv3d.io.cameras import read_cameras
 from inv3d.io.video import read_video
 from inv3d.report.pictures import colour_frames
-from inv3d.report.rundir import open_run
 from inv3d.report.views import render_views
+from inv3d.rundir.opening import open_run
 from tests.commands.run_case import answer, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import CPU, toy_registered
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 
-from inv3d.core.hooks import hookimpl
 from inv3d.core.inversion import Inversion
-from inv3d.core.optimize import read_log
-from inv3d.core.weight_files import WeightFile
-from inv3d.core.weights import write_tensors
+from inv3d.core.registry.hookspecs import hookimpl
+from inv3d.core.weights.known import WeightFile
+from inv3d.core.weights.tensors import write_tensors
 from inv3d.io import dataset
+from inv3d.rundir.log import read_log
 from inv3d.testing.toy import ToyGenerator
 from tests.captures import content, write
 from tests.commands.run_cli import (

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inv3d.core.optimize import read_log
-from inv3d.runs.directory import CHECKPOINT
-from inv3d.runs.lock import LOCK, held
+from inv3d.rundir.directory import CHECKPOINT
+from inv3d.rundir.lock import LOCK, held
+from inv3d.rundir.log import read_log
 from tests.captures import noise_image, png, write
 from tests.commands.run_cli import (
     QUICK,
@@ -147,7 +147,7 @@ def test_a_kill_before_the_first_checkpoint_begins_again(
 def stopped(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that was stopped while its report was written."""
     with monkeypatch.context() as patch:
-        patch.setattr("inv3d.report.finish.finish_run", interrupted)
+        patch.setattr("inv3d.runs.finish.finish_run", interrupted)
         result = run_toy("--input", capture, *QUICK, "--out", tmp_path / "run", "--no-report")
     fails(result, 130, "stopped; continue with '3dinv run --resume")
     return tmp_path / "run"

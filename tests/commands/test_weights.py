@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inv3d.cli import main
-from inv3d.core.discovery import registry
-from inv3d.core.weight_files import WeightFile
+from inv3d.core.registry.discovery import registry
+from inv3d.core.weights.known import WeightFile
 from inv3d.plugins.losses.pixel import MSE
 from tests.web import Server, serving
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inv3d.core.camera import (
     Camera,
+    CameraPrior,
     focal_from_fov,
     interpolate,
     intrinsics_matrix,
@@ -19,7 +20,6 @@ from inv3d.core.camera import (
     orbit,
 )
 from inv3d.core.errors import InputError
-from inv3d.core.interfaces import CameraPrior
 from tests.golden_cases import GoldenCase
 
 DOUBLE = torch.float64

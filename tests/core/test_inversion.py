@@ -10,7 +10,7 @@ import torch
 
 from inv3d.core.errors import RunError, WeightsError
 from inv3d.core.inversion import FILE, Inversion, Snapshot
-from inv3d.core.weights import read_tensors, write_tensors
+from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_latents
 
 

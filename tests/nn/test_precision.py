@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.commands.run import command
+from inv3d.nn.eg3d.published import PublishedGenerator
 from inv3d.nn.precision import Precision, run_in
-from inv3d.nn.published import PublishedGenerator
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.minihead import MiniHead, MiniHeadConfig
 from inv3d.plugins.generators.panohead import PanoHead

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from inv3d.core.camera import CameraPrior
 from inv3d.core.errors import UsageError
-from inv3d.core.interfaces import CameraPrior
 from inv3d.report.orbit import ORBITS, default_orbit, orbit_path, strip
 
 FACES = CameraPrior(radius=2.7, focal=4.2, pivot=(0, 0, 0.2), yaw_deg=40.0, pitch_deg=20.0)

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
-from inv3d.core.interfaces import CameraPrior
 from inv3d.report.metrics import evaluate
 from inv3d.report.warnings import (
     camera_warnings,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from inv3d.core.optimize import Progress
+from inv3d.core.fit.loop import Progress
 from inv3d.runs import display
 from inv3d.runs.display import Bars, Lines, open_display
 

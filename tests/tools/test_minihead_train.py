@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from inv3d.core.weights import asset, read_tensors
-from inv3d.nn.trigrid_generator import TrigridGenerator
+from inv3d.core.weights.tensors import asset, read_tensors
+from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from tools.minihead.heads import Heads
 from tools.minihead.layout import NAMES, Z_DIM
 from tools.minihead.network import GRID_ARCHITECTURE, NETWORKS, build, sliced, warm_start

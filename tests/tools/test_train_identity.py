@@ -5,7 +5,7 @@ import torch
 from click.testing import CliRunner
 from torch.nn import functional as F
 
-from inv3d.core.weights import read_tensors
+from inv3d.core.weights.tensors import read_tensors
 from inv3d.plugins.losses.headid import HeadID, HeadIDConfig
 from tools.minihead.identity_data import SIZE, augment, draw_person, evaluate, roc_auc
 from tools.minihead.layout import LAYOUT

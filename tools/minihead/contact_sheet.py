@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.interfaces import Generator
+from inv3d.core.generator import Generator
 from tools.minihead.evaluate import load, to_picture
 from tools.minihead.network import NETWORKS
 

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config
-from inv3d.core.context import Context
-from inv3d.core.discovery import registry
 from inv3d.core.files import write_json
-from inv3d.core.interfaces import Generator
+from inv3d.core.fit.context import Context
+from inv3d.core.generator import Generator
+from inv3d.core.registry.discovery import registry
 from tools.minihead.cameras import FOCAL, orbit
 from tools.minihead.heads import HeadBatch, Heads
 from tools.minihead.layout import NAMES

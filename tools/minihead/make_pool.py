@@ -11,7 +11,7 @@ import click
 import torch
 from rich.progress import track
 
-from inv3d.core.weights import write_tensors
+from inv3d.core.weights.tensors import write_tensors
 from tools.minihead.heads import Heads
 from tools.minihead.pool import SIZE, Pool
 from tools.minihead.seeds import TRAINING

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from inv3d.core.config import merge
-from inv3d.core.weights import load_state, read_tensors, write_tensors
-from inv3d.nn.architecture import (
+from inv3d.core.weights.tensors import load_state, read_tensors, write_tensors
+from inv3d.nn.eg3d.architecture import (
     Architecture,
     MappingOptions,
     RenderingOptions,
     SuperresolutionOptions,
     TrigridArchitecture,
 )
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from inv3d.nn.resample import resize
-from inv3d.nn.trigrid_generator import TrigridGenerator
-from inv3d.nn.triplane_generator import TriplaneGenerator
 from tools.minihead.cameras import RADIUS
 from tools.minihead.layout import Z_DIM
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inv3d.core.weights import read_tensors
+from inv3d.core.weights.tensors import read_tensors
 from tools.minihead.cameras import FOCAL, sample_cameras
 from tools.minihead.heads import Z_DIM, Heads
 from tools.minihead.layout import NAMES

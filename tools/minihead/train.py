@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from inv3d.core.allocator import keep_freed_memory
 from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.scene import Scene
+from inv3d.runs.allocator import keep_freed_memory
 from tools.minihead.cameras import FOCAL
 from tools.minihead.discriminator import Critic, critic_loss, generator_losses
 from tools.minihead.heads import Heads

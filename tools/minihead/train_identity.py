@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inv3d.core.files import atomic_write
-from inv3d.core.weights import read_tensors, write_tensors
+from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.nn.headid import EMBEDDING, NetworkName, build_headid
 from tools.minihead.heads import Heads
 from tools.minihead.identity_data import SIZE, augment, evaluate, render_people, to_float

@@ -13,14 +13,16 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationError
 
+from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import CameraPrior, Generator, GeneratorSpec, Presets
-from inv3d.core.weights import asset, fingerprint, load_state, read_tensors
-from inv3d.nn.architecture import Architecture, TrigridArchitecture
-from inv3d.nn.trigrid_generator import TrigridGenerator
-from inv3d.nn.triplane_generator import TriplaneGenerator
-from inv3d.nn.use import UseOptions
+from inv3d.core.generator import Generator, GeneratorSpec
+from inv3d.core.plugin import Presets
+from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors
+from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.options import UseOptions
+from inv3d.nn.eg3d.trigrid import TrigridGenerator
 
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}

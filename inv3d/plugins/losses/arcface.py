@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.interfaces import Cache, Loss, Target
-from inv3d.core.pth import read_state_dict
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weight_files import WeightFile, locate
-from inv3d.core.weights import load_state
+from inv3d.core.weights.known import WeightFile, locate
+from inv3d.core.weights.state_dict import read_state_dict
+from inv3d.core.weights.tensors import load_state
 from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
 from inv3d.nn.resample import shrink
 

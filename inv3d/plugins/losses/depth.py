@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.depth import depth_error
 from inv3d.core.errors import InputError
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
+
+
+def depth_error(depth: Tensor, reference: Tensor) -> Tensor:
+    """Return the mean squared depth difference of every view, [N], world units squared.
+
+    Pixels where the reference is 0 (no surface) count as agreement.
+
+    Args:
+        depth: [N, 1, h, w], distance along the unit ray.
+        reference: [N, 1, h, w] or [1, 1, h, w]; gradients don't reach it.
+    """
+    reference = reference.detach()
+    difference = torch.where(reference > 0, depth - reference, 0.0)
+    return difference.square().mean((1, 2, 3))
 
 
 class DepthConsistency(Loss):
     """Mean squared difference between the rendered depth and each view's reference depth.
 
     With the mean depth over all latents as reference this is eq. 6; with true depth maps it's
-    depth supervision. Methods that keep a running mean use `inv3d.core.depth.DepthStore`.
+    depth supervision.
     """
 
     name = "depth_consistency"

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights import asset, load_state, read_tensors
+from inv3d.core.weights.tensors import asset, load_state, read_tensors
 from inv3d.nn.headid import HeadNetwork, NetworkName, build_headid, unit_channels
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from inv3d.core.errors import ConfigError
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
 
 

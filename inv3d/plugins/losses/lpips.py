@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.fetch import fetch
-from inv3d.core.interfaces import Loss, Target
-from inv3d.core.pth import read_state_dict
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weight_files import WeightFile, find
+from inv3d.core.weights.fetch import fetch
+from inv3d.core.weights.known import WeightFile, find
+from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.nn.resample import shrink
 
 NetName = Literal["alex", "vgg", "squeeze"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.errors import ConfigError
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
 
 SMALLEST = 8

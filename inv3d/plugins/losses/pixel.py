@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import InputError
-from inv3d.core.interfaces import Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.resample import shrink
 

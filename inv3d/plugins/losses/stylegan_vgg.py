@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Cache, Loss, Target
+from inv3d.core.loss import Cache, Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weight_files import WeightFile, locate, verify
+from inv3d.core.weights.known import WeightFile, locate, verify
 from inv3d.nn.resample import shrink
 
 WEIGHTS = WeightFile(

@@ -8,13 +8,15 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from inv3d.core.capture import Capture
-from inv3d.core.context import Context
 from inv3d.core.errors import RunError
-from inv3d.core.fit_config import PAPER_SEARCH, SingleLatentConfig
-from inv3d.core.interfaces import Generator, Inverter, Presets
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress
+from inv3d.core.fit.options import PAPER_SEARCH, SingleLatentConfig
+from inv3d.core.fit.single_latent import SingleLatent
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
-from inv3d.core.optimize import Progress
-from inv3d.core.single_latent import SingleLatent
+from inv3d.core.inverter import Inverter
+from inv3d.core.plugin import Presets
 
 
 class WPlusConfig(SingleLatentConfig):

@@ -14,7 +14,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, WeightsError
 from inv3d.core.scene import Scene
-from inv3d.nn import triplane_generator
+from inv3d.nn.eg3d import generator as triplane_generator
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from tests.eg3d_cases import build, config_of
 from tests.golden_cases import facts_of

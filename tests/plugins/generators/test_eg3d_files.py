@@ -12,8 +12,8 @@ import torch
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import MismatchError, WeightsError
-from inv3d.core.weights import write_tensors
-from inv3d.nn.official import read_network, recognise
+from inv3d.core.weights.tensors import write_tensors
+from inv3d.nn.eg3d.official import read_network, recognise
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from tests.golden_cases import FOLDER, GoldenCase, relative_error
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from inv3d.core.config import build_config
-from inv3d.core.discovery import registry
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Generator
-from inv3d.core.weights import asset, read_tensors, write_tensors
+from inv3d.core.generator import Generator
+from inv3d.core.registry.discovery import registry
+from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.io.dataset import open_capture, sample_path
 
 NETWORKS = ("minihead", "minihead360")

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.ir_se import IRSE50
 from inv3d.plugins.losses.arcface import ArcFace, ArcFaceConfig

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from inv3d.core.depth import DepthStore, depth_error, own_view_consistency
 from inv3d.core.errors import InputError
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.plugins.losses.depth import DepthConsistency
+from inv3d.plugins.losses.depth import DepthConsistency, depth_error
+from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
 from tests.golden_cases import GoldenCase
 
 

@@ -3,9 +3,9 @@ import torch
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights import write_tensors
+from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.headid import HeadIDA, HeadIDB, build_headid, unit_channels
 from inv3d.plugins.losses.headid import HeadFeatures, HeadID, HeadIDConfig
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from inv3d.core.errors import ConfigError
-from inv3d.core.interfaces import Target
-from inv3d.core.objective import Objective
+from inv3d.core.fit.objective import Objective
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.losses.latent import WDist, WNorm
 

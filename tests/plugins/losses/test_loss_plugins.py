@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from inv3d.core.discovery import registry
-from inv3d.core.interfaces import Loss
+from inv3d.core.loss import Loss
+from inv3d.core.registry.discovery import registry
 
 NAMES = (
     "mse l1 smooth_l1 lpips stylegan_vgg arcface headid headfeat w_norm w_dist "

@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from inv3d.core import fetch
 from inv3d.core.errors import WeightsError
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weight_files import weights_dir
+from inv3d.core.weights import fetch
+from inv3d.core.weights.known import weights_dir
 from inv3d.plugins.losses.lpips import LPIPS, LPIPSConfig
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from inv3d.core.errors import InputError
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.losses.pixel import L1, MSE, SmoothL1, SmoothL1Config
 from tests.golden_cases import GoldenCase

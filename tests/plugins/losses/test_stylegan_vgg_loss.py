@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
 from inv3d.core.files import file_digest
-from inv3d.core.interfaces import Target
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.losses import stylegan_vgg
 from inv3d.plugins.losses.stylegan_vgg import StyleGANVGG, StyleGANVGGConfig

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from inv3d.core.config import build_config
-from inv3d.core.discovery import registry
+from inv3d.core.registry.discovery import registry
 from tests.toy_fits import METHODS
 
 PAPER = ("losses", "latent.losses", "tuning.losses", "default_losses", "latent.keep", "tuning.keep")

@@ -12,12 +12,12 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config, merge
-from inv3d.core.context import Context
-from inv3d.core.depth import own_view_consistency
 from inv3d.core.errors import ConfigError, InputError, PluginError, RunError
+from inv3d.core.fit.context import Context
 from inv3d.core.inversion import Inversion
 from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig
+from inv3d.plugins.methods.multilatent.depth import own_view_consistency
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
 from inv3d.plugins.methods.multilatent.views import arrange
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from inv3d.core.context import Context
 from inv3d.core.errors import InterruptedRun
+from inv3d.core.fit.context import Context
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.toy_fits import METHODS, Watched, method, same
@@ -69,7 +69,8 @@ import sys
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from inv3d.core.context import Context
+from inv3d.core.fit.context import Context
+from inv3d.core.inverter import load_method
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 
 folder = Path(sys.argv[1])
@@ -78,7 +79,7 @@ generator = ToyGenerator(ToyConfig(sampling="stochastic"))
 context = Context.create(seed=7, checkpoint=folder / "checkpoint.safetensors", every=4)
 if context.state.checkpoint.exists():
     context.state.restore()
-method = context.method("multilatent", {
+method = load_method("multilatent", {
     "start": {"latent": {"steps": 60, "samples": 200}, "tuning": {"steps": 10}},
     "latent": {"steps": 60}, "tuning": {"steps": 60},
 }, generator)

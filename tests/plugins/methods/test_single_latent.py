@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from inv3d.core.config import build_config, merge
-from inv3d.core.context import Context
 from inv3d.core.errors import ConfigError, DivergedError, InputError, RunError, WeightsError
-from inv3d.core.fit_config import LatentOptions, SingleLatentConfig
-from inv3d.core.fitting import loss_terms
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.options import LatentOptions, SingleLatentConfig
+from inv3d.core.fit.single_latent import locality_point
+from inv3d.core.fit.stages import loss_terms
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import latent_statistics
-from inv3d.core.single_latent import locality_point
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.golden_cases import GoldenCase
 from tests.toy_fits import FREE, Watched, fit, method, same

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from inv3d.nn.published import PublishedConfig, Variant
+from inv3d.nn.eg3d.published import PublishedConfig, Variant
 from inv3d.plugins.generators.eg3d.variants import VARIANTS, VariantName
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.weight_files import WeightFile
-from inv3d.nn.published import PublishedGenerator
+from inv3d.core.weights.known import WeightFile
+from inv3d.nn.eg3d.published import PublishedGenerator
 from inv3d.plugins.generators.eg3d.config import EG3DConfig
 from inv3d.plugins.generators.eg3d.networks import NETWORKS, PAGE
 

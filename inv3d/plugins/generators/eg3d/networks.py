@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inv3d.core.weight_files import WeightFile
+from inv3d.core.weights.known import WeightFile
 
 PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
 _FILES = "https://api.ngc.nvidia.com/v2/models/org/nvidia/team/research/eg3d/1/files"

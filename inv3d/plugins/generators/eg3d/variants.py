@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from inv3d.core.interfaces import CameraPrior
-from inv3d.nn.published import PERCEPTUAL, Variant
+from inv3d.core.camera import CameraPrior
+from inv3d.nn.eg3d.published import PERCEPTUAL, Variant
 
 VariantName = Literal["ffhq", "ffhq-rebalanced", "lpff", "afhq", "shapenet"]
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from inv3d.nn.architecture import TrigridArchitecture
-from inv3d.nn.published import PublishedConfig, Variant
+from inv3d.nn.eg3d.architecture import TrigridArchitecture
+from inv3d.nn.eg3d.published import PublishedConfig, Variant
 from inv3d.plugins.generators.panohead.variants import VARIANTS, VariantName
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.weight_files import WeightFile
-from inv3d.nn.published import PublishedGenerator
-from inv3d.nn.trigrid_generator import TrigridGenerator
+from inv3d.core.weights.known import WeightFile
+from inv3d.nn.eg3d.published import PublishedGenerator
+from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from inv3d.plugins.generators.panohead.config import PanoHeadConfig
 
 OFFICIAL_PAGE = "https://github.com/SizheAn/PanoHead"

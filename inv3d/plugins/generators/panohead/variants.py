@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from inv3d.core.interfaces import CameraPrior
-from inv3d.nn.published import Variant
+from inv3d.core.camera import CameraPrior
+from inv3d.nn.eg3d.published import Variant
 
 VariantName = Literal["head", "plain"]
 

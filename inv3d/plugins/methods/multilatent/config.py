@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from inv3d.core.fit_config import (
+from inv3d.core.fit.options import (
     PAPER_SEARCH,
     PAPER_TUNING,
     FitConfig,
     LatentOptions,
     TuningOptions,
 )
-from inv3d.core.interfaces import Presets
+from inv3d.core.plugin import Presets
 
 
 class ManyLatentsOptions(LatentOptions):

@@ -11,22 +11,17 @@ from torch import Tensor
 
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge
-from inv3d.core.context import Context
 from inv3d.core.errors import RunError
-from inv3d.core.fit_config import LatentOptions, TuningOptions
-from inv3d.core.fitting import (
-    latent_rate,
-    loss_terms,
-    prepare,
-    start_latent,
-    trainable,
-    tune,
-)
-from inv3d.core.interfaces import Generator, Inverter, Presets
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress, Stage
+from inv3d.core.fit.objective import LossTerm
+from inv3d.core.fit.options import LatentOptions, TuningOptions
+from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.inverter import Inverter, load_method
 from inv3d.core.latent import latent_statistics
-from inv3d.core.objective import LossTerm
-from inv3d.core.optimize import Progress, Stage
+from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.multilatent.config import PRESETS, START, MultiLatentConfig
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
 from inv3d.plugins.methods.multilatent.views import arrange
@@ -108,7 +103,7 @@ class _ManyLatents:
         if options:
             shared = self.config.model_dump(include={"losses", "default_losses"})
             options = merge(options, shared)
-        method = self.context.method(name, merge(options, self.config.start), self.generator)
+        method = load_method(name, merge(options, self.config.start), self.generator)
         yield from method.steps(self.generator, self.given, self.context.within("start"))
         ws = method.result().ws_for(self.targets.camera.to("cpu"))
         self.snapshot.restore()

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
-from inv3d.core.context import Context
-from inv3d.core.depth import DepthStore, own_view_consistency
-from inv3d.core.interfaces import Generator, Loss, Target
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Metrics, Update
+from inv3d.core.fit.objective import Objective
+from inv3d.core.generator import Generator
 from inv3d.core.latent import bracket
-from inv3d.core.objective import Objective
-from inv3d.core.optimize import Metrics, Update
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.methods.multilatent.config import MultiLatentConfig
+from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
 
 Losses = Mapping[str, tuple[Loss, float]]
 

@@ -1,0 +1,164 @@
+"""Options that the optimisation methods share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from inv3d.core.config import PluginConfig
+from inv3d.core.fit.loop import Keep
+from inv3d.core.fit.objective import LossTerms
+
+
+class FitConfig(PluginConfig):
+    """Options of every fit: which losses, and where it starts."""
+
+    losses: LossTerms = Field(
+        default_factory=dict,
+        description="loss name -> weight, or {weight, options of the loss}; added to the "
+        "generator's default losses and stronger than they; 0 leaves a loss out. paper: 0.1 pixel "
+        "+ 1 perceptual + 1 identity, summed over the views (official: the same)",
+    )
+    default_losses: bool = Field(
+        default=True,
+        description="begin with the generator's default losses; false takes `losses` alone",
+    )
+    init_tuned: bool = Field(
+        default=True,
+        description="start from the tuned generator of --init too, not only from its latent",
+    )
+
+
+class LatentOptions(PluginConfig):
+    """Options of the latent stage: ws changes, the generator is frozen."""
+
+    steps: int = Field(
+        default=500, ge=0, description="optimisation steps. paper: 500 (PTI official: 450)"
+    )
+    lr: float = Field(
+        default=0.1,
+        gt=0,
+        description="learning rate of the plateau. paper: 0.1 (PTI official: 0.01)",
+    )
+    rampup: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="share of the steps with a rising rate. official: 0.05",
+    )
+    rampdown: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="share of the steps with a falling rate. official: 0.25",
+    )
+    keep: Keep = Field(
+        default="last",
+        description="result of the last step, or of the one with the lowest total loss",
+    )
+    losses: LossTerms = Field(
+        default_factory=dict, description="losses of this stage, stronger than the method's"
+    )
+
+
+# The multi-view inversion paper's values, spelt out: a preset named after it must win over what
+# suits a generator.
+PAPER_SEARCH = {"steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
+PAPER_TUNING = {"steps": 500, "lr": 3e-4}
+
+
+class SearchOptions(LatentOptions):
+    """Options of the latent stage of one latent that is searched for from the mean of W."""
+
+    space: Literal["w", "w+"] = Field(
+        default="w+", description="one latent for all layers (w) or one a layer (w+). paper: w+"
+    )
+    noise: float = Field(
+        default=0.05,
+        ge=0,
+        description="noise on the latent at step 0, in units of the spread of W. official: 0.05",
+    )
+    noise_length: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="share of the steps with noise on the latent. official: 0.75",
+    )
+    noise_per_view: bool = Field(
+        default=False,
+        description="draw the noise anew for every view, which costs a synthesis a view. "
+        "official: true; one draw a step is the same for one view",
+    )
+    samples: int = Field(
+        default=10_000,
+        ge=2,
+        description="draws for mean and spread of W. official: 10000 (PTI: 600)",
+    )
+    pull: float = Field(
+        default=1.0,
+        ge=0,
+        description="weight of the pull to the mean latent (loss w_norm), once a view. paper: 1 "
+        "(PTI official: 0)",
+    )
+    noise_maps: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the regulariser of the generator's noise maps, which are then "
+        "optimised and kept with the result; 0 leaves them alone. paper: 0 (PTI official: 1e5, "
+        "where the optimised maps are thrown away)",
+    )
+
+
+class TuningOptions(PluginConfig):
+    """Options of the tuning stage: the generator changes, ws is frozen."""
+
+    steps: int = Field(
+        default=500,
+        ge=0,
+        description="optimisation steps. paper: not given (official: 500; PTI: 350)",
+    )
+    lr: float = Field(default=3e-4, gt=0, description="learning rate, constant. official: 3e-4")
+    keep: Keep = Field(
+        default="last",
+        description="result of the last step, or of the one with the lowest total loss",
+    )
+    losses: LossTerms = Field(
+        default_factory=dict, description="losses of this stage, stronger than the method's"
+    )
+
+
+class PivotalOptions(TuningOptions):
+    """Options of the tuning stage around one latent, the pivot."""
+
+    threshold: float | None = Field(
+        default=None,
+        description="stop, before the update, at this value of `threshold_loss` (mean over the "
+        "views); none never stops. official: never (PTI: 0.06)",
+    )
+    threshold_loss: str = Field(
+        default="lpips", description="loss that `threshold` watches. PTI: lpips"
+    )
+    locality: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the locality regulariser: near the pivot, tuned and original "
+        "generator make the same picture. PTI paper: on (official: 0; 0.1 in its code)",
+    )
+    locality_distance: float = Field(
+        default=30.0,
+        gt=0,
+        description="distance of the points near the pivot, norm over all of ws. PTI: 30",
+    )
+    locality_truncation: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="truncation of the latents that these points lie towards. PTI: 0.5",
+    )
+
+
+class SingleLatentConfig(FitConfig):
+    """Options of a fit of one latent."""
+
+    latent: SearchOptions = Field(default=SearchOptions(), description="the latent stage")

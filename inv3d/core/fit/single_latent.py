@@ -1,0 +1,225 @@
+"""One latent fitted to N views: W and W+ optimisation, pivotal tuning, multi-view inversion.
+
+They are one fit with other views and options.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture
+from inv3d.core.errors import ConfigError
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Metrics, Progress, Stage, Stop, Update
+from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
+from inv3d.core.fit.schedule import latent_noise
+from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
+from inv3d.core.generator import Generator
+from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.latent import latent_statistics
+from inv3d.core.loss import Loss, Target
+
+PULL = "w_norm"
+NOISE = "noise"
+
+
+class SingleLatent:
+    """One latent fitted to N views, and the generator tuned around it.
+
+    Construct it, run `optimise_latent` and, for pivotal tuning, `tune`; `inversion` returns what
+    there is at any time.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        capture: Capture,
+        context: Context,
+        config: SingleLatentConfig,
+        method: str,
+    ) -> None:
+        self.capture = prepare(generator, capture, context)
+        self.generator = generator
+        self.context = context
+        self.config = config
+        self.method = method
+        self.snapshot = Snapshot(generator)
+        self.statistics = latent_statistics(generator, config.latent.samples)
+        self.w = self._start()
+
+    def _start(self) -> Tensor:
+        """The latent that changes: [1, w_dim] in W, [num_ws, w_dim] in W+."""
+        spec = self.generator.spec
+        start = start_latent(self.generator, self.context, tuned=self.config.init_tuned)
+        ws = self.statistics.mean.expand(spec.num_ws, -1) if start is None else start[0]
+        return (ws if self.config.latent.space == "w+" else ws.mean(0, keepdim=True)).clone()
+
+    @property
+    def ws(self) -> Tensor:
+        """The latent, [1, num_ws, w_dim]."""
+        return self._rows(self.w[None])
+
+    def _rows(self, w: Tensor) -> Tensor:
+        return w.expand(-1, self.generator.spec.num_ws, -1)
+
+    def optimise_latent(self) -> Iterator[Progress]:
+        """Run the latent stage (multi-view inversion paper, section 3.1)."""
+        options = self.config.latent
+        maps = self._noise_maps()
+        terms = loss_terms(self.generator, self.config, options.losses)
+        extra = {PULL: options.pull, NOISE: options.noise_maps}
+        terms = {n: LossTerm(weight=w) for n, w in extra.items() if w} | terms
+        target = self._target(anchor=self.statistics.mean[None], noise=maps)
+        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        with trainable(variables):
+            yield from self.context.run(
+                Stage(
+                    name="latent",
+                    steps=options.steps,
+                    variables=variables,
+                    lr=latent_rate(options),
+                    updates={"fit": self._fit(self.context.objective(terms, target))},
+                    keep=options.keep,
+                    after=(lambda: _normalise(maps)) if maps else None,
+                )
+            )
+        self.snapshot.settle()
+
+    def _noise_maps(self) -> dict[str, Tensor]:
+        if not self.config.latent.noise_maps:
+            return {}
+        maps = self.generator.noise_maps()
+        if not maps:
+            raise ConfigError(
+                f"option 'latent.noise_maps': generator {self.generator.spec.name} has no noise "
+                "maps; set it to 0"
+            )
+        return maps
+
+    def _target(self, anchor: Tensor | None = None, noise: Mapping[str, Tensor] = {}) -> Target:
+        capture = self.capture
+        return Target(capture.images, capture.masks, capture.depths, anchor, noise)
+
+    def _fit(self, objective: Objective) -> Update:
+        options, spread = self.config.latent, self.statistics.spread
+        scale = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
+        draws = len(self.capture) if options.noise_per_view else 1
+
+        def update(step: int) -> Metrics:
+            ws, deviation = self.ws, scale(step)
+            if deviation == 0:
+                return self._backward(ws, objective)
+            noise = self.context.randn((draws, *self.w.shape), like=self.w)
+            return self._backward(self._rows(self.w + deviation * noise), objective, ws)
+
+        return update
+
+    def _backward(self, ws: Tensor, objective: Objective, latent: Tensor | None = None) -> Metrics:
+        latent = None if latent is None else latent.expand(len(ws), -1, -1)
+        camera = self.capture.camera
+        return self.context.backward(self.generator, ws, camera, objective, latent=latent)
+
+    def tune(self, options: PivotalOptions) -> Iterator[Progress]:
+        """Run the tuning stage around the latent (pivotal tuning)."""
+        losses = self.context.losses(loss_terms(self.generator, self.config, options.losses))
+        stop = _threshold(options, losses, len(self.capture))
+        objective = Objective(losses, self._target())
+        near = Locality(self.generator, self.ws, self._front(), losses, options, self.context)
+
+        def update(step: int) -> Metrics:
+            return self._backward(self.ws, objective) | near.backward()
+
+        yield from tune(self.generator, self.context, options, {"fit": update}, stop=stop)
+        self.snapshot.settle()
+
+    def _front(self) -> Camera:
+        return self.capture.camera[self.capture.front()]
+
+    def inversion(self) -> Inversion:
+        """Return the inversion as it stands."""
+        return Inversion(
+            ws=self.ws.detach().float().cpu().clone(),
+            cameras=self._front().to("cpu", torch.float32),
+            method=self.method,
+            generator=type(self.generator).name,
+            fingerprint=self.generator.spec.fingerprint,
+            generator_delta=self.snapshot.delta(),
+            config=self.config.model_dump(mode="json"),
+        )
+
+
+def _threshold(options: PivotalOptions, losses: Mapping[str, object], views: int) -> Stop | None:
+    name, limit = options.threshold_loss, options.threshold
+    if limit is None:
+        return None
+    if name not in losses:
+        raise ConfigError(
+            f"option 'tuning.threshold_loss': '{name}' isn't one of the losses of this stage "
+            f"({', '.join(losses)}); name one of them, or set tuning.threshold to null"
+        )
+    return lambda values: values[name] / views <= limit
+
+
+@torch.no_grad()
+def _normalise(maps: Mapping[str, Tensor]) -> None:
+    """Bring noise maps back to mean 0 and variance 1, as the StyleGAN2 projector does."""
+    for value in maps.values():
+        value -= value.mean()
+        value *= value.square().mean().rsqrt()
+
+
+def locality_point(pivot: Tensor, towards: Tensor, distance: float) -> Tensor:
+    """Return the points at a distance from the pivot towards other latents.
+
+    Args:
+        pivot: [1, num_ws, w_dim].
+        towards: [B, num_ws, w_dim].
+        distance: norm over num_ws * w_dim.
+    """
+    difference = towards - pivot
+    norm = torch.linalg.vector_norm(difference.flatten(1), dim=1)[:, None, None]
+    point: Tensor = pivot + distance * difference / norm
+    return point
+
+
+class Locality:
+    """PTI's regulariser: near the pivot the tuned generator stays the original one."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        pivot: Tensor,
+        camera: Camera,
+        losses: Mapping[str, tuple[Loss, float]],
+        options: PivotalOptions,
+        context: Context,
+    ) -> None:
+        self.generator = generator
+        self.pivot = pivot.detach().clone()
+        self.camera = camera
+        self.options = options
+        self.context = context
+        self.losses = {n: (loss, w * options.locality) for n, (loss, w) in losses.items()}
+        self.original: Generator | None = None
+        if options.locality:
+            self.original = copy.deepcopy(generator)
+            self.original.rng = generator.rng
+
+    def backward(self) -> Metrics:
+        """Add the gradient at one random point and return its loss; nothing where it's off."""
+        if self.original is None:
+            return {}
+        with torch.no_grad():
+            z = self.context.randn((1, self.generator.spec.z_dim), like=self.pivot)
+            towards = self.original.map(z, self.camera, self.options.locality_truncation)
+            ws = locality_point(self.pivot, towards, self.options.locality_distance)
+            seen = self.original.render(self.original.synthesize(ws), self.camera)
+        objective = Objective(self.losses, Target(seen.require("image")))
+        sums = self.context.backward(self.generator, ws, self.camera, objective)
+        return {"locality": sums["total"]}

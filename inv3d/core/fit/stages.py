@@ -1,0 +1,140 @@
+"""What optimisation methods share: getting ready, the choice of losses, the tuning stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture
+from inv3d.core.errors import ConfigError, InputError
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress, Stage, Stop, Update
+from inv3d.core.fit.objective import LossTerm
+from inv3d.core.fit.options import FitConfig, LatentOptions, TuningOptions
+from inv3d.core.fit.schedule import Schedule, constant, ramped
+from inv3d.core.generator import Generator
+
+
+def prepare(generator: Generator, capture: Capture, context: Context, views: int = 1) -> Capture:
+    """Put generator and capture in place for a fit and return the capture.
+
+    The generator is frozen, in eval mode, on the context's device, and draws from its generator.
+
+    Args:
+        generator: moved in place.
+        capture: what is fitted.
+        context: of the run.
+        views: how many the method needs at least.
+
+    Raises:
+        InputError: where there are fewer views, or images of another size than the generator's.
+    """
+    if len(capture) < views:
+        raise InputError(
+            f"{len(capture)} view given, the method needs at least {views}; give more with --views"
+        )
+    size, expected = tuple(capture.images.shape[-2:]), generator.spec.resolution
+    if size != (expected, expected):
+        raise InputError(
+            f"images of {capture.source or 'the capture'}: {size[1]}x{size[0]} pixels, expected "
+            f"{expected}x{expected} as generator {generator.spec.name} makes them; resize them"
+        )
+    generator.to(context.device).eval().requires_grad_(False)
+    generator.rng = context.state.generators["render"]
+    return capture.to(context.device, next(generator.parameters()).dtype)
+
+
+def loss_terms(
+    generator: Generator, config: FitConfig, stage: Mapping[str, LossTerm]
+) -> dict[str, LossTerm]:
+    """Return the losses of a stage: the generator's, the method's over them, the stage's over all.
+
+    An entry replaces the one below it, but keeps its weight unless it names one.
+
+    Raises:
+        ConfigError: where there are none.
+    """
+    defaults = generator.spec.default_losses if config.default_losses else {}
+    terms = {name: LossTerm(weight=weight) for name, weight in defaults.items()}
+    for layer in (config.losses, stage):
+        terms |= {name: term.over(terms.get(name)) for name, term in layer.items()}
+    if not terms:
+        raise ConfigError(
+            "option 'losses' is empty and there are no default losses; name at least one, such as "
+            "--set losses.mse=1"
+        )
+    return terms
+
+
+def start_latent(
+    generator: Generator, context: Context, *, tuned: bool, camera: Camera | None = None
+) -> Tensor | None:
+    """Return the latents of `--init` for cameras, [N, num_ws, w_dim]; None without `--init`.
+
+    Args:
+        generator: takes over the tuning of `--init` where wanted.
+        context: with the inversion to start from.
+        tuned: whether to take over the tuning.
+        camera: N cameras; the frontal one of the generator if None.
+
+    Raises:
+        WeightsError: where the inversion is of another generator.
+    """
+    init = context.init
+    if init is None:
+        return None
+    init.check(generator)
+    if tuned:
+        init.tune(generator)
+    if init.scene_offset:
+        context.notice("--init: its scene offset isn't used, only its latent")
+    camera = generator.spec.camera.front() if camera is None else camera
+    ws = init.ws_for(camera.to("cpu"))
+    return ws.to(next(generator.parameters()))
+
+
+def latent_rate(options: LatentOptions) -> Schedule:
+    """Return the learning rate of the latent stage."""
+    return ramped(options.lr, options.steps, rampup=options.rampup, rampdown=options.rampdown)
+
+
+@contextmanager
+def trainable(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """Let gradients reach tensors for a while."""
+    variables = dict(tensors)
+    for tensor in variables.values():
+        tensor.requires_grad_(True)
+    try:
+        yield variables
+    finally:
+        for tensor in variables.values():
+            tensor.requires_grad_(False)
+            tensor.grad = None
+
+
+def tune(
+    generator: Generator,
+    context: Context,
+    options: TuningOptions,
+    updates: Mapping[str, Update],
+    *,
+    buffers: Mapping[str, Tensor] | None = None,
+    stop: Stop | None = None,
+) -> Iterator[Progress]:
+    """Run the tuning stage over all parameters of the generator."""
+    with trainable(dict(generator.named_parameters())) as parameters:
+        yield from context.run(
+            Stage(
+                name="tuning",
+                steps=options.steps,
+                variables=parameters,
+                lr=constant(options.lr),
+                updates=updates,
+                buffers=buffers or {},
+                keep=options.keep,
+                stop=stop,
+            )
+        )

@@ -1,0 +1,151 @@
+"""The contract of a generator: latents to scenes, scenes and cameras to pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from inv3d.core.camera import Camera, CameraPrior
+from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.plugin import Plugin, Presets
+from inv3d.core.registry.discovery import registry
+from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.core.weights.known import given
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """The facts about a generator that methods, metrics and reports need.
+
+    Attributes:
+        name: of the variant, such as "minihead".
+        z_dim, w_dim, num_ws: sizes of the latents; ws is [B, num_ws, w_dim].
+        resolution: of the final image, pixels a side.
+        render_resolution: rays a side, before super-resolution.
+        camera: where training cameras stood.
+        depth_range: nearest and farthest rendered depth, world units.
+        box: side of the cube around the origin that holds the volume, world units.
+        domain: such as "human heads".
+        default_losses: name -> weight, for methods that are told none.
+        perceptual, identity: losses used as metrics, by name.
+        fingerprint: of architecture and weights.
+    """
+
+    name: str
+    z_dim: int
+    w_dim: int
+    num_ws: int
+    resolution: int
+    render_resolution: int
+    camera: CameraPrior
+    depth_range: tuple[float, float]
+    box: float
+    domain: str
+    fingerprint: str
+    default_losses: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+
+class Generator(nn.Module, Plugin, ABC):
+    """A 3D-aware generator: latents to scenes, scenes and cameras to images.
+
+    `synthesize` is the expensive, view-independent part. One scene renders from any number of
+    cameras; `render` pairs B scenes with N = B * V cameras, V consecutive cameras a scene.
+
+    Attributes:
+        spec: facts about it.
+        method_options: method name -> options that suit it better than the method's defaults,
+            such as weights for the scale of its latents; presets and users win over them.
+        rays_option: its option for the rays a side, which is named where memory runs out; empty
+            where it has none.
+        rng: source of random samples and noise, where it uses any; set by the run.
+    """
+
+    spec: GeneratorSpec
+    method_options: ClassVar[Presets] = {}
+    rays_option: ClassVar[str] = ""
+    rng: torch.Generator | None = None
+
+    @classmethod
+    @abstractmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Generator:
+        """Build the generator with its weights, in eval mode, on the CPU.
+
+        Raises:
+            WeightsError: where the weights are missing or of another architecture.
+        """
+
+    @abstractmethod
+    def map(self, z: Tensor, camera: Camera | None = None, truncation: float = 1.0) -> Tensor:
+        """Map z [B, z_dim] (and a conditioning camera) to ws [B, num_ws, w_dim]."""
+
+    @abstractmethod
+    def synthesize(self, ws: Tensor) -> Scene:
+        """Make B scenes from ws [B, num_ws, w_dim]."""
+
+    @abstractmethod
+    def render(
+        self,
+        scene: Scene,
+        camera: Camera,
+        *,
+        outputs: Sequence[OutputName] = ("image",),
+        resolution: int | None = None,
+    ) -> Rendering:
+        """Render scenes from cameras.
+
+        Args:
+            scene: B scenes.
+            camera: N = B * V cameras, those of scene i at i * V to (i + 1) * V - 1.
+            outputs: fields of the rendering that are wanted; depth alone skips colour and
+                super-resolution.
+            resolution: rays a side, the spec's `render_resolution` unless given.
+        """
+
+    @abstractmethod
+    def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return density [B, P] and colour [B, P, 3] in [0, 1] at world points [B, P, 3].
+
+        The density is the opacity a world unit of length, so that 1 - exp(-density * length) is
+        the opacity of a segment.
+        """
+
+    def noise_maps(self) -> dict[str, Tensor]:
+        """The noise maps that can be optimised with a latent, by name; none by default."""
+        return {}
+
+
+def load_generator(
+    name: str,
+    options: Mapping[str, Any] | PluginConfig | None = None,
+    weights: Path | None = None,
+    *,
+    device: torch.device | str = "cpu",
+) -> Generator:
+    """Build a generator by name: frozen, in eval mode, on a device.
+
+    Args:
+        name: of the plugin.
+        options: nested plain values, or its Config; its defaults if None.
+        weights: its weight file, or the bare name of one that the plugin knows.
+        device: where it goes.
+
+    Raises:
+        PluginError: where the name is unknown or the plugin can't be used.
+        ConfigError: where an option is unknown or out of range.
+        WeightsError: where the weights are missing or of another architecture.
+    """
+    kind: type[Generator] = registry().load("generators", name)
+    owner = f"generator {name}"
+    if not isinstance(options, PluginConfig):
+        options = build_config(kind.Config, options or {}, owner)
+    generator = kind.create(options, given(weights, kind.weights, owner))
+    return generator.eval().requires_grad_(False).to(device)

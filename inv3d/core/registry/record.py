@@ -1,0 +1,54 @@
+"""What is known of a plugin before it's imported: its kind, its name, its owner, its state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["ok", "broken", "duplicate", "disabled"]
+
+# kind -> where its contract stands; a name, so that listing plugins imports no torch
+KINDS = {
+    "generators": "inv3d.core.generator:Generator",
+    "methods": "inv3d.core.inverter:Inverter",
+    "losses": "inv3d.core.loss:Loss",
+    "editors": "inv3d.core.editor:Editor",
+    "estimators": "inv3d.core.estimator:Estimator",
+}
+GROUPS = {kind: f"inv3d.{kind}" for kind in (*KINDS, "hooks")}
+OWN_DISTRIBUTION = "3dinv"
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """One entry point that was found.
+
+    Attributes:
+        name: of the plugin.
+        kind: one of KINDS, or hooks.
+        distribution: that it comes from, or the environment variable.
+        version: of that distribution.
+        target: "module:Class".
+        status: ok until something is known to be wrong.
+        reason: what is wrong and what to do, empty if nothing.
+        summary: what the plugin says of itself, known once it was imported.
+    """
+
+    name: str
+    kind: str
+    distribution: str
+    version: str
+    target: str
+    status: Status = "ok"
+    reason: str = ""
+    summary: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether the plugin belongs to this package."""
+        return self.distribution == OWN_DISTRIBUTION
+
+
+def singular(kind: str) -> str:
+    """Return the word for one plugin of a kind."""
+    return {"losses": "loss"}.get(kind, kind.removesuffix("s"))

@@ -1,0 +1,57 @@
+"""All weight files that the installed plugins know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inv3d.core.errors import PluginError, UsageError, suggest
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import KINDS, singular
+from inv3d.core.weights.known import WeightFile
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A weight file, and who uses it.
+
+    Attributes:
+        file: as its first user describes it.
+        users: such as "generator eg3d".
+    """
+
+    file: WeightFile
+    users: tuple[str, ...]
+
+
+def weight_entries() -> list[Entry]:
+    """Return every file once, in the order of kinds, plugins and their own lists.
+
+    The plugins are imported; one that can't be is left out (`3dinv list-plugins` shows it).
+    """
+    users: dict[str, list[str]] = {}
+    files: dict[str, WeightFile] = {}
+    for kind in KINDS:
+        for record in registry().of_kind(kind):
+            try:
+                target = registry().load(kind, record.name)
+            except PluginError:
+                continue
+            for file in target.weights:
+                files.setdefault(file.name, file)
+                users.setdefault(file.name, []).append(f"{singular(kind)} {record.name}")
+    return [Entry(file, tuple(users[name])) for name, file in files.items()]
+
+
+def entry(name: str, entries: list[Entry]) -> Entry:
+    """Return the entry of a file.
+
+    Raises:
+        UsageError: where no plugin knows it.
+    """
+    found = {known.file.name: known for known in entries}
+    if name not in found:
+        raise UsageError(
+            f"no plugin knows a weight file '{name}'{suggest(name, found)}; see '3dinv weights "
+            "list'"
+        )
+    return found[name]

@@ -1,0 +1,177 @@
+"""Reading and writing tensors: safetensors only, nothing pickled, clear errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from inv3d.core.errors import MismatchError, WeightsError, shown
+from inv3d.core.files import atomic_write
+
+METADATA_KEY = "inv3d"
+_DEEPEST = 32
+M = TypeVar("M", bound=nn.Module)
+
+
+def asset(name: str) -> Path:
+    """Return the path of an embedded file, such as `minihead.safetensors`."""
+    return Path(__file__).resolve().parents[2] / "assets" / name
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors with JSON metadata to a safetensors file, whole or not at all."""
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        try:
+            save_file(ready, temporary, {METADATA_KEY: json.dumps(metadata)})
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a safetensors file and its JSON metadata.
+
+    Raises:
+        WeightsError: where the file is missing, no safetensors file, or cut short.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        reason = shown(str(error))
+        raise WeightsError(
+            f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
+        ) from error
+
+
+def _table(text: str) -> dict[str, Any]:
+    """Read metadata: a JSON object whose depth nobody needs to care about."""
+    metadata = json.loads(text)
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata is a JSON {type(metadata).__name__}, expected an object")
+    level: list[Any] = [metadata]
+    for _ in range(_DEEPEST):
+        inside = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return metadata
+    raise ValueError(f"its metadata is nested more than {_DEEPEST} deep")
+
+
+def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
+    """Load tensors into a module by name, in the module's own floating-point types.
+
+    Raises:
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
+    """
+    state = module.state_dict()
+    check_state(state, tensors, path)
+    ready = {n: t.to(state[n].dtype) for n, t in tensors.items()}
+    for name, tensor in ready.items():
+        if not _is_finite(tensor):
+            raise WeightsError(
+                f"{path}: {name} has numbers that aren't finite: the file is damaged, or its "
+                "training diverged; take another one"
+            )
+    module.load_state_dict(ready)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if not (tensor.is_floating_point() and tensor.numel()):
+        return True
+    # much faster than isfinite() of all numbers, and takes no memory; nan is least and most
+    least, most = tensor.aminmax()
+    return bool(least.isfinite() and most.isfinite())
+
+
+def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path | str) -> M:
+    """Build a module with given weights; nothing is allocated before they were found to fit.
+
+    Args:
+        make: builds the module, all of whose tensors must be in its state dict.
+        tensors: its state dict.
+        path: where they're from, for the message.
+
+    Raises:
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one that has other numbers than finite floating-point ones.
+    """
+    with torch.device("meta"):
+        module = make()
+    check_state(module.state_dict(), tensors, path)
+    module.to_empty(device="cpu")
+    load_state(module, tensors, path)
+    return module
+
+
+def check_state(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+) -> None:
+    """Compare names, shapes and kinds of numbers with those that a network has.
+
+    Raises:
+        MismatchError: naming the first tensor that is missing, left over or of another shape.
+        WeightsError: naming the first one of whole numbers where floating-point ones are expected.
+    """
+    missing = sorted(set(state) - set(tensors))
+    extra = sorted(set(tensors) - set(state))
+    shapes = {
+        name: (tuple(tensors[name].shape), tuple(expected.shape))
+        for name, expected in state.items()
+        if name in tensors and expected.shape != tensors[name].shape
+    }
+    if not (missing or extra or shapes):
+        _check_kinds(state, tensors, path)
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors missing (first: {missing[0]})")
+    if extra:
+        parts.append(f"{len(extra)} left over (first: {extra[0]})")
+    for name, (found, expected) in list(shapes.items())[:1]:
+        parts.append(
+            f"{len(shapes)} of another shape (first: {name} is {found}, expected {expected})"
+        )
+    raise MismatchError(
+        f"{path}: weights of another architecture: {'; '.join(parts)}; "
+        "choose the generator or variant that these weights belong to",
+        missing,
+        extra,
+        shapes,
+    )
+
+
+def _check_kinds(
+    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+) -> None:
+    for name, expected in state.items():
+        found = tensors[name]
+        if expected.is_floating_point() and not found.is_floating_point():
+            kind = str(found.dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"{path}: {name} is of the type {kind}, expected floating-point numbers; save the "
+                "network as it was trained"
+            )
+
+
+def fingerprint(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return 16 hex digits that tell architecture and weights apart."""
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,245 @@
+"""Reading a network from a file of any form, without running anything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from inv3d.core.errors import UsageError, WeightsError, shown, suggest
+from inv3d.core.weights.tensors import read_tensors
+from inv3d.core.weights.torchfile import (
+    MOST_TENSORS,
+    Form,
+    Pickled,
+    Storage,
+    StoredTensor,
+    form_of,
+    read_pickled,
+    refusal,
+)
+from inv3d.core.weights.unpickle import Instance, Name, Refused
+from inv3d.nn.eg3d.official.names import NAMES
+
+# which of a file's networks is taken, the first that is there
+ENTRIES = ("G_ema", "G", "state_dict")
+# what may lie beside it: a latent and its camera
+BESIDE = ("w", "c")
+# Buffers that official training leaves on the network and that nothing computes with.
+_IGNORED = frozenset({"dataset_label_std"})
+# what data-parallel training puts before every name of a state dict
+_PARALLEL = "module."
+_KINDS = {StoredTensor: "tensor", Storage: "storage", Name: "class", type(None): "None"}
+_DEEPEST = 32
+_MOST_MODULES = 20_000
+_MOST_NAMES = 300
+_MOST_SETTINGS = 5_000
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as a file holds it.
+
+    Attributes:
+        path: of the file.
+        form: of the file.
+        entry: which of the file's networks, such as "G_ema"; empty where there's only one.
+        kind: name of its class where the file says it, such as "TriPlaneGenerator".
+        tensors: its state dict.
+        settings: plain attributes of the object, among them the live "rendering_kwargs" and
+            "neural_rendering_resolution"; "init_kwargs", "plane_axes" (3 x 3 x 3 numbers) and
+            "training_set" where the file has them.
+        metadata: what 3dinv wrote into a .safetensors file.
+        beside: tensors that lie beside the network: a latent "w", its camera "c".
+    """
+
+    path: Path
+    form: Form
+    entry: str
+    kind: str
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def used(self) -> dict[str, Tensor]:
+        """The state dict, without what nothing computes with."""
+        return {name: tensor for name, tensor in self.tensors.items() if name not in _IGNORED}
+
+
+def read_network(path: Path, entry: str | None = None) -> Network:
+    """Read a network: .safetensors, a network pickle, or what torch.save wrote.
+
+    Args:
+        path: the file; what it is, is told by its contents.
+        entry: which network of a file that holds several, "G_ema" unless given.
+
+    Raises:
+        WeightsError: where the file is damaged, holds no network, or anything that isn't data.
+        UsageError: where it has other networks than the one that was named.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise WeightsError(f"{path}: is a folder; give the path of the network file in it")
+    form = form_of(path)
+    if form == "safetensors":
+        tensors, metadata = read_tensors(path)
+        for name in tensors:
+            _check_name(path, name)
+        return Network(path, form, "", "", _unwrapped(tensors), metadata=metadata)
+    pickled = read_pickled(path, NAMES)
+    try:
+        return _find(path, pickled, entry)
+    except Refused as error:
+        raise refusal(path, error) from None
+
+
+def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
+    tree = pickled.tree
+    if isinstance(tree, Instance):
+        return _taken(path, pickled, "", tree)
+    if not isinstance(tree, dict):
+        kind = _KINDS.get(type(tree), type(tree).__name__)
+        raise _no_network(path, f"holds a {kind}, no network")
+    if wanted is None and _is_state(tree):
+        return _taken(path, pickled, "", tree)
+    held = ", ".join(shown(str(name)) for name in list(tree)[:6]) or "nothing"
+    if len(tree) > _MOST_NAMES:
+        raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}, ...")
+    found = [n for n, value in tree.items() if isinstance(value, Instance) or _is_state(value)]
+    if not found:
+        raise _no_network(path, f"has no network; it holds {held}")
+    name = wanted or next(n for n in (*ENTRIES, *found) if n in found)
+    if name not in found:
+        near = suggest(name, [shown(str(n)) for n in found])
+        raise UsageError(f"{path}: has no network {name!r}{near}")
+    return _taken(path, pickled, name, tree[name])
+
+
+def _no_network(path: Path, held: str) -> WeightsError:
+    """Return the error for a file that was read, but isn't of the right kind."""
+    return WeightsError(
+        f"{path}: {held}; nothing in it was run: give a network pickle, a module or a state dict"
+    )
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= MOST_TENSORS
+        and all(isinstance(n, str) and isinstance(t, StoredTensor) for n, t in value.items())
+        and any("." in name for name in value)
+    )
+
+
+def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
+    """Return one of a file's networks: a module, or a bare state dict."""
+    module = isinstance(value, Instance)
+    tensors = {}
+    for name, stored in _tensors(value) if module else value.items():
+        _check_name(path, name)
+        tensors[name] = pickled.tensor(stored)
+    kind = shown(value.kind) if module else ""
+    if not tensors:
+        raise Refused(f"holds a {kind} without weights")
+    settings = _settings(pickled, value) if module else {}
+    tree = pickled.tree if isinstance(pickled.tree, dict) else {}
+    beside = {n: pickled.tensor(tree[n]) for n in BESIDE if isinstance(tree.get(n), StoredTensor)}
+    return Network(path, pickled.form, entry, kind, _unwrapped(tensors), settings, {}, beside)
+
+
+def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if all(name.startswith(_PARALLEL) for name in tensors):
+        return {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse names that would do something to a terminal."""
+    if shown(name) != name:
+        raise refusal(path, f"has a tensor of the name {shown(name)}")
+
+
+def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:
+    """Yield the state dict of a module, in torch's order."""
+    todo: list[tuple[str, int, Any]] = [("", 0, module)]
+    modules = 0
+    while todo:
+        prefix, depth, part = todo.pop()
+        modules += 1
+        if depth > _DEEPEST or modules > _MOST_MODULES:
+            raise Refused("nests modules deeper or oftener than any network does")
+        state = part.state if isinstance(part, Instance) else None
+        if not isinstance(state, dict):
+            raise Refused(f"is damaged: module {shown(prefix) or 'at the top'} has no state")
+        held_back = state.get("_non_persistent_buffers_set")
+        for kind in ("_parameters", "_buffers"):
+            for name, stored in _named(state, kind).items():
+                if stored is None or (isinstance(held_back, set) and name in held_back):
+                    continue
+                if not isinstance(stored, StoredTensor):
+                    raise Refused(f"is damaged: {shown(prefix + name)} isn't a tensor")
+                yield prefix + name, stored
+        children = reversed(_named(state, "_modules").items())
+        todo.extend((f"{prefix}{n}.", depth + 1, m) for n, m in children if m is not None)
+
+
+def _named(state: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return a module's parameters, buffers or modules by name."""
+    value = state.get(group)
+    if not isinstance(value, dict) or len(value) > _MOST_NAMES:
+        raise Refused(f"is damaged: a module has no {group}, or very many")
+    if not all(isinstance(name, str) and len(name) < _MOST_NAMES for name in value):
+        raise Refused(f"is damaged: {group} of a module have no names")
+    return value
+
+
+def _settings(pickled: Pickled, module: Instance) -> dict[str, Any]:
+    """Return what a generator's object says besides its tensors."""
+    state: dict[str, Any] = module.state
+    left = [_MOST_SETTINGS]
+    settings = {
+        name: plain(value, left)
+        for name, value in state.items()
+        if isinstance(name, str) and not name.startswith("_")
+    }
+    settings["init_kwargs"] = plain(state.get("_init_kwargs"), left)
+    if isinstance(pickled.tree, dict):
+        settings["training_set"] = plain(pickled.tree.get("training_set_kwargs"), left)
+    renderer = _named(state, "_modules").get("renderer")
+    inside = renderer.state if isinstance(renderer, Instance) else None
+    axes = inside.get("plane_axes") if isinstance(inside, dict) else None
+    if isinstance(axes, StoredTensor):
+        if axes.shape != (3, 3, 3):
+            raise Refused(f"has plane axes of shape {axes.shape}, expected (3, 3, 3)")
+        settings["plane_axes"] = pickled.tensor(axes).float().tolist()
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def plain(value: Any, left: list[int], depth: int = 0) -> Any:
+    """Return a copy of plain values, None for all else.
+
+    Args:
+        value: of a file.
+        left: one number, of values that may still be copied; it's counted down.
+        depth: that this value lies at.
+
+    Raises:
+        Refused: where there are more.
+    """
+    left[0] -= 1
+    if left[0] < 0 or depth > _DEEPEST:
+        raise Refused("has more settings than any network does")
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [plain(item, left, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {shown(str(name)): plain(item, left, depth + 1) for name, item in value.items()}
+    return None

@@ -1,0 +1,39 @@
+"""The options of a tri-plane generator that change how it computes, not what it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from inv3d.core.config import PluginConfig
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.precision import Precision, use_tf32
+
+
+class UseOptions(PluginConfig):
+    """Sampling, memory and precision."""
+
+    sampling: Literal["deterministic", "stochastic"] = Field(
+        default="deterministic",
+        description="deterministic: bin centres (no noise under depth); stochastic: as in training",
+    )
+    memory_budget_mb: int = Field(
+        default=2048, ge=1, description="MiB that one chunk of rays or views may take, roughly"
+    )
+    checkpoint: bool = Field(
+        default=False, description="recompute chunks in the backward pass: less memory, more time"
+    )
+    precision: Precision = Field(
+        default="fp32",
+        description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
+        "of all convolutions, on CUDA",
+    )
+
+    def apply(self, generator: TriplaneGenerator) -> None:
+        """Let a generator compute as these options say."""
+        generator.sampling = self.sampling
+        generator.memory_budget = self.memory_budget_mb << 20
+        generator.checkpoint = self.checkpoint
+        generator.precision = self.precision
+        use_tf32(self.precision)

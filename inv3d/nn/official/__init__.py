@@ -1,6 +1,0 @@
-"""Networks in the files of others: reading them as data, and telling what they are."""
-
-from inv3d.nn.official.network import Network, read_network
-from inv3d.nn.official.recognise import Recognised, recognise
-
-__all__ = ["Network", "Recognised", "read_network", "recognise"]

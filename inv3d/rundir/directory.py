@@ -1,0 +1,160 @@
+"""The run directory while it's being written: never half a file, resumable at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inv3d.core.errors import RunError
+from inv3d.core.files import (
+    atomic_directory,
+    finite,
+    json_text,
+    not_written,
+    read_json,
+    write_json,
+)
+from inv3d.rundir.lock import held
+
+if TYPE_CHECKING:
+    from inv3d.core.fit.loop import Progress
+
+RECORD = "run.json"
+LOG = "steps.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class RunDirectory:
+    """A directory with `run.json`, the step log and the checkpoint.
+
+    Attributes:
+        path: of the directory.
+        record: contents of `run.json`.
+        new: whether it was made by this process and no step was taken yet.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self.record = record
+        self.new = False
+        self._made: list[Path] = []
+        self._aside: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
+        return self.path / CHECKPOINT
+
+    @staticmethod
+    def create(path: Path, record: Mapping[str, Any], *, overwrite: bool = False) -> RunDirectory:
+        """Make the directory and write `run.json`.
+
+        Raises:
+            RunError: where it exists and mustn't be overwritten (not asked for, no run, or a run
+                that another process is writing), or can't be written.
+        """
+        path = path.absolute()
+        _check_free(path, overwrite)
+        directory = RunDirectory(path, dict(record))
+        directory._made = [parent for parent in (path, *path.parents) if not parent.exists()]
+        directory.new = True
+        try:
+            if path.exists():
+                directory._aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+                path.rename(directory._aside)
+            with atomic_directory(path) as temporary:
+                (temporary / RECORD).write_text(json_text(record), encoding="utf-8")
+                (temporary / LOG).touch()
+        except OSError as error:
+            directory.abandon()
+            raise not_written(path, error) from error
+        except BaseException:
+            directory.abandon()
+            raise
+        return directory
+
+    @staticmethod
+    def reopen(path: Path) -> RunDirectory:
+        """Open a directory to go on with its run.
+
+        Raises:
+            RunError: where it holds none.
+        """
+        path = path.absolute()
+        if not (path / RECORD).is_file():
+            raise RunError(f"{path}: no {RECORD}, so there's no run to resume")
+        record = read_json(path / RECORD)
+        if not isinstance(record, dict):
+            raise RunError(f"{path / RECORD}: not the record of a run; start the run again")
+        return RunDirectory(path, record)
+
+    def update(self, **changes: Any) -> None:
+        """Change entries of `run.json`."""
+        self.record |= changes
+        write_json(self.path / RECORD, self.record)
+
+    def begun(self) -> None:
+        """A step was taken: from here on the directory stays, and what it replaced goes."""
+        self.new = False
+        if self._aside is not None:
+            shutil.rmtree(self._aside, ignore_errors=True)
+            self._aside = None
+
+    def abandon(self) -> None:
+        """Leave no trace of a run that never took a step; put back what it was to replace."""
+        if not self.new:
+            return
+        self.new = False
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in self._made[1:]:
+                parent.rmdir()
+        if self._aside is not None and self._aside.exists():
+            self._aside.rename(self.path)
+            self._aside = None
+
+    def log(self, progress: Progress) -> None:
+        """Add a line to the step log, in one write, so that a kill leaves whole lines."""
+        line = json.dumps(finite(asdict(progress)), allow_nan=False) + "\n"
+        try:
+            with (self.path / LOG).open("ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise not_written(self.path / LOG, error) from error
+
+    def cut_log(self, steps: int) -> None:
+        """Drop the lines of steps that the checkpoint doesn't know; they'll be taken again."""
+        log = self.path / LOG
+        try:
+            log.touch()
+            lines = log.read_bytes().splitlines(keepends=True)[:steps]
+            os.truncate(log, sum(map(len, lines)))
+        except OSError as error:
+            raise not_written(log, error) from error
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    """Refuse a path that holds anything but a run that may be replaced."""
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    if not nearest.is_dir():
+        raise RunError(f"{nearest}: a file is in the way; choose another --out")
+    if nearest != path or not any(path.iterdir()):
+        return
+    if not overwrite:
+        raise RunError(
+            f"{path}: exists already; choose another --out, or give --overwrite to replace it"
+        )
+    if not (path / RECORD).is_file():
+        raise RunError(
+            f"{path}: --overwrite replaces runs only, and this directory has no {RECORD}; "
+            "choose another --out or empty it yourself"
+        )
+    with held(path):
+        pass

@@ -1,0 +1,412 @@
+"""The loop: exact resume, guards, keep-best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inv3d.core.errors import DivergedError, InterruptedRun, RunError, WeightsError
+from inv3d.core.fit.loop import Metrics, Progress, RunState, Stage, run_stage
+from inv3d.core.fit.schedule import constant, ramped
+from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.rundir.log import read_log
+
+STEPS = 7
+Fault = Callable[[str, int, str], None]
+
+
+def _no_fault(stage: str, step: int, update: str) -> None:
+    pass
+
+
+@dataclass
+class Problem:
+    """Two stages over shared tensors, with random draws and a buffer, and room for faults."""
+
+    checkpoint: Path | None = None
+    every: int = 3
+    fault: Fault = _no_fault
+    chunk: int | None = None
+    stage_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        draws = {name: torch.Generator().manual_seed(i) for i, name in enumerate("ab")}
+        self.state = RunState(draws, self.chunk, checkpoint=self.checkpoint, every=self.every)
+        self.x = torch.linspace(-1, 1, 5).requires_grad_()
+        self.y = torch.ones(2, 3).requires_grad_()
+        self.unused = torch.ones(2).requires_grad_()
+        self.memory = torch.zeros(5)
+        self.log: list[Progress] = []
+
+    def stage(self, name: str) -> Stage:
+        first = name == "first"
+        return Stage(
+            name=name,
+            steps=STEPS,
+            variables={"x": self.x, "unused": self.unused} if first else {"y": self.y},
+            lr=ramped(0.1, STEPS) if first else constant(0.05),
+            updates={"fit": self._update(name, "fit"), "second": self._update(name, "second")},
+            buffers={"memory": self.memory},
+            **self.stage_options,
+        )
+
+    def _update(self, stage: str, update: str) -> Callable[[int], Metrics]:
+        def run(step: int) -> Metrics:
+            noise = torch.randn(5, generator=self.state.generators["a"])
+            self.memory.mul_(0.9).add_(noise)
+            scale = 1.0 if update == "fit" else 0.1
+            bad = self.fault(stage, step, update)
+            total = scale * (self.x * self.y.sum() - self.memory).square().sum() + 0.1 * scale
+            total.backward()
+            return {"total": total.detach() if bad is None else bad}
+
+        return run
+
+    def run(self) -> Iterator[Progress]:
+        for name in ("first", "second"):
+            torch.rand(1, generator=self.state.generators["b"])
+            for progress in run_stage(self.stage(name), self.state):
+                self.log.append(progress)
+                yield progress
+
+    def finish(self) -> Problem:
+        for _ in self.run():
+            pass
+        return self
+
+    def restored(self) -> Problem:
+        """The same problem in a new process, with the checkpoint read."""
+        other = Problem(self.checkpoint, self.every, stage_options=self.stage_options)
+        other.state.restore()
+        return other
+
+    def outcome(self) -> dict[str, Tensor]:
+        draws = {f"draw {n}": torch.rand(3, generator=g) for n, g in self.state.generators.items()}
+        return {"x": self.x, "y": self.y, "memory": self.memory} | draws
+
+
+def _identical(first: Problem, second: Problem) -> None:
+    expected, found = first.outcome(), second.outcome()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert first.state.taken == second.state.taken == 2 * STEPS
+
+
+def _losses(log: list[Progress]) -> list[tuple[str, int, dict[str, float]]]:
+    return [(p.stage, p.step, p.losses) for p in log]
+
+
+def test_stage_is_plain_adam() -> None:
+    x = torch.linspace(-1, 1, 5)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    stage = Stage("s", 20, {"x": ours}, ramped(0.1, 20), {"fit": lambda step: _square(ours)})
+    log = list(run_stage(stage, RunState({})))
+    adam = torch.optim.Adam([theirs], lr=0.0)
+    for step in range(20):
+        adam.param_groups[0]["lr"] = ramped(0.1, 20)(step)
+        adam.zero_grad()
+        _square(theirs)
+        adam.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert [p.step for p in log] == list(range(20)) and log[0].steps == 20
+    assert log[3].lr == ramped(0.1, 20)(3)
+    assert log[0].losses["total"] == pytest.approx(float((x - 3).square().sum()))
+
+
+def _square(x: Tensor) -> Metrics:
+    loss = (x - 3).square().sum()
+    loss.backward()
+    return {"total": loss.detach()}
+
+
+def test_later_updates_are_logged_under_their_names() -> None:
+    log = Problem().finish().log
+    assert set(log[0].losses) == {"total", "second/total"}
+
+
+@pytest.mark.parametrize("steps", range(1, 2 * STEPS + 1))
+def test_run_stopped_anywhere_goes_on_bit_identically(tmp_path: Path, steps: int) -> None:
+    whole = Problem().finish()
+    stopped = Problem(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(InterruptedRun, match=r"stopped in stage '\w+' after \d of 7 steps"):
+        for count, _ in enumerate(stopped.run(), 1):
+            stopped.state.stop_requested = count == steps
+    resumed = stopped.restored()
+    assert resumed.state.taken == steps
+    resumed.finish()
+    _identical(whole, resumed)
+    assert _losses(stopped.log + resumed.log) == _losses(whole.log)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("steps", range(1, 2 * STEPS + 1))
+def test_run_killed_anywhere_goes_on_bit_identically(
+    tmp_path: Path, steps: int, every: int
+) -> None:
+    whole = Problem().finish()
+    killed = Problem(tmp_path / "checkpoint.safetensors", every)
+    for count, _ in enumerate(killed.run(), 1):
+        if count == steps:
+            break
+    if not (tmp_path / "checkpoint.safetensors").exists():
+        assert steps <= every
+        return
+    resumed = killed.restored().finish()
+    _identical(whole, resumed)
+    taken = 2 * STEPS - len(resumed.log)
+    assert taken <= steps <= taken + every
+    assert _losses(killed.log[:taken] + resumed.log) == _losses(whole.log)
+
+
+def test_run_killed_again_and_again(tmp_path: Path) -> None:
+    problem = Problem(tmp_path / "checkpoint.safetensors", every=1)
+    whole, count = Problem().finish(), 0
+    while problem.state.taken < 2 * STEPS and count < 50:
+        for _ in zip(range(2), problem.run(), strict=False):
+            count += 1
+        problem = problem.restored()
+    _identical(whole, problem.finish())
+
+
+@pytest.mark.parametrize("stage", ["first", "second"])
+@pytest.mark.parametrize("update", ["fit", "second"])
+@pytest.mark.parametrize("step", [0, 3, STEPS - 1])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_with_the_last_good_state(
+    tmp_path: Path, stage: str, update: str, step: int, value: float
+) -> None:
+    def fault(*where: object) -> Tensor | None:
+        return torch.tensor(value) if where == (stage, step, update) else None
+
+    problem = Problem(tmp_path / "checkpoint.safetensors", fault=fault)  # type: ignore[arg-type]
+    text = rf"stage '{stage}', step {step}: {update} loss 'total' \({value}\) isn't finite"
+    with pytest.raises(DivergedError, match=text) as error:
+        problem.finish()
+    assert f"--set {stage}.lr=" in str(error.value)
+    resumed = problem.restored()
+    assert resumed.state.taken == len(problem.log)
+    _identical(Problem().finish(), resumed.finish())
+    assert _losses(problem.log + resumed.log) == _losses(Problem().finish().log)
+
+
+def test_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
+    x = torch.tensor([1.0, 0.0]).requires_grad_()
+
+    def update(step: int) -> Metrics:
+        loss = x[:1].square().sum() + (x[1:].sqrt() * 0 if step == 2 else x[1:] * 0).sum()
+        loss.backward()
+        return {"total": loss.detach()}
+
+    state = RunState({}, checkpoint=tmp_path / "c.safetensors")
+    stage = Stage("s", 5, {"x": x}, constant(0.1), {"fit": update})
+    with pytest.raises(DivergedError, match="step 2: fit gradient isn't finite"):
+        list(run_stage(stage, state))
+    assert torch.isfinite(x).all()
+
+
+def test_message_names_the_option_of_a_nested_stage() -> None:
+    x = torch.ones(1, requires_grad=True)
+    stage = Stage("start/latent", 1, {"x": x}, constant(1), {"fit": lambda s: {"total": x * 1e39}})
+    with pytest.raises(DivergedError, match=r"--set start\.latent\.lr="):
+        list(run_stage(stage, RunState({})))
+
+
+class Memory:
+    """A device that holds a few views at a time."""
+
+    def __init__(self, problem_views: int, room: int) -> None:
+        self.views, self.room, self.failures = problem_views, room, 0
+
+    def use(self, state: RunState) -> None:
+        state.views = max(state.views, self.views)
+        if (state.view_chunk or self.views) > self.room:
+            self.failures += 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(("room", "chunk", "failures"), [(9, None, 0), (4, 4, 1), (1, 1, 3)])
+def test_out_of_memory_halves_the_chunk_and_retries_the_step(
+    tmp_path: Path, room: int, chunk: int | None, failures: int
+) -> None:
+    memory = Memory(9, room)
+    problem = Problem(tmp_path / "checkpoint.safetensors")
+    problem.fault = lambda stage, step, update: memory.use(problem.state) if step > 1 else None
+    _identical(Problem().finish(), problem.finish())
+    assert memory.failures == failures and problem.state.view_chunk == chunk
+    assert len(problem.state.notices) == min(1, failures)
+    if failures:
+        assert f"--view-chunk {chunk}, or fewer --views" in problem.state.notices[0]
+    assert problem.restored().state.view_chunk == chunk
+
+
+def test_out_of_memory_with_one_view_is_an_error_that_can_be_resumed(tmp_path: Path) -> None:
+    memory = Memory(3, 0)
+    problem = Problem(tmp_path / "checkpoint.safetensors")
+    problem.fault = lambda stage, step, update: memory.use(problem.state) if step == 4 else None
+    problem.state.rays_option = "pixels"
+    with pytest.raises(RunError, match=r"one view at a time; .*--set generator\.pixels=") as e:
+        problem.finish()
+    assert "--resume" in str(e.value)
+    resumed = problem.restored()
+    assert resumed.state.taken == 4
+    _identical(Problem().finish(), resumed.finish())
+
+
+def test_a_chunk_larger_than_the_views_is_halved_from_the_views() -> None:
+    memory = Memory(6, 3)
+    problem = Problem(chunk=100)
+    problem.fault = lambda stage, step, update: memory.use(problem.state)
+    problem.finish()
+    assert problem.state.view_chunk == 3 and memory.failures == 1
+
+
+def _jumpy(keep: str) -> tuple[Stage, list[float]]:
+    x = torch.tensor([1.0]).requires_grad_()
+    values: list[float] = []
+
+    def update(step: int) -> Metrics:
+        values.append(float(x.detach()))
+        loss = x.square().sum()
+        loss.backward()
+        return {"total": loss.detach()}
+
+    return Stage("s", 12, {"x": x}, constant(0.3), {"fit": update}, keep=keep), values  # type: ignore[arg-type]
+
+
+def test_keep_best_takes_the_lowest_total() -> None:
+    stage, values = _jumpy("best")
+    list(run_stage(stage, RunState({})))
+    found = float(stage.variables["x"].detach())
+    assert found == min(values, key=abs) != values[-1]
+    stage, values = _jumpy("last")
+    list(run_stage(stage, RunState({})))
+    assert float(stage.variables["x"].detach()) not in values
+
+
+@pytest.mark.parametrize("steps", range(1, 2 * STEPS))
+def test_keep_best_resumes_exactly(tmp_path: Path, steps: int) -> None:
+    options = {"keep": "best"}
+    whole = Problem(stage_options=options).finish()
+    stopped = Problem(tmp_path / "checkpoint.safetensors", stage_options=options)
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(stopped.run(), 1):
+            stopped.state.stop_requested = count == steps
+    _identical(whole, stopped.restored().finish())
+    assert not torch.equal(whole.outcome()["x"], Problem().finish().outcome()["x"])
+
+
+def test_stop_ends_before_the_update() -> None:
+    x = torch.tensor([1.0]).requires_grad_()
+    stage = Stage(
+        "s", 50, {"x": x}, constant(0.1), {"fit": lambda step: _square(x)},
+        stop=lambda losses: losses["total"] < 1.0,
+    )  # fmt: skip
+    log = list(run_stage(stage, RunState({})))
+    assert 0 < len(log) < 50 and log[-1].losses["total"] >= 1.0
+    assert float((x.detach() - 3).square()) < 1.0
+
+
+def test_stopped_stage_counts_as_finished(tmp_path: Path) -> None:
+    options = {"stop": lambda losses: losses["total"] < 110}
+    problem = Problem(tmp_path / "checkpoint.safetensors", stage_options=options).finish()
+    assert len(problem.log) < 2 * STEPS
+    assert {"first", "second"} == {p.stage for p in problem.log}
+    again = problem.restored().finish()
+    assert again.log == [] and torch.equal(again.x, problem.x)
+
+
+def test_after_is_called_once_a_step() -> None:
+    x = torch.tensor([1.0]).requires_grad_()
+    seen: list[float] = []
+
+    def after() -> None:
+        seen.append(float(x.detach()))
+        x.data.clamp_(max=1.2)
+
+    updates = {"fit": lambda step: _square(x), "again": lambda step: _square(x)}
+    list(run_stage(Stage("s", 6, {"x": x}, constant(0.1), updates, after=after), RunState({})))
+    assert len(seen) == 6 and max(seen) > 1.3 and x.item() < 1.21
+
+
+def test_stage_of_no_steps_is_finished_at_once(tmp_path: Path) -> None:
+    x = torch.ones(1, requires_grad=True)
+    state = RunState({}, checkpoint=tmp_path / "c.safetensors")
+    stage = Stage("s", 0, {"x": x}, ramped(0.1, 0), {"fit": lambda step: _square(x)})
+    assert list(run_stage(stage, state)) == [] and x.item() == 1.0
+    assert read_tensors(tmp_path / "c.safetensors")[1]["done"] == ["s"]
+
+
+def test_two_stages_of_one_name_are_refused() -> None:
+    state = RunState({})
+    stage, _ = _jumpy("last")
+    list(run_stage(stage, state))
+    with pytest.raises(ValueError, match="two stages of one run are called 's'"):
+        list(run_stage(stage, state))
+
+
+def _checkpoint(tmp_path: Path) -> Problem:
+    problem = Problem(tmp_path / "checkpoint.safetensors")
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(problem.run(), 1):
+            problem.state.stop_requested = count == 4
+    return problem
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"c\.safetensors: no checkpoint to continue from"):
+        RunState({}, checkpoint=tmp_path / "c.safetensors").restore()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.99])
+def test_damaged_checkpoint(tmp_path: Path, kept: float) -> None:
+    problem = _checkpoint(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        problem.restored()
+
+
+def test_some_other_file_is_no_checkpoint(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "c.safetensors", {"x": torch.ones(1)}, {})
+    with pytest.raises(RunError, match="checkpoint format None, expected 1"):
+        RunState({}, checkpoint=tmp_path / "c.safetensors").restore()
+
+
+def test_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
+    resumed = _checkpoint(tmp_path).restored()
+    resumed.x = torch.zeros(6, requires_grad=True)
+    with pytest.raises(RunError, match="'var/x' of stage 'first' is missing or of another shape"):
+        resumed.finish()
+
+
+def test_checkpoint_of_other_stages_is_refused(tmp_path: Path) -> None:
+    state = _checkpoint(tmp_path).restored().state
+    stage, _ = _jumpy("last")
+    with pytest.raises(RunError, match="stands in stage 'first', which isn't where this run begin"):
+        list(run_stage(stage, state))
+
+
+def test_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    problem = _checkpoint(tmp_path)
+    before = (tmp_path / "checkpoint.safetensors").read_bytes()
+    resumed = problem.restored()
+    resumed.state.checkpoint = tmp_path / "checkpoint.safetensors" / "below" / "a.safetensors"
+    with pytest.raises(RunError, match="can't be written"):
+        resumed.finish()
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_log_with_a_last_line_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "steps.jsonl"
+    path.write_text(json.dumps({"step": 0}) + "\n" + json.dumps({"step": 1}) + '\n{"st')
+    assert read_log(path) == [{"step": 0}, {"step": 1}]
+    assert read_log(tmp_path / "none") == []
+    assert all(a["step"] < b["step"] for a, b in pairwise(read_log(path)))

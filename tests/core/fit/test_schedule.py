@@ -1,0 +1,42 @@
+"""Learning-rate and noise schedules against the reference's."""
+
+from __future__ import annotations
+
+import pytest
+
+from inv3d.core.fit.schedule import constant, latent_noise, ramped
+from tests.golden_cases import GoldenCase
+
+GOLDEN = GoldenCase("lr_schedule").tensors
+
+
+@pytest.mark.parametrize(
+    ("case", "lr", "steps"), [("w500", 0.1, 500), ("multi_w500", 0.01, 500), ("w20", 0.1, 20)]
+)
+def test_ramped_rate_and_noise_are_the_references(case: str, lr: float, steps: int) -> None:
+    rate, noise = ramped(lr, steps), latent_noise(0.05, steps)
+    for step in range(steps):
+        assert rate(step) == pytest.approx(float(GOLDEN[f"{case}.lr"][step]), abs=1e-9)
+        assert noise(step) == pytest.approx(float(GOLDEN[f"{case}.noise"][step]), abs=1e-9)
+
+
+def test_tuning_rate_is_constant() -> None:
+    rate = constant(3e-4)
+    assert all(rate(i) == pytest.approx(float(v), abs=1e-9) for i, v in enumerate(GOLDEN["pti.lr"]))
+
+
+def test_step_0_has_rate_0_and_the_last_a_positive_one() -> None:
+    rate = ramped(0.1, 500)
+    assert rate(0) == 0.0
+    assert 0 < rate(499) < 0.1
+
+
+def test_ramps_of_no_length_leave_the_plateau() -> None:
+    rate = ramped(0.1, 10, rampup=0.0, rampdown=0.0)
+    assert [rate(step) for step in range(10)] == [0.1] * 10
+
+
+def test_noise_is_exactly_0_after_its_length() -> None:
+    noise = latent_noise(1.0, 100, length=0.5)
+    assert noise(49) > 0
+    assert [noise(step) for step in range(50, 100)] == [0.0] * 50

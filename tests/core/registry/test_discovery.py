@@ -1,0 +1,298 @@
+"""Scanning, judging and loading plugins that are named in the environment or in metadata."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inv3d.core.errors import PluginError
+from inv3d.core.registry import discovery
+from inv3d.core.registry.discovery import Registry, registry
+from inv3d.core.registry.imports import import_plugin
+from inv3d.core.registry.probe import check_plugins
+from inv3d.core.registry.record import KINDS, PluginRecord, singular
+
+GOOD = """
+from inv3d.core.inverter import Inverter
+
+class Good(Inverter):
+    name = "good"
+    summary = "does nothing well"
+
+    def steps(self, generator, capture, context):
+        yield from ()
+
+    def result(self):
+        raise NotImplementedError
+"""
+RECORD = PluginRecord("good", "methods", "dist-a", "1.0", "thrown_away:Good")
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Write the module `thrown_away`, importable here and in child processes."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def write(text: str) -> None:
+        (tmp_path / "thrown_away.py").write_text(text)
+        sys.modules.pop("thrown_away", None)
+
+    yield write
+    sys.modules.pop("thrown_away", None)
+
+
+def test_scanning_imports_nothing() -> None:
+    code = (
+        "import sys; from inv3d.core.registry.discovery import registry; "
+        "assert len(registry().of_kind('methods')) >= 4; "
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_own_plugins_are_found() -> None:
+    names = {kind: [r.name for r in registry().of_kind(kind)] for kind in KINDS}
+    assert {"eg3d", "minihead"} <= set(names["generators"])
+    assert {"wplus", "pti", "multiview", "multilatent"} <= set(names["methods"])
+    assert {"mse", "l1", "lpips", "headid", "w_norm"} <= set(names["losses"])
+    assert all(r.own for r in registry().records if r.distribution == "3dinv")
+
+
+@pytest.mark.parametrize("record", [r for r in registry().records if r.own], ids=lambda r: r.target)
+def test_own_plugins_are_good_and_described_without_an_import(record: PluginRecord) -> None:
+    described = check_plugins([record])[0]
+    imported, _ = import_plugin(record)
+    assert imported.reason == ""
+    assert described == imported
+    assert described.summary
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(PluginError) as error:
+        registry().load("methods", "multilatnt")
+    assert str(error.value) == (
+        "unknown method 'multilatnt'; did you mean 'multilatent'?; see '3dinv list-plugins'"
+    )
+
+
+def test_two_plugins_of_one_name_are_both_refused() -> None:
+    twin = replace(RECORD, distribution="dist-b", target="other:Good")
+    found = Registry([RECORD, twin, replace(RECORD, kind="losses")])
+    assert [r.status for r in found.records] == ["duplicate", "duplicate", "ok"]
+    with pytest.raises(PluginError) as error:
+        found.load("methods", "good")
+    assert str(error.value) == (
+        "method 'good' can't be used: offered by dist-a (thrown_away:Good) and dist-b "
+        "(other:Good); uninstall one or name its distribution in INV3D_DISABLE"
+    )
+
+
+def test_disabling_one_of_two_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INV3D_DISABLE", " Dist_B ,unknown")
+    twin = replace(RECORD, distribution="dist-b")
+    found = Registry([RECORD, twin])
+    assert [r.status for r in found.records] == ["ok", "disabled"]
+    assert found.record("methods", "good").distribution == "dist-a"
+
+
+def test_a_disabled_plugin_cant_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INV3D_DISABLE", "good")
+    with pytest.raises(PluginError, match="method 'good' can't be used: left out by INV3D_DISABLE"):
+        Registry([RECORD]).load("methods", "good")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("methods:mine=a.b:C", None),
+        ("  methods:mine=a.b:C , ", None),
+        ("methods:mine", "expected KIND:NAME=MODULE:CLASS"),
+        ("method:mine=a:B", "expected KIND:NAME=MODULE:CLASS"),
+        ("mine=a:B", "expected KIND:NAME=MODULE:CLASS"),
+        ("methods:=a:B", "expected KIND:NAME=MODULE:CLASS"),
+    ],
+)
+def test_plugins_named_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str, said: str | None
+) -> None:
+    monkeypatch.setenv("INV3D_PLUGINS", text)
+    if said is None:
+        record = PluginRecord("mine", "methods", "INV3D_PLUGINS", "", "a.b:C")
+        assert list(discovery._from_environment()) == [record]
+    else:
+        with pytest.raises(PluginError, match=said):
+            list(discovery._from_environment())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[inv3d.methods]\ngood = thrown_away:Good", ""),
+        ("[inv3d.methods]\ngood = thrown_away:Good [extra]", ""),
+        ("[inv3d.methods]\ngood = thrown_away:", "isn't of the form module:Class"),
+        ("[inv3d.methods]\ngood = a b", "isn't of the form module:Class"),
+        ("[inv3d.methods]\ngo od! = thrown_away:Good", "has other characters than letters"),
+        ("[inv3d.methods\ngood = x", "its entry_points.txt can't be parsed"),
+        ("good = x [inv3d.methods]", "its entry_points.txt can't be parsed"),
+        ("[inv3d.methods]\ngood = a:B\ngood = a:C", "its entry_points.txt can't be parsed"),
+        ("[inv3d.methods]\ngood = %(x)s", "isn't of the form module:Class"),
+    ],
+)
+def test_entry_points_that_cant_be_read_are_records(text: str, said: str) -> None:
+    (record,) = discovery._parsed(text, "dist-a", "1.0")
+    assert record.distribution == "dist-a"
+    assert record.status == ("broken" if said else "ok")
+    assert said in record.reason
+    assert record == RECORD or said
+
+
+def test_a_distribution_that_is_found_twice_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, version in (("first", "1.0"), ("second", "2.0")):
+        info = tmp_path / place / f"dist_a-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: dist-a\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text("[inv3d.methods]\ngood = thrown_away:Good\n")
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / place)])
+    assert [r for r in discovery._installed() if r.name == "good"] == [RECORD]
+
+
+def test_a_good_plugin_is_loaded(source: Callable[[str], None]) -> None:
+    source(GOOD)
+    assert Registry([RECORD]).load("methods", "good").summary == "does nothing well"
+    assert import_plugin(RECORD)[0] == replace(RECORD, summary="does nothing well")
+
+
+BROKEN = {
+    "a package that is missing": (
+        "import no_such_package",
+        "import of thrown_away:Good: ModuleNotFoundError: No module named 'no_such_package'",
+    ),
+    "a syntax error": ("def", "import of thrown_away:Good: SyntaxError: invalid syntax"),
+    "a class that isn't there": (
+        "",
+        "AttributeError: module 'thrown_away' has no attribute 'Good'",
+    ),
+    "an exit at import": ("import sys; sys.exit(3)", "import of thrown_away:Good: SystemExit: 3"),
+    "an error without text": ("raise ValueError", "import of thrown_away:Good: ValueError: "),
+    "an error of many lines": ("raise ValueError('a\\nb')", "thrown_away:Good: ValueError: a"),
+    "no class": ("Good = 3", "thrown_away:Good is no subclass of inv3d.Inverter"),
+    "another kind": (
+        "from inv3d.core.loss import Loss as Good",
+        "thrown_away:Good is no subclass of inv3d.Inverter",
+    ),
+    "an abstract class": (
+        GOOD.replace("def result", "def other"),
+        "thrown_away:Good is abstract: it lacks result",
+    ),
+    "another name": (
+        GOOD.replace('"good"', '"better"'),
+        "thrown_away:Good calls itself 'better', its entry point 'good'",
+    ),
+    "a Config of another type": (
+        GOOD + "    Config = dict",
+        "thrown_away:Good.Config is no subclass of inv3d.core.config.PluginConfig",
+    ),
+    "weights that are no files": (
+        GOOD + "    weights = ('net.pkl',)",
+        "Good.weights is no tuple of inv3d.core.weights.known.WeightFile",
+    ),
+    "an old API": (
+        GOOD + "    api = '0.9'",
+        "written for plugin API 0.9, this 3dinv has 1.0; upgrade it",
+    ),
+    "a new API": (
+        GOOD + "    api = '1.7'",
+        "written for plugin API 1.7, this 3dinv has 1.0; upgrade 3dinv",
+    ),
+    "an API of the future": (
+        GOOD + "    api = '2.0'",
+        "written for plugin API 2.0, this 3dinv has 1.0; upgrade 3dinv",
+    ),
+    "an API that is no version": (GOOD + "    api = 1", "api is 1, expected 'major.minor' such as"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_plugins_have_a_reason(source: Callable[[str], None], case: str) -> None:
+    text, reason = BROKEN[case]
+    source(text)
+    record, _ = import_plugin(RECORD)
+    assert record.status == "broken"
+    assert reason in record.reason
+    assert "\n" not in record.reason
+    with pytest.raises(PluginError, match="method 'good' can't be used: "):
+        Registry([RECORD]).load("methods", "good")
+
+
+def test_what_a_plugin_prints_goes_to_stderr(
+    source: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source("print('hello from the plugin')\n" + GOOD)
+    assert import_plugin(RECORD)[0].status == "ok"
+    assert capsys.readouterr() == ("", "hello from the plugin\n")
+
+
+def test_an_interrupt_while_importing_isnt_swallowed(source: Callable[[str], None]) -> None:
+    source("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        import_plugin(RECORD)
+
+
+DEADLY = """
+import os, sys, time
+print("noise")
+os.write(1, b"noise from C\\n")
+class Quiet:
+    pass
+if "{how}" == "exit":
+    os._exit(7)
+if "{how}" == "hang":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("exit", "import of deadly_exit:X: it ended the interpreter (exit status 7)"),
+        ("hang", "import of deadly_hang:X: it took more than 10 s"),
+        ("noise", "import of deadly_noise:X: AttributeError"),
+    ],
+)
+def test_a_plugin_that_kills_its_interpreter_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"deadly_{how}.py").write_text(DEADLY.replace("{how}", how))
+    records = [
+        PluginRecord("first", "hooks", "d", "1", "inv3d.core.errors"),
+        PluginRecord("deadly", "hooks", "d", "1", f"deadly_{how}:X"),
+        PluginRecord("last", "hooks", "d", "1", "inv3d.core.files"),
+        PluginRecord("off", "hooks", "d", "1", "x", "disabled", "left out"),
+    ]
+    found = check_plugins(records, seconds=10)
+    assert [r.status for r in found] == ["ok", "broken", "ok", "disabled"]
+    assert found[1].reason.startswith(reason)
+    assert found[0].summary.startswith("Errors that a user can put right")
+    assert f"deadly_{how}" not in sys.modules
+
+
+def test_own_plugins_whose_class_is_gone_are_broken() -> None:
+    record = PluginRecord("x", "losses", "3dinv", "1", "inv3d.plugins.losses.pixel:Gone")
+    (found,) = check_plugins([record])
+    assert found.reason == "inv3d.plugins.losses.pixel has no class Gone; reinstall 3dinv"
+    (found,) = check_plugins([replace(record, target="inv3d.plugins.losses.gone:Gone")])
+    assert found.reason == "inv3d.plugins.losses.gone has no class Gone; reinstall 3dinv"
+
+
+def test_singular() -> None:
+    assert [singular(kind) for kind in KINDS] == ["generator", "method", "loss", "editor"]

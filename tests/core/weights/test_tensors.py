@@ -1,0 +1,136 @@
+"""Weight files: round trips, damage, other architectures, fingerprints."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from inv3d.core.errors import RunError, WeightsError
+from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors, write_tensors
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2).half()}
+
+
+def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS | {"t": TENSORS["a"].T}, {"name": "x", "n": [1, 2]})
+    tensors, metadata = read_tensors(path)
+    assert metadata == {"name": "x", "n": [1, 2]}
+    assert torch.equal(tensors["t"], TENSORS["a"].T)
+    for name, value in TENSORS.items():
+        assert torch.equal(tensors[name], value)
+        assert tensors[name].dtype == value.dtype
+    assert stat.S_IMODE(path.stat().st_mode) & 0o044, "others may read it"
+
+
+def test_a_file_without_metadata_is_read(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "w.safetensors")
+    assert read_tensors(tmp_path / "w.safetensors")[1] == {}
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_damaged_files_are_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "w.safetensors"
+    write_tensors(path, TENSORS, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"w\.safetensors: not a readable safetensors file"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("[]", "its metadata is a JSON list, expected an object"),
+        ('"text"', "its metadata is a JSON str, expected an object"),
+        ("null", "its metadata is a JSON NoneType, expected an object"),
+        ("{", "Expecting property name"),
+        ("[" * 100_000, "recursion"),
+        ('{"a":' * 40 + "1" + "}" * 40, "more than 32 deep"),
+        ('{"a":[' * 20 + "]}" * 20, "more than 32 deep"),
+    ],
+)
+def test_metadata_that_is_no_table_is_refused(tmp_path: Path, metadata: str, message: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path, {"inv3d": metadata})
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_tensors(path)
+    assert str(caught.value).startswith(f"{path}: not a readable safetensors file (")
+    assert "\n" not in str(caught.value)
+
+
+def test_pickles_are_refused(tmp_path: Path) -> None:
+    torch.save(TENSORS, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+        read_tensors(tmp_path / "w.pt")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"w\.safetensors: no such file; give the path"):
+        read_tensors(tmp_path / "w.safetensors")
+
+
+def test_a_place_that_cant_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="can't be written"):
+        write_tensors(tmp_path / "file" / "w.safetensors", TENSORS, {})
+
+
+def test_weights_of_another_architecture_are_named() -> None:
+    module = nn.Linear(3, 2)
+    with pytest.raises(WeightsError) as error:
+        load_state(module, {"weight": torch.ones(2, 4), "extra": torch.ones(1)}, "w.safetensors")
+    assert str(error.value) == (
+        "w.safetensors: weights of another architecture: 1 tensors missing (first: bias); "
+        "1 left over (first: extra); 1 of another shape (first: weight is (2, 4), expected "
+        "(2, 3)); choose the generator or variant that these weights belong to"
+    )
+
+
+def test_weights_take_the_type_of_the_module() -> None:
+    module = nn.Linear(3, 2)
+    load_state(module, {"weight": torch.ones(2, 3).half(), "bias": torch.zeros(2).double()}, "w")
+    assert module.weight.dtype == module.bias.dtype == torch.float32
+    assert module.weight.sum() == 6
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.tensor([[1.0, float("nan"), 2.0]]), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, -float("inf"), 2.0]]).half(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1.0, 1e300, 2.0]]).double(), "weight has numbers that aren't finite"),
+        (torch.tensor([[1, 2, 3]]), "weight is of the type int64, expected floating-point"),
+        (torch.tensor([[True, True, False]]), "weight is of the type bool, expected floating-"),
+        (torch.tensor([[1j, 2, 3]]), "weight is of the type complex64, expected floating-point"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_named(weight: torch.Tensor, message: str) -> None:
+    module = nn.Linear(3, 1)
+    before = module.weight.clone()
+    with pytest.raises(WeightsError, match=rf"^w\.pt: {message}"):
+        load_state(module, {"weight": weight, "bias": torch.zeros(1)}, "w.pt")
+    assert torch.equal(module.weight, before)
+
+
+def test_fingerprints_tell_weights_and_architectures_apart() -> None:
+    base = fingerprint({"n": 1}, TENSORS)
+    assert base == fingerprint({"n": 1}, {n: v.clone() for n, v in reversed(TENSORS.items())})
+    others = [
+        fingerprint({"n": 2}, TENSORS),
+        fingerprint({"n": 1}, TENSORS | {"b": torch.tensor(4)}),
+        fingerprint({"n": 1}, TENSORS | {"a": TENSORS["a"].reshape(3, 2)}),
+        fingerprint({"n": 1}, TENSORS | {"a": TENSORS["a"].double()}),
+        fingerprint({"n": 1}, {**TENSORS, "d": torch.zeros(0)}),
+    ]
+    assert len({base, *others}) == 6
+    assert len(base) == 16
+
+
+def test_assets_lie_in_the_package() -> None:
+    assert asset("x.safetensors").parent.name == "assets"
+    assert (asset("x").parent.parent / "py.typed").is_file()

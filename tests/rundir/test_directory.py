@@ -1,0 +1,185 @@
+"""Run directories: made, given up, replaced, reopened; the log is always whole lines."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inv3d.core.errors import RunError
+from inv3d.core.files import read_json
+from inv3d.core.fit.loop import Progress
+from inv3d.rundir.directory import LOG, RECORD, RunDirectory
+from inv3d.rundir.log import read_log
+
+RECORD_OF = {"status": "running"}
+
+
+def step(number: int) -> Progress:
+    return Progress("latent", number, 10, {"total": 1 / (number + 1)}, 0.1, 0.01)
+
+
+def names(path: Path) -> list[str]:
+    return sorted(item.name for item in path.iterdir())
+
+
+def test_a_new_directory_holds_record_and_log(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "a" / "b", RECORD_OF)
+    assert names(tmp_path / "a" / "b") == [RECORD, LOG]
+    directory.update(status="finished", n=1)
+    assert read_json(directory.path / RECORD) == {"status": "finished", "n": 1}
+
+
+def test_a_kill_while_it_is_made_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    RunDirectory.create(path, {"status": "old"})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        # nothing is cleaned up after a kill
+        monkeypatch.setattr(RunDirectory, "abandon", lambda self: None)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inv3d.rundir.directory.json_text", killed)
+        with pytest.raises(Killed):
+            RunDirectory.create(path, RECORD_OF, overwrite=True)
+    assert not path.exists()
+    assert RunDirectory.create(path, RECORD_OF).record == RECORD_OF
+
+
+def test_giving_up_leaves_no_trace(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "a" / "b", RECORD_OF).abandon()
+    assert names(tmp_path) == []
+
+
+def test_after_a_step_nothing_is_given_up(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "a", RECORD_OF)
+    directory.begun()
+    directory.abandon()
+    assert names(tmp_path) == ["a"]
+
+
+def test_an_empty_directory_is_used_and_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    RunDirectory.create(tmp_path / "a", RECORD_OF).abandon()
+    assert names(tmp_path / "a") == []
+    RunDirectory.create(tmp_path / "a", RECORD_OF).begun()
+    assert names(tmp_path) == ["a"]
+
+
+def test_what_exists_is_refused(tmp_path: Path) -> None:
+    RunDirectory.create(tmp_path / "a", RECORD_OF)
+    with pytest.raises(RunError, match=r"a: exists already; choose another --out, or give --over"):
+        RunDirectory.create(tmp_path / "a", RECORD_OF)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="file: a file is in the way"):
+        RunDirectory.create(tmp_path / "file", RECORD_OF, overwrite=True)
+
+
+def test_only_runs_are_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_text("x")
+    with pytest.raises(RunError, match=r"photos: --overwrite replaces runs only"):
+        RunDirectory.create(tmp_path / "photos", RECORD_OF, overwrite=True)
+    assert names(tmp_path / "photos") == ["a.png"]
+
+
+@pytest.mark.parametrize("goes_well", [True, False])
+def test_the_old_run_goes_when_the_new_one_takes_a_step(tmp_path: Path, goes_well: bool) -> None:
+    path = tmp_path / "a"
+    RunDirectory.create(path, {"status": "old"})
+    directory = RunDirectory.create(path, {"status": "new"}, overwrite=True)
+    if goes_well:
+        directory.begun()
+    else:
+        directory.abandon()
+    assert read_json(path / RECORD)["status"] == ("new" if goes_well else "old")
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_disk_that_is_full_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    path = tmp_path / "a"
+    if overwrite:
+        RunDirectory.create(path, {"status": "old"})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(RunError, match="No space left on device"):
+            RunDirectory.create(path, RECORD_OF, overwrite=overwrite)
+    if overwrite:
+        assert read_json(path / RECORD) == {"status": "old"}
+        assert names(tmp_path) == ["a"]
+    else:
+        assert names(tmp_path) == []
+
+
+def test_a_place_that_cant_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="file: a file is in the way; choose another --out"):
+        RunDirectory.create(tmp_path / "file" / "a", RECORD_OF)
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(RunError, match=r"b: can't be written \(Permission denied\)"):
+        RunDirectory.create(tmp_path / "b", RECORD_OF)
+
+
+def test_the_log_is_cut_to_what_the_checkpoint_knows(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "a", RECORD_OF)
+    for number in range(5):
+        directory.log(step(number))
+    with (directory.path / LOG).open("a") as file:
+        file.write('{"stage": "lat')
+    directory.cut_log(3)
+    directory.log(step(3))
+    rows = read_log(directory.path / LOG)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    directory.cut_log(99)
+    assert len(read_log(directory.path / LOG)) == 4
+    (directory.path / LOG).unlink()
+    directory.cut_log(0)
+    assert read_log(directory.path / LOG) == []
+
+
+def test_a_log_that_cant_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = RunDirectory.create(tmp_path / "a", RECORD_OF)
+
+    def full(*_: object, **__: object) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(RunError, match=r"steps\.jsonl: can't be written \(No space left"):
+        directory.log(step(0))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no run.json, so there's no run to resume"),
+        ("{", "not valid JSON"),
+        ("[]", "not the record of a run"),
+    ],
+)
+def test_what_cant_be_reopened(tmp_path: Path, content: str | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / RECORD).write_text(content)
+    with pytest.raises(RunError, match=said):
+        RunDirectory.reopen(tmp_path)
