@@ -28,8 +28,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.objective import LossTerm
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.hookspecs import misspelt_hook
-from inv3d.core.registry.hookspecs import HookSpecs
+from inv3d.core.registry.hookspecs import HookSpecs, misspelt_hook
 from inv3d.core.scene import Rendering
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_RAYS, CONSISTENCY_VIEWS

@@ -35,6 +35,10 @@ class PluginError(UsageError):
     """A plugin that is unknown, broken, duplicated or of another API version."""
 
 
+class UnsupportedError(UsageError):
+    """Something that a generator or a method can't do."""
+
+
 class WeightsError(InvError):
     """A weight file that is missing, corrupt or belongs to another architecture."""
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.errors import UnsupportedError
 from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
-from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.core.scene import OUTPUTS, OutputName, Rendering, Scene
 from inv3d.core.weights.known import given
 
 if TYPE_CHECKING:
@@ -34,9 +36,13 @@ class GeneratorSpec:
         depth_range: nearest and farthest rendered depth, world units.
         box: side of the cube around the origin that holds the volume, world units.
         domain: such as "human heads".
-        default_losses: name -> weight, for methods that are told none.
-        perceptual, identity: losses used as metrics, by name.
         fingerprint: of architecture and weights.
+        default_losses: name -> weight, for methods that are told none.
+        metrics: role -> the loss that judges it, such as {"identity": "headid?network=b"}.
+        condition: what `map` is conditioned on: nothing, a camera, or a vector.
+        condition_dim: length of that vector; 0 unless `condition` is "vector".
+        outputs: fields of a rendering that it can make.
+        density: whether `sample` works, so that a mesh can be extracted.
     """
 
     name: str
@@ -52,6 +58,10 @@ class GeneratorSpec:
     fingerprint: str
     default_losses: Mapping[str, float] = field(default_factory=dict)
     metrics: Mapping[str, str] = field(default_factory=dict)
+    condition: Literal["none", "camera", "vector"] = "camera"
+    condition_dim: int = 0
+    outputs: tuple[OutputName, ...] = OUTPUTS
+    density: bool = True
 
 
 class Generator(nn.Module, Plugin, ABC):
@@ -83,9 +93,35 @@ class Generator(nn.Module, Plugin, ABC):
             WeightsError: where the weights are missing or of another architecture.
         """
 
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are; the CPU where it has none."""
+        return self._first().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of its tensors; torch's default where it has none."""
+        return self._first().dtype
+
+    def _first(self) -> Tensor:
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((t for t in tensors if t.is_floating_point()), torch.zeros(()))
+
     @abstractmethod
-    def map(self, z: Tensor, camera: Camera | None = None, truncation: float = 1.0) -> Tensor:
-        """Map z [B, z_dim] (and a conditioning camera) to ws [B, num_ws, w_dim]."""
+    def map(
+        self, z: Tensor, condition: Camera | Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """Map z to ws.
+
+        Args:
+            z: [B, z_dim], standard normal.
+            condition: what `spec.condition` says: one camera or B of them, a vector
+                [B or 1, condition_dim], or nothing. None is the generator's neutral condition.
+            truncation: 1 keeps w, 0 gives the mean w.
+
+        Returns:
+            [B, num_ws, w_dim].
+        """
 
     @abstractmethod
     def synthesize(self, ws: Tensor) -> Scene:
@@ -105,22 +141,67 @@ class Generator(nn.Module, Plugin, ABC):
         Args:
             scene: B scenes.
             camera: N = B * V cameras, those of scene i at i * V to (i + 1) * V - 1.
-            outputs: fields of the rendering that are wanted; depth alone skips colour and
-                super-resolution.
+            outputs: fields of the rendering that are wanted, among `spec.outputs`; depth alone
+                skips colour and super-resolution.
             resolution: rays a side, the spec's `render_resolution` unless given.
+
+        Raises:
+            ValueError: where N isn't a multiple of B.
         """
 
-    @abstractmethod
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return density [B, P] and colour [B, P, 3] in [0, 1] at world points [B, P, 3].
 
         The density is the opacity a world unit of length, so that 1 - exp(-density * length) is
         the opacity of a segment.
+
+        Raises:
+            UnsupportedError: where the generator has no density (`spec.density` is false).
         """
+        raise UnsupportedError(
+            f"generator {self.spec.name} has no density to sample; meshes need one that has"
+        )
 
     def noise_maps(self) -> dict[str, Tensor]:
         """The noise maps that can be optimised with a latent, by name; none by default."""
         return {}
+
+    def require(self, outputs: Iterable[OutputName], user: str) -> None:
+        """See that the generator makes some outputs.
+
+        Args:
+            outputs: fields of a rendering.
+            user: who wants them, for the message, such as "loss depth_consistency".
+
+        Raises:
+            UnsupportedError: naming the first one that it doesn't make.
+        """
+        for name in outputs:
+            if name not in self.spec.outputs:
+                raise UnsupportedError(
+                    f"{user}: needs the output '{name}', but generator {self.spec.name} makes "
+                    f"only {', '.join(self.spec.outputs)}; leave it out, or take another generator"
+                )
+
+
+def neutral_condition(generator: Generator, count: int = 1) -> Camera | Tensor | None:
+    """Return what `map` is given where nobody asks for anything else, on the generator's device.
+
+    Args:
+        generator: whose `spec.condition` decides.
+        count: how many.
+
+    Returns:
+        The frontal camera of the prior, zeros [count, condition_dim], or None.
+    """
+    spec = generator.spec
+    if spec.condition == "camera":
+        camera = spec.camera.front().to(generator.device, generator.dtype)
+        return camera.repeat_interleave(count)
+    if spec.condition == "vector":
+        zeros = torch.zeros(count, spec.condition_dim)
+        return zeros.to(generator.device, generator.dtype)
+    return None
 
 
 def load_generator(

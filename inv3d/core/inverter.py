@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Generator as Iteration
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
 
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig, build_config, merge
@@ -15,48 +19,89 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 
+# what a method yields, one item an optimisation step, and what it returns at the end
+Steps = Iteration[Progress, None, Inversion]
+Need = Literal["cameras", "masks", "depths"]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """Pictures that show how a method got where it is; the report has them.
+
+    Attributes:
+        title: of the row of pictures.
+        images: [N, 3, H, W] in [-1, 1].
+        labels: N texts, one under each picture; none leaves them without.
+    """
+
+    title: str
+    images: Tensor
+    labels: Sequence[str] = ()
+
 
 class Inverter(Plugin, ABC):
     """A method: a capture goes in, an inversion comes out, step by step.
 
     Attributes:
+        needs: what a capture must have besides images.
         min_views: that it needs.
         default_views: that are chosen where the user names no number.
     """
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"cameras"})
     min_views: ClassVar[int] = 1
     default_views: ClassVar[int] = 9
 
     @classmethod
     def create(cls, config: PluginConfig) -> Inverter:
-        """Build the method with its options."""
+        """Build the method with its options, and with networks where it has any, on the CPU."""
         return cls(config)
 
     def __init__(self, config: PluginConfig) -> None:
         self.config = config
 
     @abstractmethod
-    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
-        """Run the inversion, one item an optimisation step; drives CLI, viewers and tests."""
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
+        """Run the inversion, one item an optimisation step, and return the result.
 
-    @abstractmethod
-    def result(self) -> Inversion:
-        """Return the inversion as it stands after the steps taken so far."""
+        A method that optimises nothing yields nothing. The generator may be changed; what was
+        changed is in the result.
+
+        Args:
+            generator: frozen, in eval mode, on the context's device.
+            capture: the views to invert, with what `needs` names.
+            context: device, seed, losses, the optimisation loop.
+        """
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """Return pictures for the report, after the last step; none by default."""
+        return ()
 
     def invert(self, generator: Generator, capture: Capture, context: Context) -> Inversion:
         """Run to the end and return the result."""
-        for _ in self.steps(generator, capture, context):
-            pass
-        return self.result()
+        steps = self.steps(generator, capture, context)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                found: Inversion = end.value
+                return found
 
 
-def load_method(name: str, options: Mapping[str, Any], generator: Generator) -> Inverter:
-    """Build a method by name; `options` win over what suits the generator.
+def load_method(
+    name: str, options: Mapping[str, Any] | None = None, generator: Generator | None = None
+) -> Inverter:
+    """Build a method by name.
+
+    Args:
+        name: of the plugin.
+        options: nested plain values; they win over what suits the generator.
+        generator: that it will run on, if its suggestions are wanted.
 
     Raises:
         PluginError: where the name is unknown.
-        ConfigError: where an option is.
+        ConfigError: where an option is unknown or out of range.
     """
     kind: type[Inverter] = registry().load("methods", name)
-    options = merge(generator.method_options.get(name, {}), options)
-    return kind.create(build_config(kind.Config, options, f"method {name}"))
+    suited = {} if generator is None else generator.method_options.get(name, {})
+    return kind.create(build_config(kind.Config, merge(suited, options or {}), f"method {name}"))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, neutral_condition
 
 _CHUNK = 2000
 
@@ -34,7 +34,7 @@ def latent_statistics(
     generator: Generator,
     samples: int = 10_000,
     *,
-    camera: Camera | None = None,
+    condition: Camera | Tensor | None = None,
     seed: int = 123,
 ) -> LatentStatistics:
     """Sample z, map it and return the statistics of W.
@@ -42,23 +42,31 @@ def latent_statistics(
     Args:
         generator: whose latents.
         samples: number of draws.
-        camera: one conditioning camera; the frontal camera of the generator's prior if None.
+        condition: one, as `spec.condition` says; the generator's neutral one if None.
         seed: of the draws.
     """
-    like = next(generator.parameters())
-    rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(samples, generator.spec.z_dim, generator=rng)
-    camera = (camera or generator.spec.camera.front()).to(like.device, like.dtype)
+    z = torch.randn(samples, generator.spec.z_dim, generator=torch.Generator().manual_seed(seed))
     rows = []
     for chunk in torch.split(z, _CHUNK):
-        view = camera.repeat_interleave(len(chunk))
-        rows.append(generator.map(chunk.to(like), view)[:, 0].double())
+        given = _repeated(generator, condition, len(chunk))
+        ws = generator.map(chunk.to(generator.device, generator.dtype), given)
+        rows.append(ws[:, 0].double())
     w = torch.cat(rows)
     mean = w.mean(0)
     difference = w - mean
     spread = float(difference.square().sum().div(samples).sqrt())
     deviation = difference.square().mean(0).sqrt()
-    return LatentStatistics(mean.to(like.dtype), spread, deviation.to(like.dtype))
+    return LatentStatistics(mean.to(generator.dtype), spread, deviation.to(generator.dtype))
+
+
+def _repeated(
+    generator: Generator, condition: Camera | Tensor | None, count: int
+) -> Camera | Tensor | None:
+    if condition is None:
+        return neutral_condition(generator, count)
+    if isinstance(condition, Camera):
+        return condition.to(generator.device, generator.dtype).repeat_interleave(count)
+    return condition.to(generator.device, generator.dtype).expand(count, -1)
 
 
 def interpolate_by_angle(ws: Tensor, angles: Tensor, query: Tensor) -> Tensor:

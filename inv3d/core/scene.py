@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 OutputName = Literal["image", "raw", "depth", "mask", "features"]
+OUTPUTS: tuple[OutputName, ...] = ("image", "raw", "depth", "mask", "features")
 
 
 @dataclass(frozen=True)

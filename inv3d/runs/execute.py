@@ -15,6 +15,7 @@ from typing import Any
 from inv3d.core.errors import InterruptedRun, InvError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import RunState
+from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.rundir.directory import LOG, RunDirectory
 from inv3d.rundir.lock import held
@@ -88,8 +89,7 @@ def _run(job: Job, directory: RunDirectory, context: Context, display: Display) 
     observers = Observers(hooks(), lambda text: display.say(f"warning: {text}"))
     observers.call("inv3d_run_start", directory=directory.path, config=dict(directory.record))
     try:
-        _take_steps(job, directory, context, display, observers)
-        inversion = job.method.result()
+        inversion = _take_steps(job, directory, context, display, observers)
         inversion.save(directory.path)
         metrics = _finish(job, directory, inversion, display)
     except (InterruptedRun, KeyboardInterrupt) as error:
@@ -109,17 +109,23 @@ def _run(job: Job, directory: RunDirectory, context: Context, display: Display) 
 
 def _take_steps(
     job: Job, directory: RunDirectory, context: Context, display: Display, observers: Observers
-) -> None:
+) -> Inversion:
     chosen = job.capture[job.plan.input.chosen]
     notices = _Notices(context.state, directory, display)
     with stop_on_signals(context.state, display.say):
-        for step in job.method.steps(job.generator, chosen, context):
+        steps = job.method.steps(job.generator, chosen, context)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                notices.show()
+                inversion: Inversion = end.value
+                return inversion
             directory.begun()
             directory.log(step)
             display.step(step)
             notices.show()
             observers.call("inv3d_run_step", directory=directory.path, progress=step)
-    notices.show()
 
 
 def _finish(job: Job, directory: RunDirectory, inversion: Any, display: Display) -> dict[str, Any]:

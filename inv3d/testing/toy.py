@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
-from inv3d.core.generator import Generator, GeneratorSpec
+from inv3d.core.generator import Generator, GeneratorSpec, neutral_condition
 from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.core.weights.tensors import fingerprint
 
@@ -89,6 +89,7 @@ class ToyGenerator(Generator):
             camera=CameraPrior(radius=2.7, focal=4.2647 / 2, yaw_deg=90.0, pitch_deg=30.0),
             depth_range=(NEAR, FAR),
             box=1.2,
+            condition="none",
             domain="coloured blobs",
             fingerprint=fingerprint({"toy": config.model_dump()}, self.state_dict()),
             default_losses={"mse": 1.0, "l1": 0.1},
@@ -113,8 +114,10 @@ class ToyGenerator(Generator):
         assert isinstance(config, ToyConfig)
         return cls(config)
 
-    def map(self, z: Tensor, camera: Camera | None = None, truncation: float = 1.0) -> Tensor:
-        """Map z [B, 8] to ws [B, 4, 8]; the camera has no influence."""
+    def map(
+        self, z: Tensor, condition: Camera | Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """Map z [B, 8] to ws [B, 4, 8]; there's no condition."""
         centre = self.mapping(torch.zeros_like(z[:1]))
         w = torch.lerp(centre.expand(len(z), -1), self.mapping(z), truncation)
         return w[:, None].expand(-1, NUM_WS, -1)
@@ -225,12 +228,11 @@ def toy_latents(
         motion: 0 for one latent at all views; else how far, relative to the distance of two
             random heads, it has moved towards a second head from the first view to the last.
     """
-    parameter = next(generator.parameters())
     rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(2, generator.spec.z_dim, generator=rng).to(parameter)
-    camera = generator.spec.camera.front().to(parameter.device, parameter.dtype)
-    first, second = generator.map(z, camera.repeat_interleave(2))
-    fraction = torch.linspace(0, motion, views).to(parameter)
+    z = torch.randn(2, generator.spec.z_dim, generator=rng)
+    z = z.to(generator.device, generator.dtype)
+    first, second = generator.map(z, neutral_condition(generator, 2))
+    fraction = torch.linspace(0, motion, views).to(z)
     return torch.lerp(first[None], second[None], fraction[:, None, None])
 
 

@@ -85,7 +85,7 @@ class TriplaneGenerator(nn.Module):
     def map(
         self,
         z: Tensor,
-        camera: Camera | None = None,
+        condition: Camera | Tensor | None = None,
         truncation: float = 1.0,
         cutoff: int | None = None,
     ) -> Tensor:
@@ -93,11 +93,11 @@ class TriplaneGenerator(nn.Module):
 
         Args:
             z: standard normal.
-            camera: one, or B; none conditions on zeros.
+            condition: one camera, or B; none conditions on zeros.
             truncation: 1 keeps w, 0 gives the mean w.
             cutoff: rows that are truncated, all unless given.
         """
-        w: Tensor = self.backbone.mapping(z, self._condition(z, camera))
+        w: Tensor = self.backbone.mapping(z, self._condition(z, condition))
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if truncation == 1:
             return ws
@@ -105,11 +105,11 @@ class TriplaneGenerator(nn.Module):
         rows = self.num_ws if cutoff is None else min(cutoff, self.num_ws)
         return torch.cat([near.expand(-1, rows, -1), ws[:, rows:]], dim=1)
 
-    def _condition(self, z: Tensor, camera: Camera | None) -> Tensor | None:
+    def _condition(self, z: Tensor, camera: Camera | Tensor | None) -> Tensor | None:
         a = self.architecture
         if not a.c_dim:
             return None
-        if camera is None or a.c_gen_conditioning_zero:
+        if not isinstance(camera, Camera) or a.c_gen_conditioning_zero:
             return z.new_zeros(len(z), a.c_dim)
         return (camera.labels().to(z) * a.c_scale).expand(len(z), -1)
 

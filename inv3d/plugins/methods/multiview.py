@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import Field
 
 from inv3d.core.capture import Capture, evenly_by_angle
-from inv3d.core.errors import RunError
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING, PivotalOptions, SingleLatentConfig
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
-from inv3d.core.inverter import Inverter
+from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
 
 
@@ -49,21 +45,12 @@ class MultiView(Inverter):
 
     config: MultiViewConfig
 
-    def __init__(self, config: MultiViewConfig) -> None:
-        super().__init__(config)
-        self._fit: SingleLatent | None = None
-
-    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""
         views = self.config.views
         if views is not None and views < len(capture):
             capture = capture[list(dict.fromkeys(evenly_by_angle(capture.camera.yaw, views)))]
-        self._fit = SingleLatent(generator, capture, context, self.config, self.name)
-        yield from self._fit.optimise_latent()
-        yield from self._fit.tune(self.config.tuning)
-
-    def result(self) -> Inversion:
-        """Return the inversion as it stands."""
-        if self._fit is None:
-            raise RunError(f"method {self.name}: no step was taken yet")
-        return self._fit.inversion()
+        fit = SingleLatent(generator, capture, context, self.config, self.name)
+        yield from fit.optimise_latent()
+        yield from fit.tune(self.config.tuning)
+        return fit.inversion()

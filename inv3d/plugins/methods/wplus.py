@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from inv3d.core.capture import Capture
-from inv3d.core.errors import RunError
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.options import PAPER_SEARCH, SingleLatentConfig
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
-from inv3d.core.inverter import Inverter
+from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
 
 
@@ -50,18 +46,9 @@ class WPlus(Inverter):
 
     config: WPlusConfig
 
-    def __init__(self, config: WPlusConfig) -> None:
-        super().__init__(config)
-        self._fit: SingleLatent | None = None
-
-    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent."""
         chosen = capture if self.config.views == "all" else capture[[capture.front()]]
-        self._fit = SingleLatent(generator, chosen, context, self.config, self.name)
-        yield from self._fit.optimise_latent()
-
-    def result(self) -> Inversion:
-        """Return the inversion as it stands."""
-        if self._fit is None:
-            raise RunError(f"method {self.name}: no step was taken yet")
-        return self._fit.inversion()
+        fit = SingleLatent(generator, chosen, context, self.config, self.name)
+        yield from fit.optimise_latent()
+        return fit.inversion()

@@ -14,8 +14,7 @@ import pytest
 from inv3d.core.errors import PluginError
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import Observers, hooks
-from inv3d.core.registry.hookspecs import manager, misspelt_hook
-from inv3d.core.registry.hookspecs import HookSpecs, hookimpl
+from inv3d.core.registry.hookspecs import HookSpecs, hookimpl, manager, misspelt_hook
 
 
 @pytest.fixture

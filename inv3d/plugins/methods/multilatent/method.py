@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator as Steps
+from collections.abc import Generator as Iteration
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge
-from inv3d.core.errors import RunError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress, Stage
 from inv3d.core.fit.objective import LossTerm
@@ -19,7 +18,7 @@ from inv3d.core.fit.options import LatentOptions, TuningOptions
 from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Snapshot
-from inv3d.core.inverter import Inverter, load_method
+from inv3d.core.inverter import Inverter, Steps, load_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.multilatent.config import PRESETS, START, MultiLatentConfig
@@ -42,23 +41,13 @@ class MultiLatent(Inverter):
 
     config: MultiLatentConfig
 
-    def __init__(self, config: MultiLatentConfig) -> None:
-        super().__init__(config)
-        self._fit: _ManyLatents | None = None
-
-    def steps(self, generator: Generator, capture: Capture, context: Context) -> Iterator[Progress]:
+    def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Find the start latent, optimise all latents, then tune the generator in place."""
         fit = _ManyLatents(generator, capture, context, self.config)
         yield from fit.start()
-        self._fit = fit
         yield from fit.optimise_latents()
         yield from fit.tune()
-
-    def result(self) -> Inversion:
-        """Return the inversion as it stands, once there is a start latent."""
-        if self._fit is None:
-            raise RunError(f"method {self.name}: the start latent isn't there yet")
-        return self._fit.inversion()
+        return fit.inversion()
 
 
 class _ManyLatents:
@@ -96,7 +85,7 @@ class _ManyLatents:
             start = yield from self._run_start_method()
         self.w = start.expand(len(self.targets), -1, -1).clone()
 
-    def _run_start_method(self) -> Steps[Progress, None, Tensor]:
+    def _run_start_method(self) -> Iteration[Progress, None, Tensor]:
         """Run the start method; only its latent is taken, the generator starts untuned."""
         name = self.config.start_from
         options = dict(START.get(name, {}))
@@ -104,8 +93,9 @@ class _ManyLatents:
             shared = self.config.model_dump(include={"losses", "default_losses"})
             options = merge(options, shared)
         method = load_method(name, merge(options, self.config.start), self.generator)
-        yield from method.steps(self.generator, self.given, self.context.within("start"))
-        ws = method.result().ws_for(self.targets.camera.to("cpu"))
+        context = self.context.within("start")
+        found = yield from method.steps(self.generator, self.given, context)
+        ws = found.ws_for(self.targets.camera.to("cpu"))
         self.snapshot.restore()
         return ws.to(self.context.device, next(self.generator.parameters()).dtype)
 
