@@ -25,7 +25,7 @@ from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
 from inv3d.core.files import atomic_directory, file_digest, write_json
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
+from inv3d.core.inversion import Inversion, Made
 from inv3d.core.weights.tensors import check_state
 from inv3d.core.weights.torchfile import form_of
 from inv3d.io.cameras import read_cameras
@@ -126,10 +126,10 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         inversion = Inversion(
             ws=latents.ws,
             cameras=latents.cameras or generator.spec.camera.front(),
-            method=METHOD,
             generator=type(generator).name,
             fingerprint=generator.spec.fingerprint,
             generator_delta=delta,
+            history=(Made("import", METHOD),),
         )
         inversion.save(made)
         record = _record(foreign, parts, generator, weights, inversion, notices)

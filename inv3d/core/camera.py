@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from inv3d.core.errors import InputError
 
 LABEL_LENGTH = 25
+_ALL_AROUND_DEG = 150.0
 
 
 @dataclass(frozen=True)
@@ -299,6 +300,11 @@ class CameraPrior:
     def orbit(self, yaw: Tensor, pitch: Tensor | float = 0.0) -> Camera:
         """Return cameras of this prior at angles in radians, [N]."""
         return orbit(yaw, pitch, radius=self.radius, focal=self.focal, pivot=self.pivot)
+
+    @property
+    def all_around(self) -> bool:
+        """Whether the cameras stood on all sides, behind included."""
+        return self.yaw_deg >= _ALL_AROUND_DEG
 
     def front(self) -> Camera:
         """Return the frontal camera."""

@@ -13,7 +13,6 @@ from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError
 
 Selection = Literal["angle", "index", "all"]
-_SAME_ANGLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Capture:
 
     Attributes:
         images: [N, 3, H, W] in [-1, 1], at the generator's resolution.
-        camera: N cameras.
+        cameras: N cameras, or None where they aren't known.
         names: of the image files.
         masks: [N, 1, H, W] in [0, 1], or None.
         depths: [N, 1, h, w], true distance along the unit ray in world units, 0 where there's no
@@ -31,7 +30,7 @@ class Capture:
     """
 
     images: Tensor
-    camera: Camera
+    cameras: Camera | None
     names: tuple[str, ...]
     masks: Tensor | None = None
     depths: Tensor | None = None
@@ -40,12 +39,32 @@ class Capture:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def posed(self) -> bool:
+        """Whether the cameras are known."""
+        return self.cameras is not None
+
+    @property
+    def camera(self) -> Camera:
+        """The N cameras.
+
+        Raises:
+            InputError: where they aren't known.
+        """
+        if self.cameras is None:
+            raise no_cameras(self.source)
+        return self.cameras
+
+    def with_cameras(self, cameras: Camera) -> Capture:
+        """Return the same views with cameras, N of them."""
+        return replace(self, cameras=cameras)
+
     def __getitem__(self, index: Sequence[int]) -> Capture:
         rows = torch.as_tensor(list(index), dtype=torch.long)
         return replace(
             self,
             images=self.images[rows],
-            camera=self.camera[rows],
+            cameras=None if self.cameras is None else self.cameras[rows],
             names=tuple(self.names[i] for i in index),
             masks=None if self.masks is None else self.masks[rows],
             depths=None if self.depths is None else self.depths[rows],
@@ -56,59 +75,53 @@ class Capture:
         return replace(
             self,
             images=self.images.to(device, dtype),
-            camera=self.camera.to(device, dtype),
+            cameras=None if self.cameras is None else self.cameras.to(device, dtype),
             masks=None if self.masks is None else self.masks.to(device, dtype),
             depths=None if self.depths is None else self.depths.to(device, dtype),
         )
 
     def front(self) -> int:
-        """Return the view nearest to yaw 0."""
-        return int(self.camera.yaw.abs().argmin())
+        """Return the view nearest to yaw 0; the first one where the cameras aren't known."""
+        return 0 if self.cameras is None else int(self.cameras.yaw.abs().argmin())
 
     def choose(self, views: int | None, selection: Selection) -> list[int]:
         """Choose views.
 
         Args:
             views: how many; all if None.
-            selection: "angle" spreads them evenly over the yaw, "index" over the file order.
+            selection: "angle" spreads them evenly over the yaw, "index" over the file order, which
+                is also taken where the cameras aren't known.
 
         Raises:
             InputError: where there aren't that many different views.
         """
-        return choose_views(self.camera, views, selection, self.source)
-
-    def check_angles(self) -> None:
-        """Refuse views that look from the same angle, which multi-latent can't tell apart.
-
-        Raises:
-            InputError: naming two of them.
-        """
-        yaw, order = self.camera.yaw.sort()
-        same = (yaw.diff() < _SAME_ANGLE).nonzero()
-        if len(same):
-            i = int(same[0])
-            first, second = (self.names[int(order[k])] for k in (i, i + 1))
-            raise InputError(
-                f"{first} and {second}: both look from yaw {float(yaw[i].rad2deg()):.2f} deg; "
-                "multi-latent needs a different angle for every view, leave one out"
-            )
+        return choose_views(self.cameras, len(self), views, selection, self.source)
 
 
-def choose_views(camera: Camera, views: int | None, selection: Selection, source: str) -> list[int]:
-    """Choose among cameras, before any image is read; see `Capture.choose`."""
+def no_cameras(source: str) -> InputError:
+    """Return the error to raise where cameras are needed and there are none."""
+    return InputError(
+        f"{source or 'the capture'}: its pictures have no cameras; add them as labels "
+        "(dataset.json, 25 numbers a picture), or take a method that finds them"
+    )
+
+
+def choose_views(
+    cameras: Camera | None, count: int, views: int | None, selection: Selection, source: str
+) -> list[int]:
+    """Choose among `count` views, before any image is read; see `Capture.choose`."""
     if views is not None and views < 1:
         raise InputError(f"--views {views}: expected 1 or more")
     if selection == "all" or views is None:
-        return list(range(len(camera)))
-    if views > len(camera):
+        return list(range(count))
+    if views > count:
         raise InputError(
-            f"--views {views}: the capture {source} has only {len(camera)} views; "
-            "give a smaller number"
+            f"--views {views}: the capture {source} has only {count} views; give a smaller number"
         )
-    if selection == "index":
-        steps = torch.linspace(0, len(camera) - 1, views) if views > 1 else [len(camera) // 2]
+    if selection == "index" or cameras is None:
+        steps = torch.linspace(0, count - 1, views) if views > 1 else [count // 2]
         return [round(float(step)) for step in steps]
-    chosen = evenly_by_angle(camera.yaw, views)
+    chosen = evenly_by_angle(cameras.yaw, views)
     if len(set(chosen)) < views:
         raise InputError(
             f"--views {views}: only {len(set(chosen))} views of {source} differ enough "

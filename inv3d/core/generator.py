@@ -77,12 +77,14 @@ class Generator(nn.Module, Plugin, ABC):
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         rng: source of random samples and noise, where it uses any; set by the run.
+        tuned: whether its weights are no longer those of its fingerprint.
     """
 
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
     rays_option: ClassVar[str] = ""
     rng: torch.Generator | None = None
+    tuned: bool = False
 
     @classmethod
     @abstractmethod

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.errors import RunError, WeightsError
+from inv3d.core.errors import InputError, RunError, WeightsError
 from inv3d.core.generator import Generator
-from inv3d.core.latent import interpolate_by_angle
+from inv3d.core.latent import Places, between_angles
 from inv3d.core.scene import Scene
-from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.core.weights.tensors import fingerprint, read_tensors, write_tensors
 
 FILE = "inversion.safetensors"
-FORMAT = 1
+FORMAT = 2
+Blend = Literal["yaw", "turn", "frame"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """One thing that was done to get an inversion.
+
+    Attributes:
+        kind: of what did it: a method, an editor, or the import of another project's result.
+        name: of the plugin.
+        preset: that its options come from, or None.
+        options: all of them, resolved.
+        parent: digest of the inversion that it started from, empty if from none.
+    """
+
+    kind: Literal["method", "editor", "import"]
+    name: str
+    preset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    parent: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,43 +49,101 @@ class Inversion:
     Attributes:
         ws: [M, num_ws, w_dim]; M > 1 for methods that give every camera its own latent.
         cameras: M cameras, those that the latents belong to.
-        method: name of the method that made it.
         generator: name of the generator plugin.
         fingerprint: of the generator's architecture and weights before tuning.
         generator_delta: parameter name -> tuned minus original; empty if nothing was tuned.
-        scene_offset: part name -> [1, ...], added to every scene; empty for none.
-        config: the method's resolved options.
+        blend: how M latents become one for a camera: "yaw", linear between the two whose cameras
+            bracket its yaw; "turn", the same around the circle, for generators that know all
+            sides; "frame", one latent a frame of a video, by its name.
+        frames: M names of the frames that the latents belong to; needed for "frame".
+        offset: part name -> [1 or M, ...], added to every scene, or to those of each latent; any
+            of the scene's parts.
+        poses: image name -> label [25], of cameras that the method found.
+        history: what made it, the last one last.
     """
 
     ws: Tensor
     cameras: Camera
-    method: str
     generator: str
     fingerprint: str
     generator_delta: Mapping[str, Tensor] = field(default_factory=dict)
-    scene_offset: Mapping[str, Tensor] = field(default_factory=dict)
-    config: Mapping[str, Any] = field(default_factory=dict)
+    blend: Blend = "yaw"
+    frames: tuple[str, ...] = ()
+    offset: Mapping[str, Tensor] = field(default_factory=dict)
+    poses: Mapping[str, Tensor] = field(default_factory=dict)
+    history: tuple[Made, ...] = ()
 
-    def ws_for(self, camera: Camera) -> Tensor:
-        """Return a latent for each of N cameras, [N, num_ws, w_dim].
+    def __post_init__(self) -> None:
+        count = len(self.ws)
+        if len(self.cameras) != count or (self.frames and len(self.frames) != count):
+            raise ValueError(
+                f"{count} latents with {len(self.cameras)} cameras and {len(self.frames)} frame "
+                "names: expected one camera a latent, and one name a latent or none"
+            )
+        if self.blend == "frame" and not self.frames:
+            raise ValueError("blend 'frame' needs the name of every latent's frame in `frames`")
+        for name, part in self.offset.items():
+            if len(part) not in (1, count):
+                raise ValueError(
+                    f"offset '{name}': {len(part)} rows for {count} latents, expected 1 or {count}"
+                )
 
-        With several latents: linear between the two whose cameras bracket the yaw
-        (multi-view inversion paper, section 3.2).
+    @property
+    def method(self) -> str:
+        """Name of what made it last; empty where that isn't known."""
+        return self.history[-1].name if self.history else ""
+
+    def places(self, camera: Camera, frames: Sequence[str] = ()) -> Places:
+        """Return where N cameras lie among the M latents.
+
+        Args:
+            camera: N cameras.
+            frames: N names, where the cameras are those of frames; "frame" finds latents by them.
+                A name that has no latent takes that of the camera that looks from the nearest
+                direction, and so does every camera where there are no names.
         """
+        if self.blend == "frame":
+            return self._by_frame(camera, frames)
         angles, query = self.cameras.yaw.to(self.ws), camera.yaw.to(self.ws)
-        return interpolate_by_angle(self.ws, angles, query)
+        return between_angles(angles, query, turn=self.blend == "turn")
 
-    def scene_for(self, generator: Generator, camera: Camera) -> Scene:
+    def _by_frame(self, camera: Camera, frames: Sequence[str]) -> Places:
+        towards, query = (
+            torch.nn.functional.normalize(c.position.to(self.ws), dim=1)
+            for c in (self.cameras, camera)
+        )
+        nearest = (query @ towards.T).argmax(1)
+        number = {name: row for row, name in enumerate(self.frames)}
+        named = dict(enumerate(number.get(name) for name in frames))
+        rows = [int(row) if named.get(i) is None else named[i] for i, row in enumerate(nearest)]
+        chosen = torch.tensor(rows, device=self.ws.device)
+        return Places(chosen, chosen, torch.zeros(len(chosen)).to(self.ws))
+
+    def ws_for(self, camera: Camera, frames: Sequence[str] = ()) -> Tensor:
+        """Return a latent for each of N cameras, [N, num_ws, w_dim]; see `places`."""
+        if len(self.ws) == 1:
+            return self.ws.expand(len(camera), *self.ws.shape[1:])
+        return self.places(camera, frames).blend(self.ws)
+
+    def scene_for(self, generator: Generator, camera: Camera, frames: Sequence[str] = ()) -> Scene:
         """Return the scenes that cameras see: one if there's one latent, else one a camera."""
-        like = next(generator.parameters())
-        ws = self.ws if len(self.ws) == 1 else self.ws_for(camera)
-        scene = generator.synthesize(ws.to(like))
-        if not self.scene_offset:
+        shared = len(self.ws) == 1
+        ws = self.ws if shared else self.ws_for(camera, frames)
+        scene = generator.synthesize(ws.to(generator.device, generator.dtype))
+        if not self.offset:
             return scene
-        offset = {name: part.to(like) for name, part in self.scene_offset.items()}
-        return scene + Scene(offset, scene.ws)
+        places = None if shared else self.places(camera, frames)
+        return scene + {
+            name: (part if places is None or len(part) == 1 else places.blend(part)).to(scene.ws)
+            for name, part in self.offset.items()
+        }
 
-    def check(self, generator: Generator) -> None:
+    def camera_of(self, frame: str) -> Camera | None:
+        """Return the camera that the method found for a frame, or None."""
+        pose = self.poses.get(frame)
+        return None if pose is None else Camera.from_labels(pose[None])
+
+    def check_generator(self, generator: Generator) -> None:
         """Refuse another generator than the one that this inversion was made with.
 
         Raises:
@@ -83,8 +161,16 @@ class Inversion:
 
         Raises:
             WeightsError: where the generator is another one.
+            InputError: where it is tuned already.
         """
-        self.check(generator)
+        self.check_generator(generator)
+        if not self.generator_delta:
+            return
+        if generator.tuned:
+            raise InputError(
+                f"generator {generator.spec.name}: is tuned already, and tuning adds to the "
+                "original weights; load a fresh one"
+            )
         state = generator.state_dict()
         missing = sorted(set(self.generator_delta) - set(state))
         if missing:
@@ -95,6 +181,7 @@ class Inversion:
         with torch.no_grad():
             for name, delta in self.generator_delta.items():
                 state[name] += delta.to(state[name])
+        generator.tuned = True
 
     @contextlib.contextmanager
     def tuned(self, generator: Generator) -> Iterator[Generator]:
@@ -106,47 +193,75 @@ class Inversion:
         finally:
             before.restore()
 
-    def save(self, directory: Path) -> None:
-        """Write `inversion.safetensors` into a directory."""
+    def digest(self) -> str:
+        """Return 16 hex digits that tell this inversion from others."""
+        return fingerprint(self._metadata(), self._tensors())
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {"ws": self.ws, "cameras": self.cameras.labels()}
         tensors |= {f"delta/{name}": value for name, value in self.generator_delta.items()}
-        tensors |= {f"offset/{name}": value for name, value in self.scene_offset.items()}
-        metadata = {
+        tensors |= {f"offset/{name}": value for name, value in self.offset.items()}
+        if self.poses:
+            tensors["poses"] = torch.stack(list(self.poses.values()))
+        return tensors
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
-            "method": self.method,
             "generator": self.generator,
             "fingerprint": self.fingerprint,
-            "config": dict(self.config),
+            "blend": self.blend,
+            "frames": list(self.frames),
+            "poses": list(self.poses),
+            "history": [asdict(made) for made in self.history],
         }
-        write_tensors(Path(directory) / FILE, tensors, metadata)
+
+    def save(self, directory: Path) -> None:
+        """Write `inversion.safetensors` into a directory."""
+        write_tensors(Path(directory) / FILE, self._tensors(), self._metadata())
 
     @staticmethod
     def load(directory: Path) -> Inversion:
         """Read a run directory.
 
         Raises:
-            RunError: where the directory holds no finished inversion, or one of a newer format.
+            RunError: where the directory holds no finished inversion, or one of another format.
             WeightsError: where the file is damaged.
         """
         path = Path(directory) / FILE
         if not path.is_file():
             raise RunError(f"{directory}: no {FILE}; give the directory of a finished run")
         tensors, metadata = read_tensors(path)
-        if metadata.get("format") != FORMAT or not {"ws", "cameras"} <= set(tensors):
+        if metadata.get("format") != FORMAT:
             raise RunError(
                 f"{path}: format {metadata.get('format')}, expected {FORMAT}; "
                 "read it with the version of 3dinv that wrote it"
             )
-        return Inversion(
-            ws=tensors["ws"],
-            cameras=Camera.from_labels(tensors["cameras"]),
-            method=metadata["method"],
-            generator=metadata["generator"],
-            fingerprint=metadata["fingerprint"],
-            generator_delta=_part(tensors, "delta/"),
-            scene_offset=_part(tensors, "offset/"),
-            config=metadata["config"],
-        )
+        try:
+            return _read(tensors, metadata)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise WeightsError(
+                f"{path}: isn't a whole inversion ({type(error).__name__}: {error}); the file was "
+                "changed, make the run again"
+            ) from None
+
+
+def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Inversion:
+    if metadata["blend"] not in get_args(Blend):
+        raise ValueError(f"blend is {metadata['blend']!r}")
+    poses = zip(metadata["poses"], tensors.get("poses", ()), strict=True)
+    return Inversion(
+        ws=tensors["ws"],
+        cameras=Camera.from_labels(tensors["cameras"]),
+        generator=metadata["generator"],
+        fingerprint=metadata["fingerprint"],
+        generator_delta=_part(tensors, "delta/"),
+        blend=metadata["blend"],
+        frames=tuple(metadata["frames"]),
+        offset=_part(tensors, "offset/"),
+        poses=dict(poses),
+        history=tuple(Made(**made) for made in metadata["history"]),
+    )
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -158,6 +273,7 @@ class Snapshot:
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
+        self.tuned = generator.tuned
         self.original = {
             name: value.detach().clone()
             for name, value in generator.state_dict().items()
@@ -173,13 +289,15 @@ class Snapshot:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Round the generator to then + delta.
+        """Round the generator to then + delta, and mark it as tuned.
 
         What is measured from here on is, to the last bit, what a loaded run renders.
         """
         now = self.generator.state_dict()
         for name, then in self.original.items():
-            now[name].copy_(then + (now[name] - then))
+            change = now[name] - then
+            now[name].copy_(then + change)
+            self.generator.tuned |= bool(change.any())
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -187,3 +305,4 @@ class Snapshot:
         now = self.generator.state_dict()
         for name, then in self.original.items():
             now[name].copy_(then)
+        self.generator.tuned = self.tuned

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
+from inv3d.core.inversion import Inversion, Snapshot
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 
@@ -72,6 +74,35 @@ class Inverter(Plugin, ABC):
             capture: the views to invert, with what `needs` names.
             context: device, seed, losses, the optimisation loop.
         """
+
+    def inversion(
+        self,
+        generator: Generator,
+        context: Context,
+        ws: Tensor,
+        cameras: Camera,
+        snapshot: Snapshot | None = None,
+        **more: Any,
+    ) -> Inversion:
+        """Return what was found in the one result format, on the CPU.
+
+        Args:
+            generator: that was inverted into.
+            context: of the run.
+            ws: [M, num_ws, w_dim].
+            cameras: M, those that the latents belong to.
+            snapshot: of the generator before it was tuned, if it was.
+            more: other fields of the inversion, such as `blend`, `offset` or `poses`.
+        """
+        return Inversion(
+            ws=ws.detach().float().cpu().clone(),
+            cameras=cameras.to("cpu", torch.float32),
+            generator=type(generator).name,
+            fingerprint=generator.spec.fingerprint,
+            generator_delta={} if snapshot is None else snapshot.delta(),
+            history=context.history(self.name, self.config),
+            **more,
+        )
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return pictures for the report, after the last step; none by default."""

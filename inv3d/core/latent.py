@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -69,39 +70,47 @@ def _repeated(
     return condition.to(generator.device, generator.dtype).expand(count, -1)
 
 
-def interpolate_by_angle(ws: Tensor, angles: Tensor, query: Tensor) -> Tensor:
-    """Return latents at angles, linear between the two that bracket each angle.
+@dataclass(frozen=True)
+class Places:
+    """Where N queries lie among M items: between two of them.
+
+    Attributes:
+        lower, upper: [N] index of the two items.
+        fraction: [N] in [0, 1], 0 at the lower and 1 at the upper one.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    fraction: Tensor
+
+    def blend(self, values: Tensor) -> Tensor:
+        """Return the items' values at the queries, linear in between: [M, ...] to [N, ...]."""
+        fraction = self.fraction.to(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+        lower, upper = self.lower.to(values.device), self.upper.to(values.device)
+        return torch.lerp(values[lower], values[upper], fraction.to(values.device))
+
+
+def between_angles(angles: Tensor, query: Tensor, *, turn: bool = False) -> Places:
+    """Find for each query the two angles that bracket it.
 
     Multi-view inversion paper, section 3.2. Unlike the official code, which takes the two nearest
     cameras, the bracketing pair has no jumps where cameras are unevenly spaced.
 
     Args:
-        ws: [M, num_ws, w_dim].
-        angles: [M] radians, of the cameras that the latents belong to, in any order.
-        query: [N] radians; beyond the outermost camera its latent is taken as it is.
-
-    Returns:
-        [N, num_ws, w_dim].
+        angles: [M] radians, in any order, from -pi to pi.
+        query: [N] radians, from -pi to pi.
+        turn: the angles are a circle: beyond the outermost two, queries lie between these, around
+            the back. Otherwise the outermost angle stands for all that is beyond it.
     """
-    if len(ws) == 1:
-        return ws.expand(len(query), *ws.shape[1:])
-    lower, upper, fraction = bracket(angles, query)
-    return torch.lerp(ws[lower], ws[upper], fraction.to(ws.dtype)[:, None, None])
-
-
-def bracket(angles: Tensor, query: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each query the indices of its two neighbours among `angles` and its place.
-
-    Args:
-        angles: [M], M >= 2, in any order.
-        query: [N].
-
-    Returns:
-        Two index tensors [N] and the fraction [N] in [0, 1] from the first to the second.
-    """
+    if len(angles) == 1:
+        only = torch.zeros(len(query), dtype=torch.long, device=query.device)
+        return Places(only, only, torch.zeros_like(query))
     order = torch.argsort(angles)
     ordered = angles[order]
-    right = torch.searchsorted(ordered, query.contiguous()).clamp(1, len(angles) - 1)
+    if turn:
+        order = torch.cat([order[-1:], order, order[:1]])
+        ordered = torch.cat([ordered[-1:] - math.tau, ordered, ordered[:1] + math.tau])
+    right = torch.searchsorted(ordered, query.contiguous()).clamp(1, len(ordered) - 1)
     low, high = ordered[right - 1], ordered[right]
     fraction = ((query - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-    return order[right - 1], order[right], fraction
+    return Places(order[right - 1], order[right], fraction)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from inv3d.core.config import PluginConfig
+from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.errors import InputError
 from inv3d.core.plugin import Plugin
+from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
 
-Cache = Tensor | dict[str, Tensor]
+MASK = "mask"
+C = TypeVar("C", bound=PluginConfig)
+K = TypeVar("K", Tensor, dict[str, Tensor])
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class Target:
         depths: [N, 1, h, w] distance along the unit ray, world units, or None.
         anchor: [num_ws, w_dim] (or [1, w_dim]), the latent that latent losses pull towards.
         noise: the generator's noise maps, where they are optimised.
+        weights: [N], how much each view counts; all alike if None.
+        maps: name -> [N, 1, h, w] in [0, 1], such as visibility or confidence; the target's own
+            masks are the map "mask".
+        rays: a side, of the raw images that are compared where a loss looks at them.
     """
 
     images: Tensor
@@ -33,32 +43,109 @@ class Target:
     depths: Tensor | None = None
     anchor: Tensor | None = None
     noise: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
+    maps: Mapping[str, Tensor] = field(default_factory=dict)
+    rays: int | None = None
+
+    def map(self, name: str, user: str) -> Tensor:
+        """Return a map by name, [N, 1, h, w].
+
+        Raises:
+            InputError: where there's none, naming who asked for it.
+        """
+        maps = dict(self.maps) | ({} if self.masks is None else {MASK: self.masks})
+        if name in maps:
+            return maps[name]
+        if name == MASK:
+            raise InputError(
+                f"{user}: the capture has no masks; add a masks folder to the input, or leave "
+                "them out"
+            )
+        known = ", ".join(sorted(maps)) or "none"
+        raise InputError(f"{user}: this method has no map '{name}' (its maps: {known})")
+
+    def raw(self) -> Target:
+        """Return the target of the raw images, before super-resolution: averaged down.
+
+        Raises:
+            ValueError: where the size isn't known.
+        """
+        if self.rays is None:
+            raise ValueError("the target of raw images needs `rays`, their pixels a side")
+        size = (self.rays, self.rays)
+        images = F.interpolate(self.images, size, mode="area")
+        masks = None if self.masks is None else F.interpolate(self.masks, size, mode="area")
+        return replace(self, images=images, masks=masks)
 
 
-class Loss(nn.Module, Plugin, ABC):
-    """A difference between renderings and targets, one number a view."""
+class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
+    """A difference between renderings and targets, one number a view.
+
+    `Loss[MyConfig, Tensor]` says the type of its options and of what it prepares: a tensor, or a
+    dict of tensors.
+
+    Attributes:
+        needs: the fields of a rendering that it reads.
+        higher_is_better: as a metric, as a cosine; otherwise lower is.
+        label: title of its column, where it serves as a metric; its name unless given.
+        digits: after the point, in tables.
+        unit: in words, of its numbers.
+    """
 
     needs: ClassVar[tuple[OutputName, ...]] = ("image",)
+    higher_is_better: ClassVar[bool] = False
+    label: ClassVar[str] = ""
+    digits: ClassVar[int] = 4
+    unit: ClassVar[str] = ""
+    config: C
 
     @classmethod
-    def create(cls, config: PluginConfig) -> Loss:
+    def create(cls, config: C) -> Self:
         """Build the loss with its networks, on the CPU."""
         return cls(config)
 
-    def __init__(self, config: PluginConfig) -> None:
+    def __init__(self, config: C) -> None:
         super().__init__()
         self.config = config
 
     @abstractmethod
-    def prepare(self, target: Target) -> Cache:
+    def prepare(self, target: Target) -> K:
         """Compute once what the loss needs of the targets; leading dimension N views."""
 
     @abstractmethod
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: K) -> Tensor:
         """Return the loss of every view, [N]."""
 
-    def select(self, cache: Cache, views: slice) -> Cache:
+    def select(self, cache: K, views: slice) -> K:
         """Return the cache of some of the views; losses whose cache isn't by view override it."""
         if isinstance(cache, Tensor):
             return cache[views]
         return {name: value[views] for name, value in cache.items()}
+
+
+AnyLoss = Loss[Any, Any]
+
+
+def load_loss(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    owner: str = "",
+) -> AnyLoss:
+    """Build a loss by name: frozen, in eval mode, on a device.
+
+    Args:
+        name: of the plugin.
+        options: nested plain values; its defaults if None.
+        device: where it goes.
+        owner: whose options they are, for messages; "loss NAME" unless given.
+
+    Raises:
+        PluginError: where the name is unknown.
+        ConfigError: where an option is unknown or out of range.
+        WeightsError: where a weight file that it needs is missing or damaged.
+    """
+    kind: type[AnyLoss] = registry().load("losses", name)
+    loss = kind.create(build_config(kind.Config, options or {}, owner or f"loss {name}"))
+    return loss.to(device).eval().requires_grad_(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -18,7 +18,9 @@ class Scene:
     """A batch of B three-dimensional scenes, in whatever form their generator uses.
 
     Scenes add, subtract, scale and blend part by part; `ws` follows the left operand, since it
-    conditions the rendering (super-resolution) and isn't part of the volume.
+    conditions the rendering (super-resolution) and isn't part of the volume. The right operand, a
+    scene or named tensors [1 or B, ...], may have some of the parts only, such as an offset of the
+    planes alone: the others stay as they are. A part that the scene lacks is a ValueError.
 
     Attributes:
         parts: name -> [B, ...]; tri-planes are {"planes": [B, 3, C, H, W]}.
@@ -34,19 +36,29 @@ class Scene:
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> Scene:
         return self.apply(lambda tensor: tensor[index])
 
-    def __add__(self, other: Scene) -> Scene:
+    def __add__(self, other: Scene | Mapping[str, Tensor]) -> Scene:
         return self._combine(other, torch.add)
 
-    def __sub__(self, other: Scene) -> Scene:
+    def __sub__(self, other: Scene | Mapping[str, Tensor]) -> Scene:
         return self._combine(other, torch.sub)
 
     def __mul__(self, factor: float) -> Scene:
         return Scene({name: part * factor for name, part in self.parts.items()}, self.ws)
 
-    def _combine(self, other: Scene, operation: Callable[[Tensor, Tensor], Tensor]) -> Scene:
-        return Scene(
-            {name: operation(part, other.parts[name]) for name, part in self.parts.items()}, self.ws
-        )
+    def _combine(
+        self, other: Scene | Mapping[str, Tensor], operation: Callable[[Tensor, Tensor], Tensor]
+    ) -> Scene:
+        others = other.parts if isinstance(other, Scene) else other
+        self._refuse_unknown(others)
+        combined = {name: operation(self.parts[name], part) for name, part in others.items()}
+        return Scene({**self.parts, **combined}, self.ws)
+
+    def _refuse_unknown(self, names: Iterable[str]) -> None:
+        unknown = sorted(set(names) - set(self.parts))
+        if unknown:
+            raise ValueError(
+                f"the scene has no part '{unknown[0]}'; its parts are {', '.join(self.parts)}"
+            )
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Scene:
         """Return the scene with a function applied to every tensor, latents included."""
@@ -65,14 +77,18 @@ class Scene:
         """Blend two scenes: `first` where the mask is 1, `second` where it's 0.
 
         Args:
-            mask: part name -> weights that broadcast to the part, in [0, 1].
+            mask: part name -> weights that broadcast to the part, in [0, 1]; parts that it doesn't
+                name are those of `first`.
             first: B scenes.
             second: B scenes.
+
+        Raises:
+            ValueError: where a scene lacks a part that the mask names.
         """
-        return Scene(
-            {n: torch.lerp(second.parts[n], part, mask[n]) for n, part in first.parts.items()},
-            first.ws,
-        )
+        first._refuse_unknown(mask)
+        second._refuse_unknown(mask)
+        blended = {n: torch.lerp(second.parts[n], first.parts[n], m) for n, m in mask.items()}
+        return Scene({**first.parts, **blended}, first.ws)
 
 
 @dataclass(frozen=True)
@@ -122,3 +138,13 @@ class Rendering:
         if value is None:
             raise ValueError(f"the rendering has no {name}: ask for it in outputs=(...)")
         return value  # type: ignore[no-any-return]
+
+    def latent(self) -> Tensor:
+        """Return the latent behind every view, [N, num_ws, w_dim].
+
+        Raises:
+            ValueError: where the generator left it out.
+        """
+        if self.ws is None:
+            raise ValueError("the rendering has no ws: its generator must hand on the scene's")
+        return self.ws

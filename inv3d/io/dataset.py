@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.capture import Capture
+from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError
 from inv3d.core.weights.tensors import asset
 from inv3d.io.files import Files, check_inside, natural, open_files
@@ -32,7 +32,7 @@ class CaptureFiles:
         files: folder or zip.
         root: folder inside `files` that the names belong to, empty or with a slash at its end.
         names: of the images, frame2 before frame10.
-        camera: one a name.
+        cameras: one a name, or None where the pictures have no labels.
         depth_scale: world units a count of the depth maps; None where there are none.
         notices: sort -> what the user should know, such as the first picture that was cropped.
     """
@@ -40,7 +40,7 @@ class CaptureFiles:
     files: Files
     root: str
     names: tuple[str, ...]
-    camera: Camera
+    cameras: Camera | None
     depth_scale: float | None
     notices: dict[str, str] = field(default_factory=dict)
 
@@ -51,6 +51,22 @@ class CaptureFiles:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def posed(self) -> bool:
+        """Whether the cameras are known."""
+        return self.cameras is not None
+
+    @property
+    def camera(self) -> Camera:
+        """One camera a name.
+
+        Raises:
+            InputError: where they aren't known.
+        """
+        if self.cameras is None:
+            raise no_cameras(self.source)
+        return self.cameras
 
     def load(self, resolution: int, rows: Sequence[int] | None = None) -> Capture:
         """Read images, and masks and depth where there are any.
@@ -75,7 +91,7 @@ class CaptureFiles:
         names = tuple(self.names[row] for row in rows)
         return Capture(
             images=torch.stack([self._image(name, resolution) for name in names]),
-            camera=self.camera[list(rows)],
+            cameras=None if self.cameras is None else self.cameras[list(rows)],
             names=names,
             masks=self._extra(_MASKS, names, lambda c, at: read_mask(c, resolution, at)),
             depths=self._depths(names),
@@ -146,7 +162,7 @@ def open_capture(source: str | Path) -> CaptureFiles:
 
     Args:
         source: a folder or zip with `dataset.json`, with `labels.npy`, or with a `.npy` beside
-            every image; or "sample:dynamic", "sample:static".
+            every image, or with images alone; or "sample:dynamic", "sample:static".
 
     Raises:
         InputError: naming the file and what's wrong with it.
@@ -158,12 +174,14 @@ def open_capture(source: str | Path) -> CaptureFiles:
     images = sorted((n for n in files.names if _is_image(n, root)), key=natural)
     if not images:
         raise InputError(f"--input {path}: no images found ({', '.join(sorted(SUFFIXES))})")
+    scale = _depth_scale(files, root)
     labels, where = _labels(files, root, images)
+    if not labels:
+        names = tuple(name.removeprefix(root) for name in images)
+        return CaptureFiles(files, root, names, None, scale)
     labels = dict(sorted(labels.items(), key=lambda item: natural(item[0])))
     _match(labels, images, files, root, where)
-    return CaptureFiles(
-        files, root, tuple(labels), cameras(labels, where), _depth_scale(files, root)
-    )
+    return CaptureFiles(files, root, tuple(labels), cameras(labels, where), scale)
 
 
 def _root(files: Files) -> str:
@@ -180,7 +198,7 @@ def _is_image(name: str, root: str) -> bool:
 
 
 def _labels(files: Files, root: str, images: Sequence[str]) -> tuple[Labels, str]:
-    """Read the labels from wherever they are, and say from where."""
+    """Read the labels from wherever they are, and say from where; none where there are none."""
     if f"{root}dataset.json" in files.names:
         where = files.at(f"{root}dataset.json")
         labels = parse_dataset_json(files.read(f"{root}dataset.json"), where)
@@ -200,10 +218,7 @@ def _labels(files: Files, root: str, images: Sequence[str]) -> tuple[Labels, str
         return {name: numbers(row, f"{where}: row of {name}") for name, row in pairs}, where
     beside = {name: str(PurePosixPath(name).with_suffix(".npy")) for name in images}
     if not files.names & set(beside.values()):
-        raise InputError(
-            f"--input {files.source}: no dataset.json (and no .npy labels); every image needs a "
-            "camera label of 25 numbers in EG3D's format"
-        )
+        return {}, ""
     found: Labels = {}
     for name, key in zip(images, short, strict=True):
         if beside[name] not in files.names:

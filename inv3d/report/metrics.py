@@ -16,12 +16,11 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
-from inv3d.core.config import build_config, parse_overrides
+from inv3d.core.config import parse_overrides
 from inv3d.core.errors import InvError
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
-from inv3d.core.loss import Loss, Target
-from inv3d.core.registry.discovery import registry
+from inv3d.core.loss import AnyLoss, Target, load_loss
 from inv3d.core.scene import OutputName, Rendering
 from inv3d.report.views import render_scene, render_views
 
@@ -33,7 +32,7 @@ COLUMNS = ("mse", "psnr", "perceptual", "ms_ssim", "identity", "depth_error")
 _SCALES = 2**4
 _TINY_MSE = 1e-10
 
-Judges = Mapping[str, Loss]
+Judges = Mapping[str, AnyLoss]
 Notes = dict[str, str]
 
 
@@ -43,7 +42,9 @@ def parse_metric(text: str) -> tuple[str, dict[str, Any]]:
     return name, parse_overrides(query.split("&")) if query else {}
 
 
-def build_judges(metrics: Mapping[str, str], device: torch.device) -> tuple[dict[str, Loss], Notes]:
+def build_judges(
+    metrics: Mapping[str, str], device: torch.device
+) -> tuple[dict[str, AnyLoss], Notes]:
     """Build the losses that serve as metrics.
 
     Args:
@@ -53,7 +54,7 @@ def build_judges(metrics: Mapping[str, str], device: torch.device) -> tuple[dict
     Returns:
         The losses that work here, and for each of the others the reason why it doesn't.
     """
-    judges: dict[str, Loss] = {}
+    judges: dict[str, AnyLoss] = {}
     notes: Notes = {}
     for role in ("perceptual", "identity"):
         if role not in metrics:
@@ -61,12 +62,9 @@ def build_judges(metrics: Mapping[str, str], device: torch.device) -> tuple[dict
             continue
         name, options = parse_metric(metrics[role])
         try:
-            kind: type[Loss] = registry().load("losses", name)
-            loss = kind.create(build_config(kind.Config, options, f"metric {name}"))
+            judges[role] = load_loss(name, options, device=device, owner=f"metric {name}")
         except (InvError, ImportError, OSError) as error:
             notes[role] = f"{metrics[role]}: {error}"
-            continue
-        judges[role] = loss.to(device).eval().requires_grad_(False)
     return judges, notes
 
 

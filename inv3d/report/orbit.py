@@ -11,19 +11,13 @@ from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.errors import UsageError, suggest
 
 ORBITS = ("front-sweep", "full", "ellipse")
-_ALL_AROUND_DEG = 150.0
 _INSIDE = 0.9
 _STRIP_PITCH = 0.7
 
 
-def all_around(prior: CameraPrior) -> bool:
-    """Whether a generator knows heads from behind."""
-    return prior.yaw_deg >= _ALL_AROUND_DEG
-
-
 def default_orbit(prior: CameraPrior) -> str:
     """Return "full" for generators that know all sides, else "front-sweep"."""
-    return "full" if all_around(prior) else "front-sweep"
+    return "full" if prior.all_around else "front-sweep"
 
 
 def orbit_path(name: str, prior: CameraPrior, frames: int) -> Camera:
@@ -53,7 +47,7 @@ def orbit_path(name: str, prior: CameraPrior, frames: int) -> Camera:
 
 def strip(prior: CameraPrior) -> Camera:
     """Return the cameras of the novel-view strip: a yaw sweep, then from above and from below."""
-    if all_around(prior):
+    if prior.all_around:
         yaw = torch.linspace(-135.0, 180.0, 8)
     else:
         yaw = torch.linspace(-prior.yaw_deg * _INSIDE, prior.yaw_deg * _INSIDE, 7)

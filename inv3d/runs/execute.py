@@ -14,7 +14,7 @@ from typing import Any
 
 from inv3d.core.errors import InterruptedRun, InvError
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import RunState
+from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.rundir.directory import LOG, RunDirectory

@@ -142,7 +142,7 @@ def _write_report(
         facts=_facts(job, metrics),
         metrics=metrics,
         seconds=metrics["seconds"],
-        config=job.inversion.config,
+        config=job.inversion.history[-1].options if job.inversion.history else {},
         record={k: v for k, v in _record(job).items() if k not in _RECORD_LEFT_OUT},
         warnings=metrics["warnings"],
         comparisons=made.comparisons,

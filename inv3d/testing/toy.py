@@ -263,7 +263,7 @@ def toy_capture(
     side = generator.spec.resolution
     return Capture(
         images=seen.require("image").float().cpu(),
-        camera=camera,
+        cameras=camera,
         names=tuple(f"view{i:03d}.png" for i in range(views)),
         masks=F.interpolate(mask, size=(side, side), mode="bilinear").clamp(0, 1),
         depths=seen.require("depth").float().cpu() * (mask > 0.5),

@@ -20,7 +20,7 @@ def _capture(yaw_deg: list[float], pitch_deg: float = 0.0) -> Capture:
     count = len(yaw_deg)
     return Capture(
         images=torch.arange(count, dtype=torch.float32)[:, None, None, None].expand(-1, 3, 4, 4),
-        camera=orbit(yaw, torch.tensor(pitch_deg).deg2rad(), radius=2.7, focal=2.0),
+        cameras=orbit(yaw, torch.tensor(pitch_deg).deg2rad(), radius=2.7, focal=2.0),
         names=tuple(f"{i}.png" for i in range(count)),
         masks=torch.ones(count, 1, 4, 4),
         source="clip",
@@ -74,12 +74,6 @@ def test_choose_refuses_angles_that_are_too_few() -> None:
         _capture([60, 60, 60, 60, -60, -60, -60]).choose(5, "angle")
 
 
-def test_duplicate_angles_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"2\.png and 0\.png: both look from yaw 10\.00 deg"):
-        replace(_capture([10, 0, 10]), names=("2.png", "1.png", "0.png")).check_angles()
-    _capture([10, 0, 10.02]).check_angles()
-
-
 def test_rows_keep_everything_together() -> None:
     capture = _capture([10, 0, -10])
     part = capture[[2, 0]]
@@ -94,3 +88,16 @@ def test_other_floating_point_type() -> None:
     capture = _capture([10, 0]).to("cpu", torch.float64)
     assert capture.images.dtype == capture.camera.cam2world.dtype == torch.float64
     assert capture.masks is not None and capture.masks.dtype == torch.float64
+
+
+def test_a_capture_may_be_without_cameras() -> None:
+    posed = _capture([10, 0, -20])
+    bare = replace(posed, cameras=None)
+    assert posed.posed and not bare.posed
+    assert bare.choose(2, "angle") == bare.choose(2, "index") == [0, 2] and bare.front() == 0
+    part = bare[[2, 0]].to("cpu", torch.float64)
+    assert part.names == (bare.names[2], bare.names[0]) and part.cameras is None
+    with pytest.raises(InputError, match="its pictures have no cameras; add them as labels"):
+        _ = bare.camera
+    found = bare.with_cameras(posed.camera)
+    assert torch.equal(found.camera.labels(), posed.camera.labels())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inv3d.core.camera import Camera
 from inv3d.core.inversion import Inversion
-from inv3d.core.latent import bracket, interpolate_by_angle, latent_statistics
+from inv3d.core.latent import between_angles, latent_statistics
 from inv3d.testing.toy import W_DIM, ToyConfig, ToyGenerator
 from tests.golden_cases import GoldenCase
 
@@ -23,7 +23,6 @@ def _inversion(case: str) -> Inversion:
     return Inversion(
         ws=GOLDEN[f"{case}.latents"],
         cameras=Camera.from_labels(GOLDEN[f"{case}.cameras"]),
-        method="multilatent",
         generator="toy",
         fingerprint="",
     )
@@ -47,7 +46,7 @@ def test_latents_in_any_order_give_the_same_path() -> None:
     sorted_case = _inversion("seven")
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
     ws, camera = sorted_case.ws[order], sorted_case.cameras[order]
-    shuffled = Inversion(ws, camera, "multilatent", "toy", "")
+    shuffled = Inversion(ws, camera, "toy", "")
     query = Camera.from_labels(GOLDEN["seven.query_cameras"])
     assert torch.equal(shuffled.ws_for(query), sorted_case.ws_for(query))
 
@@ -73,18 +72,39 @@ def test_brackets_hold_the_query_and_have_no_camera_inside(
 ) -> None:
     at = torch.tensor(angles, dtype=torch.float64)
     wanted = torch.tensor(query, dtype=torch.float64)
-    lower, upper, fraction = bracket(at, wanted)
+    places = between_angles(at, wanted)
     inside = wanted.clamp(at.min(), at.max())
-    assert torch.allclose(torch.lerp(at[lower], at[upper], fraction), inside, atol=1e-9)
-    for low, high in zip(at[lower], at[upper], strict=True):
+    assert torch.allclose(places.blend(at), inside, atol=1e-9)
+    for low, high in zip(at[places.lower], at[places.upper], strict=True):
         assert not ((at > low) & (at < high)).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-3.14, 3.14), min_size=2, max_size=9, unique=True),
+    st.lists(st.floats(-3.14, 3.14), min_size=1, max_size=5),
+)
+def test_a_circle_of_angles_has_neighbours_everywhere(
+    angles: list[float], query: list[float]
+) -> None:
+    at = torch.tensor(angles, dtype=torch.float64)
+    wanted = torch.tensor(query, dtype=torch.float64)
+    places = between_angles(at, wanted, turn=True)
+    low, high = at[places.lower], at[places.upper]
+    width = torch.remainder(high - low, math.tau)
+    along = torch.remainder(wanted - low, math.tau)
+    exact = (along > math.tau - 1e-6) | (width < 1e-6)
+    reached = torch.where(exact, along, places.fraction * width)
+    assert torch.allclose(reached, along, atol=1e-6)
+    inside = (at >= wanted.min()) & (at <= wanted.max())
+    assert places.fraction.min() >= 0 and places.fraction.max() <= 1 and inside.dtype == torch.bool
 
 
 def test_path_is_continuous_where_cameras_are_uneven() -> None:
     case = _inversion("uneven")
     angle = case.cameras.yaw
     query = torch.linspace(float(angle.min()) - 0.1, float(angle.max()) + 0.1, 4001)
-    jump = interpolate_by_angle(case.ws, angle, query).diff(dim=0).abs().max()
+    jump = between_angles(angle, query).blend(case.ws).diff(dim=0).abs().max()
     assert jump < 0.05 * case.ws.abs().max()
 
 

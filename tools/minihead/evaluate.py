@@ -65,7 +65,7 @@ def photograph(head: HeadBatch, looks: list[tuple[float, float]], size: int) -> 
     seen = render(head, poses[None], FOCAL, size)
     return Capture(
         images=seen["rgb"][0] * 2 - 1,
-        camera=Camera(poses, intrinsics_matrix(FOCAL, len(poses))),
+        cameras=Camera(poses, intrinsics_matrix(FOCAL, len(poses))),
         names=tuple(f"{i:05d}.png" for i in range(len(poses))),
         masks=seen["mask"][0],
         depths=seen["depth"][0],

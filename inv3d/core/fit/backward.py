@@ -1,15 +1,15 @@
 """Gradients over many views of one or several scenes, a few views at a time.
 
 A scene that several views share is synthesised once. Where not all views fit into memory, the
-graph is cut at the scene: views are rendered and back-propagated a few at a time into the scene,
-and from there once into backbone and latent. Memory doesn't grow with the number of views, and
-the gradient is the same.
+graph is cut at the scene and at the cameras: views are rendered and back-propagated a few at a
+time into these, and from there once into backbone, latent and whatever the cameras depend on.
+Memory doesn't grow with the number of views, and the gradient is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,145 +17,292 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.fit.objective import Objective
 from inv3d.core.generator import Generator
-from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.scene import OutputName, Rendering, Scene
 
-Take = Callable[[Rendering, slice], None]
+Joint = Callable[[Rendering, Camera], Tensor]
+TOTAL = "total"
+_WS, _OFFSET = "ws", "offset/"
 
 
-def backward_views(
-    generator: Generator,
-    ws: Tensor,
-    camera: Camera,
-    objective: Objective,
-    chunk: int | None = None,
-    *,
-    latent: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Render all views, add the gradient of the objective, and return the summed losses.
+@dataclass(frozen=True)
+class Source:
+    """Where B scenes come from.
 
-    Args:
-        generator: gradients reach its parameters where they require them.
-        ws: [B, num_ws, w_dim], B scenes; gradients reach what they were made from.
-        camera: N = B * V cameras, V consecutive ones a scene.
-        objective: over N targets.
-        chunk: views rendered at a time; all if None.
-        latent: [B, num_ws, w_dim], what losses on the latent see; `ws` if None. Different where
-            ws carries noise.
-
-    Returns:
-        Loss name -> sum over the views, and "total", the weighted sum; detached, on the device.
+    Attributes:
+        make: rows of the batch and the inputs -> their scenes. It must take from its argument what
+            gradients are to reach, apart from the generator's parameters: the graph is cut there,
+            so that all that the inputs depend on is back-propagated once.
+        count: B.
+        inputs: name -> tensor, such as latents, offsets, or what they're made from.
+        latent: [B, num_ws, w_dim], what losses on the latent see; None shows them the latents
+            that the scenes carry. Different where scenes are made from noisy latents.
     """
-    sums: dict[str, Tensor] = {}
-    shown, seen = _cut(ws), _cut(ws if latent is None else latent)
-    per_scene = len(camera) // len(ws)
 
-    def take(rendering: Rendering, views: slice) -> None:
-        rows = torch.arange(views.start, views.stop, device=seen.device) // per_scene
-        total, parts = objective.evaluate(replace(rendering, ws=seen[rows]), views)
-        total.backward()  # type: ignore[no-untyped-call]
-        for name, value in {**parts, "total": total.detach()}.items():
-            sums[name] = sums[name] + value if name in sums else value
-
-    _each_chunk(generator, shown, camera, chunk, take, objective.outputs)
-    _pass_on([ws, ws if latent is None else latent], [shown, seen])
-    return sums
+    make: Callable[[slice, Mapping[str, Tensor]], Scene]
+    count: int
+    inputs: Mapping[str, Tensor]
+    latent: Tensor | None = None
 
 
-def backward_joint(
+def latent_source(
     generator: Generator,
     ws: Tensor,
-    camera: Camera,
-    function: Callable[[Rendering], Tensor],
-    outputs: Sequence[OutputName],
-    chunk: int | None = None,
     *,
-    rng: torch.Generator | None = None,
-) -> Tensor:
-    """Add the gradient of a function that needs the renderings of all views together.
+    offset: Mapping[str, Tensor] | None = None,
+    latent: Tensor | None = None,
+) -> Source:
+    """Return the scenes of latents.
 
-    With a chunk, everything is rendered twice: once without gradient for the function, whose
-    gradient on the pictures is then back-propagated a few views at a time.
+    Args:
+        generator: that synthesises them.
+        ws: [B, num_ws, w_dim].
+        offset: part name -> [1 or B, ...], added to the scenes.
+        latent: see `Source`; `ws` if None.
+    """
+
+    added = dict(offset or {})
+
+    def make(rows: slice, inputs: Mapping[str, Tensor]) -> Scene:
+        scene = generator.synthesize(inputs[_WS][rows])
+        parts = {name: inputs[f"{_OFFSET}{name}"] for name in added}
+        return scene + {n: p if len(p) == 1 else p[rows] for n, p in parts.items()}
+
+    inputs = {_WS: ws} | {f"{_OFFSET}{name}": part for name, part in added.items()}
+    return Source(make, len(ws), inputs, ws if latent is None else latent)
+
+
+@dataclass(frozen=True)
+class Look:
+    """A set of cameras that look at the scenes, and what is made of what they see.
+
+    Attributes:
+        camera: N = B * V cameras, V consecutive ones a scene; gradients reach what they depend on.
+        objective: over N targets.
+        joint: function of what all N cameras see together, and of the cameras, to a scalar; called
+            once. It must take the cameras from its argument.
+        outputs: what `joint` reads of the rendering.
+        resolution: rays a side; the generator's own if None.
+        weight: of all that this look adds.
+        name: before the names of its losses; empty for none.
+    """
+
+    camera: Camera
+    objective: Objective | None = None
+    joint: Joint | None = None
+    outputs: Sequence[OutputName] = ()
+    resolution: int | None = None
+    weight: float = 1.0
+    name: str = ""
+
+
+def backward(
+    generator: Generator,
+    source: Source,
+    looks: Sequence[Look],
+    *,
+    chunk: int | None = None,
+    rng: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Render all looks of each scene, add the gradients of all that is made of them.
+
+    With a chunk, the views of a look with a `joint` function are rendered twice: once without
+    gradient for the function, whose gradient on the pictures is then back-propagated a few views
+    at a time.
 
     Args:
         generator: gradients reach its parameters where they require them.
-        ws: [B, num_ws, w_dim], B scenes.
-        camera: N = B * V cameras, V consecutive ones a scene.
-        function: of the rendering of all N views to a scalar; called once.
-        outputs: fields of the rendering that the function reads.
+        source: of the scenes.
+        looks: all share the scenes, which are synthesised once.
         chunk: views rendered at a time; all if None.
         rng: the generator's source of random samples, rewound for the second rendering.
 
     Returns:
-        The function's value, detached, on the device.
+        Loss name -> sum over the views, and "total", the weighted sum over all looks; detached, on
+        the device. Names have that of their look before them where it has one.
+
+    Raises:
+        ValueError: where cameras, scenes and targets don't fit.
     """
-    shown = _cut(ws)
-    values: list[Tensor] = []
-
-    def take_all(rendering: Rendering, views: slice) -> None:
-        value = function(rendering)
-        value.backward()  # type: ignore[no-untyped-call]
-        values.append(value.detach())
-
-    if chunk is None or chunk >= len(camera):
-        _each_chunk(generator, shown, camera, None, take_all, outputs)
-        _pass_on([ws], [shown])
-        return values[0]
-
-    start = None if rng is None else rng.get_state()
-    parts: list[Rendering] = []
-    with torch.no_grad():
-        _each_chunk(generator, shown, camera, chunk, lambda r, v: parts.append(r), outputs)
-    whole = Rendering.cat(parts)
-    leaves = {name: whole.require(name).detach().requires_grad_() for name in outputs}
-    take_all(replace(whole, **leaves), slice(0, len(camera)))
-
-    def take(rendering: Rendering, views: slice) -> None:
-        gradients = {n: leaf.grad[views] for n, leaf in leaves.items() if leaf.grad is not None}
-        torch.autograd.backward([rendering.require(n) for n in gradients], [*gradients.values()])
-
-    if rng is not None and start is not None:
-        rng.set_state(start)
-    _each_chunk(generator, shown, camera, chunk, take, outputs)
-    _pass_on([ws], [shown])
-    return values[0]
+    for look in looks:
+        _check_counts(look, source)
+    return _Pass(generator, source, looks, chunk, rng).run()
 
 
-def _each_chunk(
-    generator: Generator,
-    ws: Tensor,
-    camera: Camera,
-    chunk: int | None,
-    take: Take,
-    outputs: Sequence[OutputName],
-) -> None:
-    """Render all views; `take` is given each chunk and back-propagates it."""
-    for scenes, parts in chunks(len(ws), len(camera) // len(ws), chunk):
-        scene = generator.synthesize(ws[scenes])
-        seen = scene if len(parts) == 1 else scene.apply(_cut)
-        for views in parts:
-            take(generator.render(seen, camera[views], outputs=outputs), views)
+def _check_counts(look: Look, source: Source) -> None:
+    cameras = len(look.camera)
+    if cameras == 0 or cameras % source.count:
+        raise ValueError(
+            f"{cameras} cameras can't be shared by {source.count} scenes: expected a multiple"
+        )
+    if look.objective is not None and look.objective.views != cameras:
+        raise ValueError(f"{look.objective.views} targets for {cameras} cameras")
+
+
+class _Pass:
+    """One backward pass."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        source: Source,
+        looks: Sequence[Look],
+        chunk: int | None,
+        rng: torch.Generator | None,
+    ) -> None:
+        self.generator = generator
+        self.source = source
+        self.looks = looks
+        self.chunk = chunk
+        self.rng = rng
+        self.inputs = {name: _cut(tensor) for name, tensor in source.inputs.items()}
+        self.latent = None if source.latent is None else _cut(source.latent)
+        self.cameras = [_cut_camera(look.camera) for look in looks]
+        self.sums: dict[str, Tensor] = {}
+        self.ahead: dict[int, _JointGradient] = {}
+
+    def run(self) -> dict[str, Tensor]:
+        for index, look in enumerate(self.looks):
+            if look.joint is not None and self._split(look):
+                self.ahead[index] = self._look_ahead(index)
+        for scenes in self._blocks():
+            self._block(scenes)
+        self._finish()
+        return self.sums
+
+    def _finish(self) -> None:
+        """Pass on what arrived at inputs, latent and cameras, in one go: they may share a graph."""
+        tensors, leaves = list(self.source.inputs.values()), list(self.inputs.values())
+        if self.source.latent is not None and self.latent is not None:
+            tensors.append(self.source.latent)
+            leaves.append(self.latent)
+        for look, camera in zip(self.looks, self.cameras, strict=True):
+            tensors += [look.camera.cam2world, look.camera.intrinsics]
+            leaves += [camera.cam2world, camera.intrinsics]
+        _pass_on(tensors, leaves)
+
+    def _split(self, look: Look) -> bool:
+        return self.chunk is not None and self.chunk < len(look.camera)
+
+    def _blocks(self) -> Iterator[slice]:
+        """Scenes that are synthesised together; several only come with all their views."""
+        most = max(len(look.camera) // self.source.count for look in self.looks)
+        size = self.source.count if self.chunk is None else max(1, self.chunk // most)
+        return _slices(0, self.source.count, size)
+
+    def _parts(self, look: Look, scenes: slice) -> list[slice]:
+        """The views of each rendering of a look at some scenes, among all N."""
+        views = len(look.camera) // self.source.count
+        start, stop = scenes.start * views, scenes.stop * views
+        return list(_slices(start, stop, self.chunk or stop - start))
+
+    def _block(self, scenes: slice) -> None:
+        """Render and back-propagate every look at some scenes."""
+        scene = self.source.make(scenes, self.inputs)
+        todo = [(i, views) for i, k in enumerate(self.looks) for views in self._parts(k, scenes)]
+        seen = scene if len(todo) == 1 else scene.apply(_cut)
+        for index, views in todo:
+            self._take(index, seen, scenes, views)
         if seen is not scene:
             _pass_on(scene.tensors(), seen.tensors())
 
+    def _take(self, index: int, scene: Scene, scenes: slice, views: slice) -> None:
+        look, ahead = self.looks[index], self.ahead.get(index)
+        if ahead is not None and self.rng is not None:
+            ahead.rewind(self.rng, views)
+        rendering = self._render(index, scene, views)
+        terms = self._terms(index, rendering, views)
+        roots: list[Tensor] = []
+        gradients: list[Tensor | None] = []
+        if terms:
+            total = look.weight * sum(terms[1:], terms[0])
+            self._add(TOTAL, total.detach())
+            roots, gradients = [total], [None]
+        for name, gradient in ahead.of(views) if ahead is not None else ():
+            if rendering.require(name).requires_grad:
+                roots.append(rendering.require(name))
+                gradients.append(gradient)
+        if roots:
+            torch.autograd.backward(roots, gradients)
 
-def chunks(scenes: int, per_scene: int, chunk: int | None) -> Iterator[tuple[slice, list[slice]]]:
-    """Divide B scenes with V views each into renderings of at most `chunk` views.
+    def _terms(self, index: int, rendering: Rendering, views: slice) -> list[Tensor]:
+        """What a look makes of a rendering: its objective, its joint function unless it's split."""
+        look = self.looks[index]
+        terms: list[Tensor] = []
+        if look.objective is not None:
+            total, parts = look.objective.evaluate(self._with_latent(rendering, look, views), views)
+            terms.append(total)
+            for name, value in parts.items():
+                self._add(f"{look.name}/{name}" if look.name else name, value)
+        if look.joint is not None and index not in self.ahead:
+            terms.append(look.joint(rendering, self.cameras[index]))
+        return terms
 
-    Args:
-        scenes: B.
-        per_scene: V.
-        chunk: at least 1; None for everything at once.
+    def _render(self, index: int, scene: Scene, views: slice) -> Rendering:
+        look = self.looks[index]
+        wanted = () if look.objective is None else look.objective.outputs
+        outputs = tuple(dict.fromkeys((*wanted, *look.outputs)))
+        camera = self.cameras[index][views]
+        return self.generator.render(scene, camera, outputs=outputs, resolution=look.resolution)
 
-    Yields:
-        Scenes that are synthesised together, and the views of each rendering among all B * V.
-        Several scenes only come together with all their views.
+    def _with_latent(self, rendering: Rendering, look: Look, views: slice) -> Rendering:
+        """Show losses the latent that isn't the one that was synthesised."""
+        if self.latent is None:
+            return rendering
+        views_a_scene = len(look.camera) // self.source.count
+        rows = torch.arange(views.start, views.stop, device=self.latent.device) // views_a_scene
+        return replace(rendering, ws=self.latent[rows])
+
+    def _look_ahead(self, index: int) -> _JointGradient:
+        """Find the gradient of a joint function on the pictures, without a graph behind them."""
+        look = self.looks[index]
+        assert look.joint is not None
+        start = None if self.rng is None else self.rng.get_state()
+        states: dict[int, Tensor] = {}
+        parts: list[Rendering] = []
+        with torch.no_grad():
+            for scenes in self._blocks():
+                scene = self.source.make(scenes, self.inputs)
+                for views in self._parts(look, scenes):
+                    if self.rng is not None:
+                        states[views.start] = self.rng.get_state()
+                    parts.append(self._render(index, scene, views))
+        if self.rng is not None and start is not None:
+            self.rng.set_state(start)
+        whole = Rendering.cat(parts)
+        leaves = {name: whole.require(name).detach().requires_grad_() for name in look.outputs}
+        value = look.joint(replace(whole, **leaves), self.cameras[index])
+        (look.weight * value).backward()  # type: ignore[no-untyped-call]
+        self._add(TOTAL, look.weight * value.detach())
+        return _JointGradient(leaves, states)
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+
+@dataclass(frozen=True)
+class _JointGradient:
+    """The gradient of a joint function on what all views of a look see.
+
+    Attributes:
+        leaves: output -> [N, ...], with its gradient.
+        states: first view of a rendering -> random state before it.
     """
-    limit = scenes * per_scene if chunk is None else chunk
-    for block in _blocks(0, scenes, max(1, limit // per_scene)):
-        yield block, list(_blocks(block.start * per_scene, block.stop * per_scene, limit))
+
+    leaves: Mapping[OutputName, Tensor]
+    states: Mapping[int, Tensor]
+
+    def rewind(self, rng: torch.Generator, views: slice) -> None:
+        """Let a rendering draw the same random numbers again."""
+        rng.set_state(self.states[views.start])
+
+    def of(self, views: slice) -> Iterator[tuple[OutputName, Tensor]]:
+        """Yield the outputs that the function reads, and the gradient on some views of each."""
+        for name, leaf in self.leaves.items():
+            if leaf.grad is not None:
+                yield name, leaf.grad[views]
 
 
-def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
+def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
     for first in range(start, stop, size):
         yield slice(first, min(first + size, stop))
 
@@ -163,6 +310,10 @@ def _blocks(start: int, stop: int, size: int) -> Iterator[slice]:
 def _cut(tensor: Tensor) -> Tensor:
     """Return the same values as a leaf that collects the gradient."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _cut_camera(camera: Camera) -> Camera:
+    return Camera(_cut(camera.cam2world), _cut(camera.intrinsics))
 
 
 def _pass_on(tensors: Sequence[Tensor], leaves: Sequence[Tensor]) -> None:

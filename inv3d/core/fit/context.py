@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from inv3d.core.camera import Camera
-from inv3d.core.config import build_config
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError
-from inv3d.core.fit.backward import backward_joint, backward_views
-from inv3d.core.fit.loop import Progress, RunState, Stage, run_stage
-from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.backward import Look, Source, backward, latent_source
+from inv3d.core.fit.loop import Progress, Stage, run_stage
+from inv3d.core.fit.objective import LossTerm, Objective, WeightedLoss
+from inv3d.core.fit.state import RunState
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
-from inv3d.core.loss import Loss, Target
-from inv3d.core.registry.discovery import registry
-from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.inversion import Inversion, Made
+from inv3d.core.loss import AnyLoss, Target, load_loss
 from inv3d.core.weights.known import WeightFile, misfit
+
+_READ_EVERY_ON_CUDA = 10
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,18 @@ class Context:
         seed: of the run.
         state: of the optimisation loop: random numbers, checkpoint, chunk.
         init: an inversion to start from, or None.
+        preset: that the method's options come from, or None.
         prefix: before the names of stages, where one method runs inside another.
+        built: losses that were built, by name and options; one run builds each once.
     """
 
     device: torch.device
     seed: int
     state: RunState
     init: Inversion | None = None
+    preset: str | None = None
     prefix: str = ""
+    built: dict[str, AnyLoss] = field(default_factory=dict)
 
     @staticmethod
     def create(
@@ -50,19 +55,34 @@ class Context:
         every: int = 50,
         view_chunk: int | None = None,
         init: Inversion | None = None,
+        preset: str | None = None,
+        read_every: int | None = None,
     ) -> Context:
-        """Return a fresh context; `checkpoint` is the file to write every so many steps."""
+        """Return a fresh context.
+
+        Args:
+            device: where everything runs.
+            seed: of all random numbers.
+            checkpoint: file to write, or None.
+            every: steps between checkpoints.
+            view_chunk: views rendered at a time; all if None.
+            init: an inversion to start from.
+            preset: that the method's options come from.
+            read_every: steps between two readings of the losses from the device; if None every
+                step on the CPU, where it costs nothing, and every tenth elsewhere.
+        """
         device = torch.device(device)
         generators = {
             "cpu": torch.Generator().manual_seed(seed),
             "render": torch.Generator(device=device).manual_seed(seed),
         }
         state = RunState(generators, view_chunk, checkpoint=checkpoint, every=every)
-        return Context(device, seed, state, init)
+        state.read_every = read_every or (1 if device.type == "cpu" else _READ_EVERY_ON_CUDA)
+        return Context(device, seed, state, init, preset)
 
     def within(self, prefix: str) -> Context:
         """Return the context for a method that runs as a part of another."""
-        return replace(self, prefix=f"{self.prefix}{prefix}/", init=None)
+        return replace(self, prefix=f"{self.prefix}{prefix}/", init=None, preset=None)
 
     def randn(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Return standard normal numbers, the same on every device, of a tensor's type."""
@@ -82,19 +102,28 @@ class Context:
         if text := misfit(file, generator.spec.name):
             self.notice(text)
 
+    def history(self, name: str, config: PluginConfig) -> tuple[Made, ...]:
+        """Return the history of a result: that of `init`, and the method with its options."""
+        parent = "" if self.init is None else self.init.digest()
+        made = Made("method", name, self.preset, config.model_dump(mode="json"), parent)
+        return (*(() if self.init is None else self.init.history), made)
+
     def run(self, stage: Stage) -> Iterator[Progress]:
         """Run a stage of the calling method; it resumes or skips by itself."""
         return run_stage(replace(stage, name=self.prefix + stage.name), self.state)
 
-    def losses(self, terms: Mapping[str, LossTerm]) -> dict[str, tuple[Loss, float]]:
-        """Build losses by name; those of weight 0 are left out.
+    def losses(self, terms: Mapping[str, LossTerm]) -> dict[str, WeightedLoss]:
+        """Build losses by name, each once a run; those of weight 0 are left out.
 
         Raises:
             ConfigError: where none is left.
             PluginError: where a name is unknown.
         """
-        weights = {name: term.over(None).weight for name, term in terms.items()}
-        losses = {n: (self.loss(n, terms[n]), weight) for n, weight in weights.items() if weight}
+        losses = {}
+        for name, term in terms.items():
+            weight = term.over(None).weight
+            if weight:
+                losses[name] = WeightedLoss(self.loss(name, term), weight, term.of, term.where)
         if not losses:
             raise ConfigError("option 'losses': every weight is 0; give at least one loss a weight")
         return losses
@@ -103,41 +132,38 @@ class Context:
         """Build losses by name and let them prepare their targets."""
         return Objective(self.losses(terms), target)
 
-    def loss(self, name: str, term: LossTerm | None = None) -> Loss:
-        """Build one loss by name, frozen, on the device."""
-        options = dict((term.model_extra if term else None) or {})
-        kind: type[Loss] = registry().load("losses", name)
-        loss = kind.create(build_config(kind.Config, options, f"loss {name}"))
-        return loss.to(self.device).eval().requires_grad_(False)
+    def loss(self, name: str, term: LossTerm | None = None) -> AnyLoss:
+        """Build one loss by name, once a run: frozen, on the device."""
+        term = term or LossTerm()
+        plugin = term.loss or name
+        key = f"{plugin} {json.dumps(term.options, sort_keys=True, default=str)}"
+        if key not in self.built:
+            self.built[key] = load_loss(plugin, term.options, device=self.device)
+        return self.built[key]
 
     def backward(
-        self,
-        generator: Generator,
-        ws: Tensor,
-        camera: Camera,
-        objective: Objective,
-        *,
-        latent: Tensor | None = None,
+        self, generator: Generator, source: Source | Tensor, *looks: Look
     ) -> dict[str, Tensor]:
-        """Add the gradient over all views, chunked by memory; see `backward_views`."""
-        self._note(generator, camera)
-        chunk = self.state.view_chunk
-        return backward_views(generator, ws, camera, objective, chunk, latent=latent)
+        """Add the gradient of all that looks make of some scenes, chunked by memory.
 
-    def backward_joint(
-        self,
-        generator: Generator,
-        ws: Tensor,
-        camera: Camera,
-        function: Callable[[Rendering], Tensor],
-        outputs: Sequence[OutputName],
-    ) -> Tensor:
-        """Add the gradient of a function of all views together; see `backward_joint`."""
-        self._note(generator, camera)
-        chunk, rng = self.state.view_chunk, self.state.generators["render"]
-        return backward_joint(generator, ws, camera, function, outputs, chunk, rng=rng)
+        Args:
+            generator: that renders; its parameters get gradients where they require them.
+            source: of the scenes, or their latents [B, num_ws, w_dim].
+            looks: one or more; see `inv3d.core.fit.backward.backward`.
 
-    def _note(self, generator: Generator, camera: Camera) -> None:
-        """Tell the loop what it has to know where memory runs out."""
-        self.state.views = max(self.state.views, len(camera))
+        Returns:
+            Loss name -> sum over views, with "total"; detached, on the device.
+
+        Raises:
+            UnsupportedError: where a look needs an output that the generator doesn't make.
+        """
+        for look in looks:
+            generator.require(look.outputs, "this method")
+            for name, term in look.objective.terms.items() if look.objective else ():
+                generator.require(term.weighted.needs, f"loss {name}")
+        self.state.views = max(self.state.views, *(len(look.camera) for look in looks))
         self.state.rays_option = generator.rays_option
+        if isinstance(source, Tensor):
+            source = latent_source(generator, source)
+        chunk, rng = self.state.view_chunk, self.state.generators["render"]
+        return backward(generator, source, looks, chunk=chunk, rng=rng)

@@ -1,29 +1,29 @@
-"""The optimisation loop: stages, checkpoints, exact resume, guards."""
+"""The optimisation loop: stages of parameter groups and updates, exact resume, guards."""
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.fit.optimizers import MakeOptimizer, adam, evaluates
+from inv3d.core.fit.pack import pack, unpack
+from inv3d.core.fit.readback import Unread, gradient_norm, read
 from inv3d.core.fit.schedule import Schedule
-from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.core.fit.state import RunState, part
 
 Metrics = dict[str, Tensor]
-Update = Callable[[int], Metrics]
+Run = Callable[[int], Metrics]
 Stop = Callable[[Mapping[str, float]], bool]
 Keep = Literal["last", "best"]
-
-_FORMAT = 1
-_ADAM = ("step", "exp_avg", "exp_avg_sq")
-_FEWER_VIEWS = "out of device memory: rendering fewer views at a time; to avoid the retry use"
+TOTAL = "total"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Progress:
         step: of the stage, from 0.
         steps: length of the stage.
         losses: name -> value; "total" is the weighted sum over views of the first update.
-        lr: learning rate of the step.
+        lr: group -> learning rate of the step.
         seconds: that the step took.
     """
 
@@ -43,101 +43,103 @@ class Progress:
     step: int
     steps: int
     losses: dict[str, float]
-    lr: float
+    lr: dict[str, float]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Variables that are optimised alike.
+
+    Attributes:
+        variables: name -> leaf tensor that changes; names are unique within a stage.
+        lr: learning rate at a step of the stage.
+        betas: of Adam.
+        begin: the first step at which they change.
+        optimizer: makes their optimiser.
+    """
+
+    variables: Mapping[str, Tensor]
+    lr: Schedule
+    betas: tuple[float, float] = (0.9, 0.999)
+    begin: int = 0
+    optimizer: MakeOptimizer = adam
+
+
+@dataclass(frozen=True)
+class Update:
+    """A function whose gradient is followed, and when.
+
+    Attributes:
+        run: back-propagates at a step and returns scalars on the device, among them "total".
+        groups: that take a step after it; all where none is named.
+        every: it's taken at every so many steps,
+        first: from this one on.
+    """
+
+    run: Run
+    groups: tuple[str, ...] = ()
+    every: int = 1
+    first: int = 0
+
+    def due(self, step: int) -> bool:
+        """Whether it's taken at a step."""
+        return step >= self.first and (step - self.first) % self.every == 0
 
 
 @dataclass
 class Stage:
-    """A piece of optimisation with one Adam state.
+    """A piece of optimisation.
 
     Attributes:
         name: unique within a run; "a/b" is stage b of a method that runs as part a of another.
         steps: its length.
-        variables: name -> leaf tensor that changes.
-        lr: learning rate at a step.
-        updates: name -> function that back-propagates and returns scalars on the device, the
-            first one with "total"; each is followed by an optimiser step.
+        groups: name -> variables with an optimiser of their own.
+        updates: name -> update; a bare function is one that steps all groups every time. They are
+            taken in their order, each with an optimiser step of its own.
         buffers: name -> tensor that updates change in place, such as stored depths.
-        keep: "last" takes the variables after the last step, "best" those with the lowest total.
+        keep: "last" takes the variables after the last step, "best" those with the lowest total of
+            the first update.
         stop: tells from the first update's losses, before it's applied, that the stage is done.
         after: called after every step, to put variables back where they may be.
-        betas: of Adam.
     """
 
     name: str
     steps: int
-    variables: Mapping[str, Tensor]
-    lr: Schedule
-    updates: Mapping[str, Update]
+    groups: Mapping[str, Group]
+    updates: Mapping[str, Update | Run]
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     keep: Keep = "last"
     stop: Stop | None = None
     after: Callable[[], None] | None = None
-    betas: tuple[float, float] = (0.9, 0.999)
 
+    def __post_init__(self) -> None:
+        self._updates = {
+            name: update if isinstance(update, Update) else Update(update)
+            for name, update in self.updates.items()
+        }
+        named = {group for update in self._updates.values() for group in update.groups}
+        if unknown := sorted(named - set(self.groups)):
+            raise ValueError(f"stage '{self.name}': an update steps '{unknown[0]}', no group of it")
 
-@dataclass
-class RunState:
-    """What the loop needs of its surroundings, and what a checkpoint must hold besides stages.
+    def variables(self) -> dict[str, Tensor]:
+        """All variables, as GROUP/NAME."""
+        return {f"{g}/{n}": v for g, one in self.groups.items() for n, v in one.variables.items()}
 
-    Attributes:
-        generators: name -> random number generator whose state is saved.
-        view_chunk: views rendered at a time, halved when the device runs out of memory; None: all.
-        views: the largest number of views rendered so far in one update.
-        rays_option: option of the generator that lowers the rays a side, empty where it has none.
-        checkpoint: file to write; None for none.
-        every: steps between checkpoints.
-        stop_requested: set from outside (Ctrl-C); the loop ends after the current step.
-        notices: messages for the user.
-        taken: steps behind the run, over all stages.
-        done: stage name -> its final variables, buffers and random states.
-        restored: names of stages in `done` that this process hasn't come to yet.
-        position: where the checkpoint stands, until the loop is there.
-        tensors: of the stage in which the checkpoint stands, until the loop is there.
-    """
+    def taken(self) -> list[tuple[str, Update]]:
+        """The updates in their order."""
+        return list(self._updates.items())
 
-    generators: dict[str, torch.Generator]
-    view_chunk: int | None = None
-    views: int = 1
-    rays_option: str = ""
-    checkpoint: Path | None = None
-    every: int = 50
-    stop_requested: bool = False
-    notices: list[str] = field(default_factory=list)
-    taken: int = 0
-    done: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    restored: list[str] = field(default_factory=list)
-    position: dict[str, Any] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    def restore(self) -> int:
-        """Read the checkpoint and return the number of steps that it has behind it.
-
-        Raises:
-            RunError: where there's none, or it isn't one of this format.
-            WeightsError: where it's damaged.
-        """
-        if self.checkpoint is None or not self.checkpoint.is_file():
-            raise RunError(
-                f"{self.checkpoint}: no checkpoint to continue from; "
-                "start the run again with --overwrite"
-            )
-        tensors, position = read_tensors(self.checkpoint)
-        if position.get("format") != _FORMAT:
-            raise RunError(
-                f"{self.checkpoint}: checkpoint format {position.get('format')}, expected "
-                f"{_FORMAT}; start the run again with --overwrite"
-            )
-        self.position, self.restored = position, list(position["done"])
-        self.done = {name: _part(tensors, f"done/{name}/") for name in self.restored}
-        self.tensors = _part(tensors, "now/")
-        self.taken, self.view_chunk = int(position["taken"]), position["view_chunk"]
-        return self.taken
+    def stepped(self, update: Update, step: int) -> list[str]:
+        """The groups that take a step after an update."""
+        return [n for n in update.groups or self.groups if step >= self.groups[n].begin]
 
 
 def run_stage(stage: Stage, state: RunState) -> Iterator[Progress]:
     """Run a stage, or continue it, or skip it where the checkpoint has it behind it.
+
+    Losses are read from the device every `state.read_every` steps, all at once, and that many items
+    are yielded then; every step where the stage stops or keeps by them.
 
     Raises:
         DivergedError: where a loss or gradient isn't finite; the last good state has been saved.
@@ -148,15 +150,13 @@ def run_stage(stage: Stage, state: RunState) -> Iterator[Progress]:
     if loop.skip():
         return
     for step in range(loop.resume(), stage.steps):
-        started = time.perf_counter()
-        losses = loop.take(step)
-        if losses is None:
+        if not loop.take(step):
             break
-        yield Progress(
-            stage.name, step, stage.steps, losses, stage.lr(step), time.perf_counter() - started
-        )
-        last = step + 1 == stage.steps
-        if not last and (state.stop_requested or (step + 1) % state.every == 0):
+        last, due = step + 1 == stage.steps, (step + 1) % state.every == 0
+        if last or due or state.stop_requested or loop.reads(step):
+            yield from loop.read()
+        if not last and (state.stop_requested or due):
+            yield from loop.read()
             loop.save(step + 1)
         if state.stop_requested:
             if last:
@@ -173,68 +173,147 @@ class _Loop:
     Attributes:
         first_update: of the next step, where a step was left between two updates.
         losses: of the updates of the current step so far.
+        unread: steps whose losses are still on the device, if they aren't read every step.
     """
 
     def __init__(self, stage: Stage, state: RunState) -> None:
         self.stage = stage
         self.state = state
-        variables = list(stage.variables.values())
-        self.optimizer = torch.optim.Adam(variables, lr=0.0, betas=stage.betas, fused=True)
+        self.variables = stage.variables()
+        self.optimizers = {
+            name: group.optimizer(list(group.variables.values()), group.betas)
+            for name, group in stage.groups.items()
+        }
+        self.every = 1 if stage.keep == "best" or stage.stop else max(1, state.read_every)
         self.first_update = 0
         self.losses: dict[str, float] = {}
+        self.current: list[Unread] = []
+        self.unread: list[tuple[Progress, list[Unread]]] = []
         self.best_total = math.inf
         self.best: dict[str, Tensor] = {}
 
-    def take(self, step: int) -> dict[str, float] | None:
-        """Apply every update of a step; None where the stage's own test says that it's done."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.stage.lr(step)
-        updates = list(self.stage.updates.items())
+    def reads(self, step: int) -> bool:
+        """Whether the losses are read after a step."""
+        return (step + 1) % self.every == 0
+
+    def take(self, step: int) -> bool:
+        """Apply every update of a step; False where the stage's own test says that it's done."""
+        started, lr = time.perf_counter(), {}
+        for name, optimizer in self.optimizers.items():
+            lr[name] = self.stage.groups[name].lr(step)
+            for options in optimizer.param_groups:
+                options["lr"] = lr[name]
+        updates = self.stage.taken()
         for index in range(self.first_update, len(updates)):
-            name, update = updates[index]
-            values = self._back_propagate(name, update, step, index)
-            if index == 0:
-                self._remember(values)
-                if self.stage.stop is not None and self.stage.stop(values):
-                    return None
-            self.optimizer.step()
-            prefix = f"{name}/" if index else ""
-            self.losses |= {prefix + key: value for key, value in values.items()}
+            if updates[index][1].due(step) and not self._apply(step, index):
+                return False
         if self.stage.after is not None:
             self.stage.after()
-        losses, self.losses, self.first_update = self.losses, {}, 0
+        seconds = time.perf_counter() - started
+        done = Progress(self.stage.name, step, self.stage.steps, self.losses, lr, seconds)
+        self.unread.append((done, self.current))
+        self.losses, self.current, self.first_update = {}, [], 0
         self.state.taken += 1
-        return losses
+        return True
 
-    def _back_propagate(self, name: str, update: Update, step: int, index: int) -> dict[str, float]:
-        """Run one update, with fewer views at a time where memory runs out."""
-        rewind = self._bookmark()
+    def _apply(self, step: int, index: int) -> bool:
+        """Apply one update, with fewer views at a time where memory runs out."""
+        name, update = self.stage.taken()[index]
+        stepped = self.stage.stepped(update, step)
+        rewind, undo = self._bookmark(), self._remember_variables(stepped)
         while True:
-            self.optimizer.zero_grad(set_to_none=True)
             try:
-                metrics = update(step)
-                break
+                return self._try(step, index, stepped, rewind)
             except torch.OutOfMemoryError:
-                chunk = self._smaller_chunk()
+                chunk = self.state.smaller_chunk()
+            except _NotFinite as error:
+                bad = str(error)
+                break
             # Only here, outside the handler, has the traceback let go of the failed tensors.
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero_gradients()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             rewind()
+            undo()
             if chunk is None:
                 self.save(step, index)
                 raise RunError(_out_of_memory(self.state.rays_option))
-            self._use_chunk(chunk)
-        losses, bad = self._read(metrics)
-        if bad is not None:
-            rewind()
-            self.save(step, index)
-            raise DivergedError(
-                f"stage '{self.stage.name}', step {step}: {name} {bad} isn't finite; the state "
-                f"before it is saved; try a lower learning rate "
-                f"(--set {self.stage.name.replace('/', '.')}.lr=...) or check the input images"
+            self.state.use_chunk(chunk)
+        rewind()
+        undo()
+        self.save(step, index)
+        raise self._diverged(step, f"{name} {bad}", saved=True)
+
+    def _try(self, step: int, index: int, stepped: list[str], rewind: Callable[[], None]) -> bool:
+        """Back-propagate an update, look at its losses, let its groups take a step."""
+        name, update = self.stage.taken()[index]
+        metrics = self._back_propagate(update, step, stepped)
+        norm = gradient_norm(self.variables, metrics[TOTAL].device)
+        unread = Unread(f"{name}/" if index else "", metrics, norm)
+        if self.every > 1:
+            self.current.append(unread)
+        elif not self._look_at(unread, index):
+            return False
+        for group in stepped:
+            self._step(group, update, step, stepped, metrics[TOTAL], rewind)
+        return True
+
+    def _look_at(self, unread: Unread, index: int) -> bool:
+        """Read an update's losses now; False where the stage's own test says that it's done."""
+        (reading,) = read([unread])
+        if (fault := reading.fault()) is not None:
+            raise _NotFinite(fault)
+        if index == 0:
+            self._remember_best(reading.losses)
+            if self.stage.stop is not None and self.stage.stop(reading.losses):
+                return False
+        self.losses |= {unread.prefix + name: value for name, value in reading.losses.items()}
+        return True
+
+    def _back_propagate(self, update: Update, step: int, stepped: list[str]) -> Metrics:
+        self._zero_gradients()
+        metrics = update.run(step)
+        for name, group in self.stage.groups.items():
+            if name not in stepped:
+                for variable in group.variables.values():
+                    variable.grad = None
+        return metrics
+
+    def _step(
+        self,
+        group: str,
+        update: Update,
+        step: int,
+        stepped: list[str],
+        total: Tensor,
+        rewind: Callable[[], None],
+    ) -> None:
+        """Let a group take a step; a line search evaluates the update again, with equal draws."""
+        optimizer = self.optimizers[group]
+        if not evaluates(optimizer):
+            optimizer.step()
+            return
+        if len(stepped) > 1:
+            raise ValueError(
+                f"stage '{self.stage.name}': group '{group}' searches along a line, so that its "
+                "update can step no other group; give that one an update of its own"
             )
-        return losses
+        known = [total]
+
+        def closure() -> Tensor:
+            if known:
+                return known.pop()
+            rewind()
+            return self._back_propagate(update, step, stepped)[TOTAL]
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+        values = self.stage.groups[group].variables.values()
+        if not all(bool(value.isfinite().all()) for value in values):
+            raise _NotFinite("variable")
+
+    def _zero_gradients(self) -> None:
+        for variable in self.variables.values():
+            variable.grad = None
 
     def _bookmark(self) -> Callable[[], None]:
         """Remember random states and buffers; the result puts them back."""
@@ -249,35 +328,48 @@ class _Loop:
 
         return rewind
 
-    def _read(self, metrics: Metrics) -> tuple[dict[str, float], str | None]:
-        """Fetch losses from the device, once, and name the first that isn't finite."""
-        gradients = [v.grad for v in self.stage.variables.values() if v.grad is not None]
-        norms = torch._foreach_norm(gradients) if gradients else ()
-        device = next(iter(metrics.values())).device
-        norm = torch.stack([n.to(device, torch.float32) for n in norms]).sum() if norms else None
-        scalars = [value.detach().float().reshape(()) for value in metrics.values()]
-        values = torch.stack([*scalars, *([] if norm is None else [norm])]).tolist()
-        losses = dict(zip(metrics, values, strict=False))
-        bad = next((f"loss '{n}' ({v})" for n, v in losses.items() if not math.isfinite(v)), None)
-        if bad is None and not math.isfinite(values[-1]):
-            bad = "gradient"
-        return losses, bad
+    def _remember_variables(self, stepped: list[str]) -> Callable[[], None]:
+        """Remember what a line search changes before it fails; the result puts it back."""
+        searching = [name for name in stepped if evaluates(self.optimizers[name])]
+        values = {n: [v.detach().clone() for v in self._of(n)] for n in searching}
+        states = {n: copy.deepcopy(self.optimizers[n].state_dict()) for n in searching}
 
-    def _smaller_chunk(self) -> int | None:
-        """Half of the views that are rendered at a time now; None if it's one."""
-        chunk = min(self.state.view_chunk or self.state.views, self.state.views)
-        return chunk // 2 if chunk > 1 else None
+        def undo() -> None:
+            for name in searching:
+                for variable, value in zip(self._of(name), values[name], strict=True):
+                    variable.data.copy_(value)
+                self.optimizers[name].load_state_dict(states[name])
 
-    def _use_chunk(self, chunk: int) -> None:
-        self.state.view_chunk = chunk
-        notices = [n for n in self.state.notices if not n.startswith(_FEWER_VIEWS)]
-        notices.append(f"{_FEWER_VIEWS} --view-chunk {chunk}, or fewer --views")
-        self.state.notices[:] = notices
+        return undo
 
-    def _remember(self, losses: Mapping[str, float]) -> None:
-        if self.stage.keep == "best" and losses["total"] < self.best_total:
-            self.best_total = losses["total"]
-            self.best = {n: v.detach().clone() for n, v in self.stage.variables.items()}
+    def _of(self, group: str) -> list[Tensor]:
+        return list(self.stage.groups[group].variables.values())
+
+    def read(self) -> Iterator[Progress]:
+        """Fetch the losses of all steps that weren't read yet, at once, and yield the steps."""
+        waiting, self.unread = self.unread, []
+        readings = iter(read([one for _, metrics in waiting for one in metrics]))
+        for progress, metrics in waiting:
+            losses = dict(progress.losses)
+            for one in metrics:
+                reading = next(readings)
+                if (fault := reading.fault()) is not None:
+                    raise self._diverged(progress.step, one.prefix + fault, saved=False)
+                losses |= {one.prefix + name: value for name, value in reading.losses.items()}
+            yield replace(progress, losses=losses)
+
+    def _diverged(self, step: int, what: str, *, saved: bool) -> DivergedError:
+        state = "the state before it is saved" if saved else "the last checkpoint stands before it"
+        return DivergedError(
+            f"stage '{self.stage.name}', step {step}: {what} isn't finite; {state}; try a lower "
+            f"learning rate (--set {self.stage.name.replace('/', '.')}.lr=...) or check the input "
+            "images"
+        )
+
+    def _remember_best(self, losses: Mapping[str, float]) -> None:
+        if self.stage.keep == "best" and losses[TOTAL] < self.best_total:
+            self.best_total = losses[TOTAL]
+            self.best = {n: v.detach().clone() for n, v in self.variables.items()}
 
     def skip(self) -> bool:
         """Take the stage's final state from the checkpoint, if it's there."""
@@ -304,10 +396,13 @@ class _Loop:
         if stage is None:
             return 0
         self._put(tensors)
-        self._put_optimizer(_part(tensors, "adam/"))
+        for name, packed in position["optimizers"].items():
+            optimizer = self.optimizers[name]
+            entries = {**optimizer.state_dict(), "state": unpack(packed, tensors)}
+            optimizer.load_state_dict(entries)
         self.best = {
-            name: best.to(self.stage.variables[name].device)
-            for name, best in _part(tensors, "best/").items()
+            name: best.to(self.variables[name].device)
+            for name, best in part(tensors, "best/").items()
         }
         self.best_total = math.inf if position["best"] is None else position["best"]
         self.first_update, self.losses = position["update"], position["losses"]
@@ -316,47 +411,46 @@ class _Loop:
     def finish(self) -> None:
         """Take the best variables where wanted and write them down as final."""
         for name, best in self.best.items():
-            self.stage.variables[name].data.copy_(best)
+            self.variables[name].data.copy_(best)
         self.state.done[self.stage.name] = self._state()
-        self._write({"stage": None}, {})
+        self.state.write({"stage": None}, {})
 
     def save(self, step: int, update: int = 0) -> None:
         """Write a checkpoint from which `update` of `step` is the next one to take."""
+        if self.state.checkpoint is None:
+            return
         tensors = self._state() | {f"best/{n}": v for n, v in self.best.items()}
-        for name, variable in self.stage.variables.items():
-            entry = self.optimizer.state.get(variable, {})
-            tensors |= {f"adam/{name}/{key}": entry[key] for key in _ADAM if key in entry}
+        optimizers: dict[str, Any] = {}
+        for name, optimizer in self.optimizers.items():
+            entries: dict[str, Tensor] = {}
+            prefix = f"optimizer/{name}/"
+            optimizers[name] = pack(optimizer.state_dict()["state"], entries, prefix)
+            tensors |= entries
+        for one, reading in zip(self.current, read(self.current), strict=True):
+            self.losses |= {one.prefix + name: v for name, v in reading.losses.items()}
         position = {
             "stage": self.stage.name,
             "step": step,
             "update": update,
             "losses": self.losses,
             "best": self.best_total if self.best else None,
+            "optimizers": optimizers,
         }
-        self._write(position, tensors)
+        self.state.write(position, tensors)
 
     def _state(self) -> dict[str, Tensor]:
         """Copies of all that a stage leaves behind, on the CPU."""
-        stage, rngs = self.stage, self.state.generators
-        tensors = {f"var/{name}": _copy(value) for name, value in stage.variables.items()}
-        tensors |= {f"buffer/{name}": _copy(value) for name, value in stage.buffers.items()}
+        tensors = {f"var/{name}": _copy(value) for name, value in self.variables.items()}
+        tensors |= {f"buffer/{name}": _copy(value) for name, value in self.stage.buffers.items()}
+        rngs = self.state.generators
         return tensors | {f"rng/{name}": rng.get_state() for name, rng in rngs.items()}
 
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
-        stage = self.stage
-        for kind, values in (("var", stage.variables), ("buffer", stage.buffers)):
+        for kind, values in (("var", self.variables), ("buffer", self.stage.buffers)):
             for name, value in values.items():
                 value.data.copy_(self._stored(tensors, f"{kind}/{name}", value))
         for name, rng in self.state.generators.items():
             rng.set_state(self._stored(tensors, f"rng/{name}", rng.get_state()))
-
-    def _put_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, variable in self.stage.variables.items():
-            if f"{name}/step" not in tensors:
-                continue
-            self.optimizer.state[variable] = {
-                key: tensors[f"{name}/{key}"].to(variable.device) for key in _ADAM
-            }
 
     def _stored(self, tensors: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
         if key not in tensors or tensors[key].shape != like.shape:
@@ -367,20 +461,9 @@ class _Loop:
             )
         return tensors[key]
 
-    def _write(self, position: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        state = self.state
-        if state.checkpoint is None:
-            return
-        everything = {f"now/{key}": value for key, value in tensors.items()}
-        for name, final in state.done.items():
-            everything |= {f"done/{name}/{key}": value for key, value in final.items()}
-        position |= {
-            "format": _FORMAT,
-            "done": list(state.done),
-            "taken": state.taken,
-            "view_chunk": state.view_chunk,
-        }
-        write_tensors(state.checkpoint, everything, position)
+
+class _NotFinite(Exception):
+    """A number that isn't finite; the text says which."""
 
 
 def _out_of_memory(rays_option: str) -> str:
@@ -395,7 +478,3 @@ def _out_of_memory(rays_option: str) -> str:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

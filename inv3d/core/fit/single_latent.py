@@ -14,16 +14,25 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError
+from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Progress, Stage, Stop, Update
-from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.loop import Group, Metrics, Progress, Run, Stage, Stop
+from inv3d.core.fit.objective import Losses, LossTerm, Objective
 from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
 from inv3d.core.fit.schedule import latent_noise
-from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
+from inv3d.core.fit.stages import (
+    latent_rate,
+    loss_terms,
+    prepare,
+    start_latent,
+    target_of,
+    trainable,
+    tune,
+)
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
-from inv3d.core.loss import Loss, Target
+from inv3d.core.loss import Target
 
 PULL = "w_norm"
 NOISE = "noise"
@@ -32,8 +41,8 @@ NOISE = "noise"
 class SingleLatent:
     """One latent fitted to N views, and the generator tuned around it.
 
-    Construct it, run `optimise_latent` and, for pivotal tuning, `tune`; `inversion` returns what
-    there is at any time.
+    Construct it, run `optimise_latent` and, for pivotal tuning, `tune`; then `ws`, `camera` and
+    `snapshot` are the result.
     """
 
     def __init__(
@@ -42,13 +51,11 @@ class SingleLatent:
         capture: Capture,
         context: Context,
         config: SingleLatentConfig,
-        method: str,
     ) -> None:
         self.capture = prepare(generator, capture, context)
         self.generator = generator
         self.context = context
         self.config = config
-        self.method = method
         self.snapshot = Snapshot(generator)
         self.statistics = latent_statistics(generator, config.latent.samples)
         self.w = self._start()
@@ -65,6 +72,11 @@ class SingleLatent:
         """The latent, [1, num_ws, w_dim]."""
         return self._rows(self.w[None])
 
+    @property
+    def camera(self) -> Camera:
+        """The camera that the latent belongs to: the one nearest to the front."""
+        return self.capture.camera[self.capture.front()]
+
     def _rows(self, w: Tensor) -> Tensor:
         return w.expand(-1, self.generator.spec.num_ws, -1)
 
@@ -75,15 +87,15 @@ class SingleLatent:
         terms = loss_terms(self.generator, self.config, options.losses)
         extra = {PULL: options.pull, NOISE: options.noise_maps}
         terms = {n: LossTerm(weight=w) for n, w in extra.items() if w} | terms
-        target = self._target(anchor=self.statistics.mean[None], noise=maps)
+        anchor = self.statistics.mean[None]
+        target = target_of(self.generator, self.capture, anchor=anchor, noise=maps)
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
         with trainable(variables):
             yield from self.context.run(
                 Stage(
                     name="latent",
                     steps=options.steps,
-                    variables=variables,
-                    lr=latent_rate(options),
+                    groups={"latent": Group(variables, latent_rate(options))},
                     updates={"fit": self._fit(self.context.objective(terms, target))},
                     keep=options.keep,
                     after=(lambda: _normalise(maps)) if maps else None,
@@ -102,11 +114,7 @@ class SingleLatent:
             )
         return maps
 
-    def _target(self, anchor: Tensor | None = None, noise: Mapping[str, Tensor] = {}) -> Target:
-        capture = self.capture
-        return Target(capture.images, capture.masks, capture.depths, anchor, noise)
-
-    def _fit(self, objective: Objective) -> Update:
+    def _fit(self, objective: Objective) -> Run:
         options, spread = self.config.latent, self.statistics.spread
         scale = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
         draws = len(self.capture) if options.noise_per_view else 1
@@ -122,36 +130,22 @@ class SingleLatent:
 
     def _backward(self, ws: Tensor, objective: Objective, latent: Tensor | None = None) -> Metrics:
         latent = None if latent is None else latent.expand(len(ws), -1, -1)
-        camera = self.capture.camera
-        return self.context.backward(self.generator, ws, camera, objective, latent=latent)
+        source = latent_source(self.generator, ws, latent=latent)
+        look = Look(self.capture.camera, objective)
+        return self.context.backward(self.generator, source, look)
 
     def tune(self, options: PivotalOptions) -> Iterator[Progress]:
         """Run the tuning stage around the latent (pivotal tuning)."""
         losses = self.context.losses(loss_terms(self.generator, self.config, options.losses))
         stop = _threshold(options, losses, len(self.capture))
-        objective = Objective(losses, self._target())
-        near = Locality(self.generator, self.ws, self._front(), losses, options, self.context)
+        objective = Objective(losses, target_of(self.generator, self.capture))
+        near = Locality(self.generator, self.ws, self.camera, losses, options, self.context)
 
         def update(step: int) -> Metrics:
             return self._backward(self.ws, objective) | near.backward()
 
         yield from tune(self.generator, self.context, options, {"fit": update}, stop=stop)
         self.snapshot.settle()
-
-    def _front(self) -> Camera:
-        return self.capture.camera[self.capture.front()]
-
-    def inversion(self) -> Inversion:
-        """Return the inversion as it stands."""
-        return Inversion(
-            ws=self.ws.detach().float().cpu().clone(),
-            cameras=self._front().to("cpu", torch.float32),
-            method=self.method,
-            generator=type(self.generator).name,
-            fingerprint=self.generator.spec.fingerprint,
-            generator_delta=self.snapshot.delta(),
-            config=self.config.model_dump(mode="json"),
-        )
 
 
 def _threshold(options: PivotalOptions, losses: Mapping[str, object], views: int) -> Stop | None:
@@ -196,7 +190,7 @@ class Locality:
         generator: Generator,
         pivot: Tensor,
         camera: Camera,
-        losses: Mapping[str, tuple[Loss, float]],
+        losses: Losses,
         options: PivotalOptions,
         context: Context,
     ) -> None:
@@ -205,7 +199,7 @@ class Locality:
         self.camera = camera
         self.options = options
         self.context = context
-        self.losses = {n: (loss, w * options.locality) for n, (loss, w) in losses.items()}
+        self.losses = {name: one.times(options.locality) for name, one in losses.items()}
         self.original: Generator | None = None
         if options.locality:
             self.original = copy.deepcopy(generator)
@@ -220,6 +214,8 @@ class Locality:
             towards = self.original.map(z, self.camera, self.options.locality_truncation)
             ws = locality_point(self.pivot, towards, self.options.locality_distance)
             seen = self.original.render(self.original.synthesize(ws), self.camera)
-        objective = Objective(self.losses, Target(seen.require("image")))
-        sums = self.context.backward(self.generator, ws, self.camera, objective)
+            rays = self.generator.spec.render_resolution
+            target = Target(seen.require("image"), rays=rays)
+        look = Look(self.camera, Objective(self.losses, target))
+        sums = self.context.backward(self.generator, ws, look)
         return {"locality": sums["total"]}

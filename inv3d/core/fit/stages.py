@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
@@ -11,11 +12,12 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Progress, Stage, Stop, Update
+from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
 from inv3d.core.fit.objective import LossTerm
 from inv3d.core.fit.options import FitConfig, LatentOptions, TuningOptions
 from inv3d.core.fit.schedule import Schedule, constant, ramped
 from inv3d.core.generator import Generator
+from inv3d.core.loss import Target
 
 
 def prepare(generator: Generator, capture: Capture, context: Context, views: int = 1) -> Capture:
@@ -44,7 +46,7 @@ def prepare(generator: Generator, capture: Capture, context: Context, views: int
         )
     generator.to(context.device).eval().requires_grad_(False)
     generator.rng = context.state.generators["render"]
-    return capture.to(context.device, next(generator.parameters()).dtype)
+    return capture.to(context.device, generator.dtype)
 
 
 def loss_terms(
@@ -86,14 +88,14 @@ def start_latent(
     init = context.init
     if init is None:
         return None
-    init.check(generator)
+    init.check_generator(generator)
     if tuned:
         init.tune(generator)
-    if init.scene_offset:
+    if init.offset:
         context.notice("--init: its scene offset isn't used, only its latent")
     camera = generator.spec.camera.front() if camera is None else camera
     ws = init.ws_for(camera.to("cpu"))
-    return ws.to(next(generator.parameters()))
+    return ws.to(generator.device, generator.dtype)
 
 
 def latent_rate(options: LatentOptions) -> Schedule:
@@ -119,7 +121,7 @@ def tune(
     generator: Generator,
     context: Context,
     options: TuningOptions,
-    updates: Mapping[str, Update],
+    updates: Mapping[str, Update | Run],
     *,
     buffers: Mapping[str, Tensor] | None = None,
     stop: Stop | None = None,
@@ -130,11 +132,22 @@ def tune(
             Stage(
                 name="tuning",
                 steps=options.steps,
-                variables=parameters,
-                lr=constant(options.lr),
+                groups={"generator": Group(parameters, constant(options.lr))},
                 updates=updates,
                 buffers=buffers or {},
                 keep=options.keep,
                 stop=stop,
             )
         )
+
+
+def target_of(generator: Generator, capture: Capture, **more: Any) -> Target:
+    """Return a capture as the target of losses.
+
+    Args:
+        generator: whose number of rays raw images have.
+        capture: on the device.
+        more: other fields of the target, such as `anchor` or `maps`.
+    """
+    rays = generator.spec.render_resolution
+    return Target(capture.images, capture.masks, capture.depths, rays=rays, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import Field
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.known import WeightFile, locate
 from inv3d.core.weights.state_dict import read_state_dict
@@ -49,7 +50,7 @@ class ArcFaceConfig(PluginConfig):
     )
 
 
-class ArcFace(Loss):
+class ArcFace(Loss[ArcFaceConfig, Tensor]):
     """1 - cosine of IR-SE50 features of rendered and target face."""
 
     name = "arcface"
@@ -58,20 +59,18 @@ class ArcFace(Loss):
     reference = "ArcFace (Deng et al. 2019); Multi-view Inversion for 3D-aware GANs, term L_ID"
     Config = ArcFaceConfig
     weights = (WEIGHTS,)
-    config: ArcFaceConfig
 
     def __init__(self, config: ArcFaceConfig, network: IRSE50) -> None:
         super().__init__(config)
         self.network = network
 
     @classmethod
-    def create(cls, config: PluginConfig) -> ArcFace:
+    def create(cls, config: ArcFaceConfig) -> Self:
         """Build the loss.
 
         Raises:
             WeightsError: where the weight file is missing or of another network.
         """
-        assert isinstance(config, ArcFaceConfig)
         path = config.weights or locate(WEIGHTS, "loss arcface")
         with torch.device("meta"):
             network = IRSE50()
@@ -96,7 +95,6 @@ class ArcFace(Loss):
         """Return the targets' features, [N, 512]."""
         return self.features(target.images)
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return 1 - cosine of every view, [N]."""
-        assert isinstance(cache, Tensor)
         return 1 - (self.features(rendering.require("image")) * cache).sum(1)

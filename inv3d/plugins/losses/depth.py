@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import InputError
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 
 
@@ -25,7 +26,7 @@ def depth_error(depth: Tensor, reference: Tensor) -> Tensor:
     return difference.square().mean((1, 2, 3))
 
 
-class DepthConsistency(Loss):
+class DepthConsistency(Loss[PluginConfig, Tensor]):
     """Mean squared difference between the rendered depth and each view's reference depth.
 
     With the mean depth over all latents as reference this is eq. 6; with true depth maps it's
@@ -50,10 +51,9 @@ class DepthConsistency(Loss):
             )
         return target.depths.detach()
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return the depth error of every view, [N]; references take the rendering's size."""
         depth = rendering.require("depth")
-        assert isinstance(cache, Tensor)
         if cache.shape[-2:] != depth.shape[-2:]:
             cache = F.interpolate(cache, depth.shape[-2:], mode="nearest-exact")
         return depth_error(depth, cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -11,10 +11,12 @@ from torch import Tensor
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.tensors import asset, load_state, read_tensors
 from inv3d.nn.headid import HeadNetwork, NetworkName, build_headid, unit_channels
+
+K = TypeVar("K", Tensor, dict[str, Tensor])
 
 
 class HeadIDConfig(PluginConfig):
@@ -28,7 +30,7 @@ class HeadIDConfig(PluginConfig):
     )
 
 
-class _HeadNetworkLoss(Loss):
+class _HeadNetworkLoss(Loss[HeadIDConfig, K]):
     """A loss that reads whole heads with an identity network."""
 
     Config = HeadIDConfig
@@ -39,13 +41,12 @@ class _HeadNetworkLoss(Loss):
         self.network = network
 
     @classmethod
-    def create(cls, config: PluginConfig) -> Self:
+    def create(cls, config: HeadIDConfig) -> Self:
         """Build the loss with its network.
 
         Raises:
             WeightsError: where the weights are missing or of another network.
         """
-        assert isinstance(config, HeadIDConfig)
         path = config.weights or asset(f"headid_{config.network}.safetensors")
         tensors, facts = read_tensors(path)
         if facts.get("network", config.network) != config.network:
@@ -60,7 +61,7 @@ class _HeadNetworkLoss(Loss):
         return cls(config, network.eval().requires_grad_(False))
 
 
-class HeadID(_HeadNetworkLoss):
+class HeadID(_HeadNetworkLoss[Tensor]):
     """1 - cosine of the embeddings of rendered and target head."""
 
     name = "headid"
@@ -71,14 +72,13 @@ class HeadID(_HeadNetworkLoss):
         embeddings: Tensor = self.network(target.images)
         return embeddings
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return 1 - cosine of every view, [N]."""
-        assert isinstance(cache, Tensor)
         embeddings: Tensor = self.network(rendering.require("image"))
         return 1 - (embeddings * cache).sum(1)
 
 
-class HeadFeatures(_HeadNetworkLoss):
+class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):
     """A perceptual distance: LPIPS without learned heads, on the identity network's features.
 
     Features are scaled to unit length over channels; squared differences are averaged over space
@@ -98,7 +98,7 @@ class HeadFeatures(_HeadNetworkLoss):
         """Return the targets' features."""
         return self.features(target.images)
 
-    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         """Return the distance of every view, [N]."""
         features = self.features(rendering.require("image"))
         distances = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 
 
-class _Pull(Loss):
+class _Pull(Loss[PluginConfig, Tensor]):
     """Mean over num_ws * w_dim of (w - anchor)^2, once for every view."""
 
     needs = ()
@@ -27,14 +28,13 @@ class _Pull(Loss):
             )
         return target.anchor
 
-    def select(self, cache: Cache, views: slice) -> Cache:
+    def select(self, cache: Tensor, views: slice) -> Tensor:
         """Return the anchor: it's the same for every view."""
         return cache
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return the squared distance of every view's latent, [N]."""
-        assert rendering.ws is not None and isinstance(cache, Tensor)
-        return (rendering.ws - cache).square().mean((1, 2))
+        return (rendering.latent() - cache).square().mean((1, 2))
 
 
 class WNorm(_Pull):

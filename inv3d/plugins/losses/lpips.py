@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field
@@ -80,7 +80,7 @@ class LPIPSConfig(PluginConfig):
     )
 
 
-class LPIPS(Loss):
+class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
     """LPIPS v0.1; the targets' features are computed once."""
 
     name = "lpips"
@@ -89,20 +89,18 @@ class LPIPS(Loss):
     reference = "The Unreasonable Effectiveness of Deep Features (Zhang et al. 2018)"
     Config = LPIPSConfig
     weights = tuple(BACKBONES.values())
-    config: LPIPSConfig
 
     def __init__(self, config: LPIPSConfig, network: nn.Module) -> None:
         super().__init__(config)
         self.network: Any = network
 
     @classmethod
-    def create(cls, config: PluginConfig) -> LPIPS:
+    def create(cls, config: LPIPSConfig) -> Self:
         """Build the loss.
 
         Raises:
             WeightsError: where the backbone's weights can't be had or don't fit.
         """
-        assert isinstance(config, LPIPSConfig)
         return cls(config, _network(config.net, *_backbone(config)))
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
@@ -115,7 +113,7 @@ class LPIPS(Loss):
         """Return the targets' features."""
         return self.features(target.images)
 
-    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         """Return the distance of every view, [N]."""
         features = self.features(rendering.require("image"))
         distances = [

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 
 SMALLEST = 8
@@ -36,7 +37,7 @@ def noise_regulariser(maps: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
-class Noise(Loss):
+class Noise(Loss[PluginConfig, dict[str, Tensor]]):
     """Keep optimised noise maps free of structure.
 
     The maps belong to the generator and not to a view: each of the N views gets an Nth of the
@@ -61,11 +62,11 @@ class Noise(Loss):
             )
         return dict(target.noise) | {_VIEWS: torch.tensor(len(target.images))}
 
-    def select(self, cache: Cache, views: slice) -> Cache:
+    def select(self, cache: dict[str, Tensor], views: slice) -> dict[str, Tensor]:
         """Return the cache whole: it isn't by view."""
         return cache
 
-    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         """Return each view's share, [N]."""
         maps = {name: value for name, value in cache.items() if name != _VIEWS}
         share = noise_regulariser(maps) / int(cache[_VIEWS])

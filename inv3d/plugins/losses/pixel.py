@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import InputError
-from inv3d.core.loss import Loss, Target
+from inv3d.core.loss import MASK, Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.resample import shrink
 
@@ -25,19 +24,21 @@ class PixelConfig(PluginConfig):
         description="side in pixels that larger images are area-resized to before they are "
         "compared; full size if not given (paper: full size)",
     )
-    mask: bool = Field(
+    mask: bool | str = Field(
         False,
-        description="weigh every pixel with the target's mask; the mean is then over the mask "
-        "(paper: off)",
+        description="weigh every pixel with the target's mask, or with a map that the method "
+        "makes, by its name; the mean is then over it (paper: off)",
     )
 
 
-class _PixelLoss(Loss):
+C = TypeVar("C", bound=PixelConfig)
+
+
+class _PixelLoss(Loss[C, dict[str, Tensor]]):
     """Mean over the elements of a view of some difference in [-1, 1] colours."""
 
     reference = "Multi-view Inversion for 3D-aware GANs, sec. 3.1 (0.1 * squared error)"
     Config: ClassVar[type[PluginConfig]] = PixelConfig
-    config: PixelConfig
 
     @abstractmethod
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
@@ -47,19 +48,16 @@ class _PixelLoss(Loss):
         """Resize the targets once.
 
         Raises:
-            InputError: where masks are wanted and the capture has none.
+            InputError: where masks are wanted and there are none, or a map of another name.
         """
         cache = {"image": shrink(target.images, self.config.resolution)}
         if self.config.mask:
-            if target.masks is None:
-                raise InputError(
-                    f"option 'mask' of loss {self.name}: the capture has no masks; "
-                    "add a masks folder to the input or set it to false"
-                )
-            cache["mask"] = F.interpolate(target.masks, cache["image"].shape[-2:], mode="area")
+            name = MASK if self.config.mask is True else self.config.mask
+            weights = target.map(name, f"option 'mask' of loss {self.name}")
+            cache["mask"] = F.interpolate(weights, cache["image"].shape[-2:], mode="area")
         return cache
 
-    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         """Return the mean difference of every view, [N]."""
         image = shrink(rendering.require("image"), self.config.resolution)
         error = self.difference(image, cache["image"])
@@ -70,7 +68,7 @@ class _PixelLoss(Loss):
         return total / (mask.sum((1, 2, 3)) * error.shape[1]).clamp_min(1e-6)
 
 
-class MSE(_PixelLoss):
+class MSE(_PixelLoss[PixelConfig]):
     """Mean squared error."""
 
     name = "mse"
@@ -80,7 +78,7 @@ class MSE(_PixelLoss):
         return (image - target).square()
 
 
-class L1(_PixelLoss):
+class L1(_PixelLoss[PixelConfig]):
     """Mean absolute error."""
 
     name = "l1"
@@ -98,13 +96,12 @@ class SmoothL1Config(PixelConfig):
     )
 
 
-class SmoothL1(_PixelLoss):
+class SmoothL1(_PixelLoss[SmoothL1Config]):
     """Squared near zero, absolute beyond `beta` (Huber)."""
 
     name = "smooth_l1"
     summary = "smooth L1 (Huber) difference of the pixels, images in [-1, 1]"
     Config = SmoothL1Config
-    config: SmoothL1Config
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return F.smooth_l1_loss(image, target, reduction="none", beta=self.config.beta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Self
 
 import torch
 from pydantic import Field
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.known import WeightFile, locate, verify
 from inv3d.nn.resample import shrink
@@ -46,7 +47,7 @@ class StyleGANVGGConfig(PluginConfig):
     )
 
 
-class StyleGANVGG(Loss):
+class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):
     """Squared distance of the projector's VGG16 features, summed over all features.
 
     The file is TorchScript: loading it and calling it executes the graph that it holds. The
@@ -60,20 +61,18 @@ class StyleGANVGG(Loss):
     reference = "StyleGAN2-ADA projector; Multi-view Inversion for 3D-aware GANs, term L_P"
     Config = StyleGANVGGConfig
     weights = (WEIGHTS,)
-    config: StyleGANVGGConfig
 
     def __init__(self, config: StyleGANVGGConfig, network: nn.Module) -> None:
         super().__init__(config)
         self.network = network
 
     @classmethod
-    def create(cls, config: PluginConfig) -> StyleGANVGG:
+    def create(cls, config: StyleGANVGGConfig) -> Self:
         """Load the file.
 
         Raises:
             WeightsError: where it's missing or no TorchScript file.
         """
-        assert isinstance(config, StyleGANVGGConfig)
         path = config.weights or locate(WEIGHTS, "loss stylegan_vgg")
         if not path.is_file():
             raise WeightsError(f"loss stylegan_vgg: {path}: no such file; give {WEIGHTS.option}")
@@ -104,7 +103,6 @@ class StyleGANVGG(Loss):
         """Return the targets' features, [N, F]."""
         return self.features(target.images)
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return the squared distance of every view, [N]."""
-        assert isinstance(cache, Tensor)
         return (self.features(rendering.require("image")) - cache).square().sum(1)

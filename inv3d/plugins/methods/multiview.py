@@ -50,7 +50,7 @@ class MultiView(Inverter):
         views = self.config.views
         if views is not None and views < len(capture):
             capture = capture[list(dict.fromkeys(evenly_by_angle(capture.camera.yaw, views)))]
-        fit = SingleLatent(generator, capture, context, self.config, self.name)
+        fit = SingleLatent(generator, capture, context, self.config)
         yield from fit.optimise_latent()
         yield from fit.tune(self.config.tuning)
-        return fit.inversion()
+        return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

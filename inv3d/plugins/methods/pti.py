@@ -58,7 +58,7 @@ class PTI(Inverter):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""
         chosen = capture if self.config.views == "all" else capture[[capture.front()]]
-        fit = SingleLatent(generator, chosen, context, self.config, self.name)
+        fit = SingleLatent(generator, chosen, context, self.config)
         yield from fit.optimise_latent()
         yield from fit.tune(self.config.tuning)
-        return fit.inversion()
+        return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

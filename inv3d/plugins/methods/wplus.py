@@ -49,6 +49,6 @@ class WPlus(Inverter):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent."""
         chosen = capture if self.config.views == "all" else capture[[capture.front()]]
-        fit = SingleLatent(generator, chosen, context, self.config, self.name)
+        fit = SingleLatent(generator, chosen, context, self.config)
         yield from fit.optimise_latent()
-        return fit.inversion()
+        return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

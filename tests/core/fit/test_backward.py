@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.fit.backward import backward_joint, backward_views, chunks
+from inv3d.core.fit.backward import Joint, Look, Source, backward, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.objective import LossTerm, Objective
 from inv3d.core.loss import Target
@@ -48,6 +48,33 @@ def _setting(scenes: int) -> tuple[Counting, Tensor, Camera, Objective]:
     terms = {n: LossTerm(weight=k) for n, k in {"mse": 1.0, "l1": 0.1, "w_norm": 0.3}.items()}
     target = Target(capture.images, anchor=torch.zeros(1, 8, dtype=torch.float64))
     return generator, w, capture.camera, Context.create().objective(terms, target)
+
+
+def backward_views(
+    generator: ToyGenerator,
+    ws: Tensor,
+    camera: Camera,
+    objective: Objective,
+    chunk: int | None = None,
+    *,
+    latent: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """One look with an objective."""
+    source = latent_source(generator, ws, latent=latent)
+    return backward(generator, source, [Look(camera, objective)], chunk=chunk)
+
+
+def backward_joint(
+    generator: ToyGenerator,
+    ws: Tensor,
+    camera: Camera,
+    function: Joint,
+    chunk: int | None = None,
+) -> Tensor:
+    """One look with a joint function of the depth."""
+    look = Look(camera, joint=function, outputs=("depth",))
+    source = latent_source(generator, ws)
+    return backward(generator, source, [look], chunk=chunk, rng=generator.rng)["total"]
 
 
 def _gradients(generator: ToyGenerator, w: Tensor) -> dict[str, Tensor]:
@@ -129,7 +156,7 @@ def test_frozen_generator_gets_none(chunk: int | None) -> None:
     assert set(_gradients(generator, w)) == {"w"}
 
 
-def _spread(rendering: Rendering) -> Tensor:
+def _spread(rendering: Rendering, camera: Camera) -> Tensor:
     depth = rendering.require("depth")
     return (depth - depth.mean(0)).square().mean()
 
@@ -145,7 +172,7 @@ def test_joint_gradient_in_chunks(scenes: int, chunk: int, sampling: str) -> Non
     outcomes = []
     for limit in (None, chunk) if sampling == "deterministic" else (chunk, chunk):
         generator.rng.manual_seed(3)
-        value = backward_joint(generator, w, cameras, _spread, ("depth",), limit, rng=generator.rng)
+        value = backward_joint(generator, w, cameras, _spread, limit)
         outcomes.append((value, _gradients(generator, w)))
     assert torch.allclose(outcomes[0][0], outcomes[1][0])
     assert _same(outcomes[0][1], outcomes[1][1])
@@ -162,7 +189,7 @@ def test_joint_gradient_with_random_rays_belongs_to_the_rays_of_its_value() -> N
     def value(ws: Tensor) -> Tensor:
         assert generator.rng is not None
         generator.rng.manual_seed(3)
-        return backward_joint(generator, ws, cameras, _spread, ("depth",), 2, rng=generator.rng)
+        return backward_joint(generator, ws, cameras, _spread, 2)
 
     value(w)
     gradient = _gradients(generator, w)["w"]
@@ -171,21 +198,124 @@ def test_joint_gradient_with_random_rays_belongs_to_the_rays_of_its_value() -> N
     assert torch.allclose(difference / 2, (gradient * step).sum(), rtol=1e-3)
 
 
-@pytest.mark.parametrize("scenes", [1, 3, 5])
-@pytest.mark.parametrize("per_scene", [1, 2, 7])
-@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 6, 50])
-def test_chunks_cover_everything_once(scenes: int, per_scene: int, chunk: int | None) -> None:
-    seen: list[int] = []
-    blocks: list[int] = []
-    for block, parts in chunks(scenes, per_scene, chunk):
-        blocks += range(block.start, block.stop)
-        views = _indices(parts)
-        assert views == list(range(block.start * per_scene, block.stop * per_scene))
-        assert len(parts) == 1 or block.stop - block.start == 1
-        assert chunk is None or all(part.stop - part.start <= chunk for part in parts)
-        seen += views
-    assert blocks == list(range(scenes)) and seen == list(range(scenes * per_scene))
+# --- several looks, cameras and offsets as variables
 
 
-def _indices(parts: Sequence[slice]) -> list[int]:
-    return [i for part in parts for i in range(part.start, part.stop)]
+class Variables:
+    """A latent, the yaw of four cameras and an offset of the scene, and two looks at it."""
+
+    def __init__(self) -> None:
+        self.generator = Counting()
+        self.generator.requires_grad_(False)
+        self.capture = toy_capture(self.generator, 4, seed=2).to("cpu", torch.float64)
+        self.ws = toy_latents(self.generator, 1, seed=1).requires_grad_()
+        self.yaw = self.capture.camera.yaw.clone().requires_grad_()
+        parts = self.generator.synthesize(self.ws.detach()).parts
+        self.offset = {"centres": torch.zeros_like(parts["centres"]).requires_grad_()}
+        self.generator.synthesised, self.generator.rendered = [], []
+        context = Context.create()
+        terms = {"mse": LossTerm(weight=1.0), "l1": LossTerm(weight=0.1)}
+        images = self.capture.images
+        self.near = context.objective(terms, Target(images))
+        self.far = context.objective({"mse": LossTerm(weight=1.0)}, Target(images[:2]))
+
+    def looks(self) -> list[Look]:
+        cameras = self.generator.spec.camera.orbit(self.yaw)
+        fixed = self.capture.camera
+        return [
+            Look(cameras, self.near),
+            Look(fixed[[0, 1]], self.far, resolution=8, weight=0.5, name="far"),
+            Look(cameras, joint=_towards, outputs=("depth",), weight=0.3, name="joint"),
+        ]
+
+    def gradients(self) -> list[Tensor]:
+        variables = [self.ws, self.yaw, *self.offset.values()]
+        found = [v.grad for v in variables if v.grad is not None]
+        assert len(found) == 3
+        for variable in variables:
+            variable.grad = None
+        return found
+
+    def source(self) -> Source:
+        return latent_source(self.generator, self.ws, offset=self.offset)
+
+
+def _towards(rendering: Rendering, camera: Camera) -> Tensor:
+    """A function of depth and cameras: the mean height of all points that are seen."""
+    depth = rendering.require("depth").flatten(1)
+    origins, directions = camera.rays(rendering.require("depth").shape[-1])
+    return (origins + directions * depth[..., None])[..., 1].square().mean()
+
+
+def _one_graph(case: Variables) -> None:
+    """Everything in one graph, without chunks and cuts."""
+    scene = case.generator.synthesize(case.ws) + case.offset
+    near, far, joint = case.looks()
+    assert near.objective is not None and far.objective is not None
+    seen = case.generator.render(scene, near.camera, outputs=("image",))
+    total = near.objective.evaluate(seen, slice(0, 4))[0]
+    seen = case.generator.render(scene, far.camera, outputs=("image",), resolution=8)
+    total = total + 0.5 * far.objective.evaluate(seen, slice(0, 2))[0]
+    seen = case.generator.render(scene, joint.camera, outputs=("depth",))
+    (total + 0.3 * _towards(seen, joint.camera)).backward()
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 4])
+def test_several_looks_share_one_synthesis_and_cameras_are_variables(chunk: int | None) -> None:
+    case = Variables()
+    _one_graph(case)
+    expected = case.gradients()
+    case.generator.synthesised = []
+    sums = backward(case.generator, case.source(), case.looks(), chunk=chunk)
+    for found, wanted in zip(case.gradients(), expected, strict=True):
+        assert torch.allclose(found, wanted, rtol=1e-9, atol=1e-13)
+    # a joint function that is split looks ahead, with a synthesis of its own
+    assert case.generator.synthesised == ([1] if chunk in (None, 4) else [1, 1])
+    assert {"mse", "l1", "far/mse", "total"} == set(sums)
+    losses = sums["mse"] + 0.1 * sums["l1"] + 0.5 * sums["far/mse"]
+    assert losses < sums["total"] < losses + 1
+
+
+def test_a_source_can_be_any_function_of_rows() -> None:
+    generator, w, camera, objective = _setting(3)
+    backward_views(generator, w * 0.5, camera, objective)
+    expected = _gradients(generator, w)
+
+    def make(rows: slice, inputs: Mapping[str, Tensor]) -> Scene:
+        return generator.synthesize(inputs["w"][rows] * 0.5)
+
+    source = Source(make, 3, {"w": w}, w * 0.5)
+    backward(generator, source, [Look(camera, objective)], chunk=2)
+    assert _same(_gradients(generator, w), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+def test_offsets_of_one_or_of_every_scene(rows: int, chunk: int | None) -> None:
+    generator, w, camera, objective = _setting(3)
+    offset = {"looks": torch.full((rows, 8, 5), 0.1).double().requires_grad_()}
+    source = latent_source(generator, w, offset=offset)
+    backward(generator, source, [Look(camera, objective)], chunk=chunk)
+    gradient, offset["looks"].grad = offset["looks"].grad, None
+    scene = generator.synthesize(w) + offset
+    seen = generator.render(scene, camera, outputs=("image",))
+    objective.evaluate(seen, slice(0, VIEWS))[0].backward()
+    assert gradient is not None and offset["looks"].grad is not None
+    assert torch.allclose(gradient, offset["looks"].grad, rtol=1e-9, atol=1e-13)
+
+
+def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
+    generator, w, camera, objective = _setting(2)
+    with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):
+        backward_views(generator, w, camera[:5], objective)
+    with pytest.raises(ValueError, match="6 targets for 4 cameras"):
+        backward_views(generator, w, camera[:4], objective)
+
+
+@pytest.mark.parametrize("scenes", [1, 2, 3, 6])
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3, 5, 50])
+def test_every_view_is_rendered_once(scenes: int, chunk: int | None) -> None:
+    generator, w, camera, objective = _setting(scenes)
+    backward_views(generator, w, camera, objective, chunk)
+    assert sum(generator.rendered) == VIEWS and sum(generator.synthesised) == scenes
+    assert chunk is None or max(generator.rendered) <= chunk

@@ -14,13 +14,27 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError, WeightsError
-from inv3d.core.fit.loop import Metrics, Progress, RunState, Stage, run_stage
-from inv3d.core.fit.schedule import constant, ramped
+from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update, run_stage
+from inv3d.core.fit.optimizers import lbfgs
+from inv3d.core.fit.schedule import Schedule, constant, ramped
+from inv3d.core.fit.state import RunState
 from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.rundir.log import read_log
 
 STEPS = 7
 Fault = Callable[[str, int, str], None]
+
+
+def _stage(
+    name: str,
+    steps: int,
+    variables: dict[str, Tensor],
+    lr: Schedule,
+    updates: dict[str, Any],
+    **options: Any,
+) -> Stage:
+    """A stage with one group."""
+    return Stage(name, steps, {"all": Group(variables, lr)}, updates, **options)
 
 
 def _no_fault(stage: str, step: int, update: str) -> None:
@@ -48,7 +62,7 @@ class Problem:
 
     def stage(self, name: str) -> Stage:
         first = name == "first"
-        return Stage(
+        return _stage(
             name=name,
             steps=STEPS,
             variables={"x": self.x, "unused": self.unused} if first else {"y": self.y},
@@ -106,7 +120,7 @@ def _losses(log: list[Progress]) -> list[tuple[str, int, dict[str, float]]]:
 def test_stage_is_plain_adam() -> None:
     x = torch.linspace(-1, 1, 5)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    stage = Stage("s", 20, {"x": ours}, ramped(0.1, 20), {"fit": lambda step: _square(ours)})
+    stage = _stage("s", 20, {"x": ours}, ramped(0.1, 20), {"fit": lambda step: _square(ours)})
     log = list(run_stage(stage, RunState({})))
     adam = torch.optim.Adam([theirs], lr=0.0)
     for step in range(20):
@@ -116,7 +130,7 @@ def test_stage_is_plain_adam() -> None:
         adam.step()
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert [p.step for p in log] == list(range(20)) and log[0].steps == 20
-    assert log[3].lr == ramped(0.1, 20)(3)
+    assert log[3].lr == {"all": ramped(0.1, 20)(3)}
     assert log[0].losses["total"] == pytest.approx(float((x - 3).square().sum()))
 
 
@@ -205,7 +219,7 @@ def test_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
         return {"total": loss.detach()}
 
     state = RunState({}, checkpoint=tmp_path / "c.safetensors")
-    stage = Stage("s", 5, {"x": x}, constant(0.1), {"fit": update})
+    stage = _stage("s", 5, {"x": x}, constant(0.1), {"fit": update})
     with pytest.raises(DivergedError, match="step 2: fit gradient isn't finite"):
         list(run_stage(stage, state))
     assert torch.isfinite(x).all()
@@ -213,7 +227,7 @@ def test_gradient_that_is_not_finite_stops_too(tmp_path: Path) -> None:
 
 def test_message_names_the_option_of_a_nested_stage() -> None:
     x = torch.ones(1, requires_grad=True)
-    stage = Stage("start/latent", 1, {"x": x}, constant(1), {"fit": lambda s: {"total": x * 1e39}})
+    stage = _stage("start/latent", 1, {"x": x}, constant(1), {"fit": lambda s: {"total": x * 1e39}})
     with pytest.raises(DivergedError, match=r"--set start\.latent\.lr="):
         list(run_stage(stage, RunState({})))
 
@@ -277,17 +291,17 @@ def _jumpy(keep: str) -> tuple[Stage, list[float]]:
         loss.backward()
         return {"total": loss.detach()}
 
-    return Stage("s", 12, {"x": x}, constant(0.3), {"fit": update}, keep=keep), values  # type: ignore[arg-type]
+    return _stage("s", 12, {"x": x}, constant(0.3), {"fit": update}, keep=keep), values
 
 
 def test_keep_best_takes_the_lowest_total() -> None:
     stage, values = _jumpy("best")
     list(run_stage(stage, RunState({})))
-    found = float(stage.variables["x"].detach())
+    found = float(stage.variables()["all/x"].detach())
     assert found == min(values, key=abs) != values[-1]
     stage, values = _jumpy("last")
     list(run_stage(stage, RunState({})))
-    assert float(stage.variables["x"].detach()) not in values
+    assert float(stage.variables()["all/x"].detach()) not in values
 
 
 @pytest.mark.parametrize("steps", range(1, 2 * STEPS))
@@ -304,7 +318,7 @@ def test_keep_best_resumes_exactly(tmp_path: Path, steps: int) -> None:
 
 def test_stop_ends_before_the_update() -> None:
     x = torch.tensor([1.0]).requires_grad_()
-    stage = Stage(
+    stage = _stage(
         "s", 50, {"x": x}, constant(0.1), {"fit": lambda step: _square(x)},
         stop=lambda losses: losses["total"] < 1.0,
     )  # fmt: skip
@@ -331,14 +345,14 @@ def test_after_is_called_once_a_step() -> None:
         x.data.clamp_(max=1.2)
 
     updates = {"fit": lambda step: _square(x), "again": lambda step: _square(x)}
-    list(run_stage(Stage("s", 6, {"x": x}, constant(0.1), updates, after=after), RunState({})))
+    list(run_stage(_stage("s", 6, {"x": x}, constant(0.1), updates, after=after), RunState({})))
     assert len(seen) == 6 and max(seen) > 1.3 and x.item() < 1.21
 
 
 def test_stage_of_no_steps_is_finished_at_once(tmp_path: Path) -> None:
     x = torch.ones(1, requires_grad=True)
     state = RunState({}, checkpoint=tmp_path / "c.safetensors")
-    stage = Stage("s", 0, {"x": x}, ramped(0.1, 0), {"fit": lambda step: _square(x)})
+    stage = _stage("s", 0, {"x": x}, ramped(0.1, 0), {"fit": lambda step: _square(x)})
     assert list(run_stage(stage, state)) == [] and x.item() == 1.0
     assert read_tensors(tmp_path / "c.safetensors")[1]["done"] == ["s"]
 
@@ -375,14 +389,14 @@ def test_damaged_checkpoint(tmp_path: Path, kept: float) -> None:
 
 def test_some_other_file_is_no_checkpoint(tmp_path: Path) -> None:
     write_tensors(tmp_path / "c.safetensors", {"x": torch.ones(1)}, {})
-    with pytest.raises(RunError, match="checkpoint format None, expected 1"):
+    with pytest.raises(RunError, match="checkpoint format None, expected 2"):
         RunState({}, checkpoint=tmp_path / "c.safetensors").restore()
 
 
 def test_checkpoint_of_other_shapes_is_refused(tmp_path: Path) -> None:
     resumed = _checkpoint(tmp_path).restored()
     resumed.x = torch.zeros(6, requires_grad=True)
-    with pytest.raises(RunError, match="'var/x' of stage 'first' is missing or of another shape"):
+    with pytest.raises(RunError, match="'var/all/x' of stage 'first' is missing or of"):
         resumed.finish()
 
 
@@ -410,3 +424,190 @@ def test_log_with_a_last_line_cut_short(tmp_path: Path) -> None:
     assert read_log(path) == [{"step": 0}, {"step": 1}]
     assert read_log(tmp_path / "none") == []
     assert all(a["step"] < b["step"] for a, b in pairwise(read_log(path)))
+
+
+# --- groups and updates
+
+
+def _distance(*variables: Tensor) -> Metrics:
+    loss = torch.stack([(v - 3).square().sum() for v in variables]).sum()
+    loss.backward()
+    return {"total": loss.detach()}
+
+
+def test_groups_have_rates_betas_and_a_start_of_their_own() -> None:
+    a, b, c = (torch.zeros(2, requires_grad=True) for _ in range(3))
+    groups = {
+        "a": Group({"a": a}, constant(0.1)),
+        "b": Group({"b": b}, constant(0.2), betas=(0.5, 0.9)),
+        "c": Group({"c": c}, constant(0.3), begin=4),
+    }
+    seen: list[tuple[float, float, float]] = []
+
+    def update(step: int) -> Metrics:
+        seen.append((float(a[0].detach()), float(b[0].detach()), float(c[0].detach())))
+        return _distance(a, b, c)
+
+    log = list(run_stage(Stage("s", 6, groups, {"fit": update}), RunState({})))
+    assert log[0].lr == {"a": 0.1, "b": 0.2, "c": 0.3}
+    first = seen[1]
+    assert first == pytest.approx((0.1, 0.2, 0.0), abs=1e-5)
+    assert all(place[2] == 0 for place in seen[:5]) and seen[5][2] == pytest.approx(0.3, abs=1e-5)
+    theirs = torch.zeros(2, requires_grad=True)
+    adam = torch.optim.Adam([theirs], lr=0.2, betas=(0.5, 0.9))
+    for _ in range(6):
+        adam.zero_grad()
+        _distance(theirs)
+        adam.step()
+    assert torch.allclose(b, theirs)
+
+
+def test_updates_step_the_groups_that_they_name_at_their_own_pace() -> None:
+    a, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    groups = {"a": Group({"a": a}, constant(0.1)), "b": Group({"b": b}, constant(0.1))}
+    taken: list[tuple[str, int]] = []
+
+    def watched(name: str) -> Any:
+        def run(step: int) -> Metrics:
+            taken.append((name, step))
+            return _distance(a, b)
+
+        return run
+
+    updates = {
+        "a": Update(watched("a"), groups=("a",)),
+        "b": Update(watched("b"), groups=("b",), every=3, first=1),
+    }
+    log = list(run_stage(Stage("s", 6, groups, updates), RunState({})))
+    assert taken == [("a", 0), ("a", 1), ("b", 1), ("a", 2), ("a", 3), ("a", 4), ("b", 4), ("a", 5)]
+    assert [set(p.losses) for p in log[:2]] == [{"total"}, {"total", "b/total"}]
+    assert float(a.detach()) > 2 * float(b.detach()) > 0
+
+
+def test_an_update_of_a_group_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="an update steps 'pose', no group of it"):
+        Stage("s", 1, {}, {"fit": Update(lambda step: {}, groups=("pose",))})
+
+
+def _valley(path: Path | None, *, search: bool = True) -> tuple[Stage, RunState, Tensor]:
+    """Rosenbrock's function with noise that is the same within a step."""
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+    state = RunState({"a": torch.Generator().manual_seed(3)}, checkpoint=path, every=100)
+
+    def update(step: int) -> Metrics:
+        noise = 1e-3 * torch.randn(2, generator=state.generators["a"]).double()
+        p, q = x + noise
+        loss = (1 - p).square() + 100 * (q - p.square()).square()
+        loss.backward()
+        return {"total": loss.detach()}
+
+    group = Group({"x": x}, constant(1.0), optimizer=lbfgs()) if search else None
+    groups = {"x": group or Group({"x": x}, constant(1e-2))}
+    return Stage("s", 30, groups, {"fit": update}), state, x
+
+
+def test_a_line_search_is_an_optimiser_like_any_other() -> None:
+    (searching, state, x), (plain, other, y) = _valley(None), _valley(None, search=False)
+    list(run_stage(searching, state))
+    list(run_stage(plain, other))
+    goal = torch.ones(2, dtype=torch.float64)
+    assert (x - goal).abs().max() < 0.05 < (y - goal).abs().max()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 29])
+def test_a_line_search_resumes_to_the_last_bit(tmp_path: Path, steps: int) -> None:
+    whole, state, x = _valley(None)
+    log = list(run_stage(whole, state))
+    path = tmp_path / "checkpoint.safetensors"
+    stopped, state, _ = _valley(path)
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(run_stage(stopped, state), 1):
+            state.stop_requested = count == steps
+    again, state, y = _valley(path)
+    assert state.restore() == steps
+    rest = list(run_stage(again, state))
+    assert torch.equal(x, y) and len(rest) == 30 - steps
+    assert [p.losses for p in rest] == [p.losses for p in log[steps:]]
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_line_search_that_runs_out_of_memory_starts_its_step_again(at: int) -> None:
+    whole, state, x = _valley(None)
+    list(run_stage(whole, state))
+    stage, state, y = _valley(None)
+    state.views, calls = 4, []
+    inner = dict(stage.taken())["fit"].run
+
+    def update(step: int) -> Metrics:
+        calls.append(step)
+        if len(calls) == 40 + at:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(step)
+
+    list(run_stage(Stage("s", 30, stage.groups, {"fit": update}), state))
+    assert state.view_chunk == 2 and torch.equal(x, y)
+
+
+def test_a_line_search_shares_its_update_with_no_other_group() -> None:
+    a, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    groups = {
+        "a": Group({"a": a}, constant(1.0), optimizer=lbfgs()),
+        "b": Group({"b": b}, constant(0.1)),
+    }
+    with pytest.raises(ValueError, match="'a' searches along a line"):
+        list(run_stage(Stage("s", 1, groups, {"fit": lambda step: _distance(a, b)}), RunState({})))
+
+
+# --- reading the losses now and then
+
+
+def _lazily(problem: Problem, every: int) -> Problem:
+    problem.state.read_every = every
+    return problem
+
+
+@pytest.mark.parametrize("every", [2, 3, 50])
+def test_losses_read_now_and_then_are_the_same(tmp_path: Path, every: int) -> None:
+    whole = Problem().finish()
+    problem = _lazily(Problem(tmp_path / "checkpoint.safetensors", every=4), every).finish()
+    _identical(whole, problem)
+    assert _losses(problem.log) == _losses(whole.log)
+
+
+def test_losses_are_fetched_once_for_several_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    fetch = torch.Tensor.tolist
+
+    def watched(tensor: Tensor) -> Any:
+        counts.append(len(tensor))
+        return fetch(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", watched)
+    _lazily(Problem(), 3).finish()
+    # two updates a step, each with a loss and the norm of its gradient; 3 + 3 + 1 steps a stage
+    assert counts == [12, 12, 4] * 2
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_a_run_stopped_between_two_readings_resumes(tmp_path: Path, steps: int) -> None:
+    whole = Problem().finish()
+    stopped = _lazily(Problem(tmp_path / "checkpoint.safetensors"), 5)
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(stopped.run(), 1):
+            stopped.state.stop_requested = count >= steps
+    resumed = _lazily(stopped.restored(), 5)
+    assert resumed.state.taken == len(stopped.log) >= steps
+    _identical(whole, resumed.finish())
+    assert _losses(stopped.log + resumed.log) == _losses(whole.log)
+
+
+def test_a_bad_loss_that_is_read_late_names_its_step(tmp_path: Path) -> None:
+    def fault(stage: str, step: int, update: str) -> Tensor | None:
+        return torch.tensor(float("nan")) if (stage, step, update) == ("first", 4, "fit") else None
+
+    problem = _lazily(Problem(tmp_path / "checkpoint.safetensors", every=3, fault=fault), 5)
+    with pytest.raises(DivergedError, match=r"step 4: loss 'total'.*the last checkpoint stands"):
+        problem.finish()
+    resumed = problem.restored()
+    assert resumed.state.taken == 3
+    _identical(Problem().finish(), resumed.finish())

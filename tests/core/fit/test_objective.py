@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import PluginError
-from inv3d.core.fit.objective import LossTerm, Objective
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.errors import InputError, PluginError
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.objective import LossTerm, LossTerms, Objective, WeightedLoss
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 
 
-class Square(Loss):
+class Square(Loss[PluginConfig, Tensor]):
     """Mean squared difference of the images."""
 
     name = "square"
@@ -21,12 +23,11 @@ class Square(Loss):
     def prepare(self, target: Target) -> Tensor:
         return target.images
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
-        assert isinstance(cache, Tensor)
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         return (rendering.require("image") - cache).square().mean((1, 2, 3))
 
 
-class Depths(Loss):
+class Depths(Loss[PluginConfig, dict[str, Tensor]]):
     """Mean depth; its cache is a dictionary."""
 
     name = "depths"
@@ -35,15 +36,14 @@ class Depths(Loss):
     def prepare(self, target: Target) -> dict[str, Tensor]:
         return {"scale": torch.arange(len(target.images)).float()}
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
-        assert isinstance(cache, dict)
+    def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         return rendering.require("depth").mean((1, 2, 3)) * cache["scale"]
 
 
 class Wrong(Square):
     """Returns one number for all views."""
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         return super().forward(rendering, cache).mean()
 
 
@@ -54,7 +54,10 @@ def _rendering(views: int = 3) -> Rendering:
 
 
 def _objective(weight: float = 2.0) -> Objective:
-    losses = {"square": (Square(PluginConfig()), weight), "depths": (Depths(PluginConfig()), 0.5)}
+    losses = {
+        "square": WeightedLoss(Square(PluginConfig()), weight),
+        "depths": WeightedLoss(Depths(PluginConfig()), 0.5),
+    }
     return Objective(losses, Target(torch.zeros(3, 3, 4, 4)))
 
 
@@ -81,17 +84,85 @@ def test_outputs_are_named_once_in_order() -> None:
 
 def test_targets_are_prepared_without_gradient() -> None:
     images = torch.zeros(3, 3, 4, 4, requires_grad=True)
-    objective = Objective({"square": (Square(PluginConfig()), 1.0)}, Target(images * 2))
+    objective = Objective({"square": WeightedLoss(Square(PluginConfig()), 1.0)}, Target(images * 2))
     cache = objective.terms["square"].cache
     assert isinstance(cache, Tensor)
 
 
 def test_a_loss_of_the_wrong_shape_is_named() -> None:
-    objective = Objective({"wrong": (Wrong(PluginConfig()), 1.0)}, Target(torch.zeros(3, 3, 4, 4)))
+    objective = Objective(
+        {"wrong": WeightedLoss(Wrong(PluginConfig()), 1.0)}, Target(torch.zeros(3, 3, 4, 4))
+    )
     with pytest.raises(PluginError, match=r"loss 'wrong': returned shape \(\) for 3 views"):
         objective.evaluate(_rendering(), slice(0, 3))
 
 
 def test_terms_keep_a_losses_own_options() -> None:
     term = LossTerm(weight=0.5, net="alex")  # type: ignore[call-arg]
-    assert term.model_extra == {"net": "alex"}
+    assert term.options == {"net": "alex"}
+
+
+def test_views_have_weights() -> None:
+    weights = torch.tensor([1.0, 0.0, 2.0])
+    losses = {"square": WeightedLoss(Square(PluginConfig()), 3.0)}
+    objective = Objective(losses, Target(torch.zeros(3, 3, 4, 4), weights=weights))
+    rendering = _rendering()
+    each = rendering.require("image").square().mean((1, 2, 3))
+    total, parts = objective.evaluate(rendering, slice(0, 3))
+    assert torch.allclose(parts["square"], (each * weights).sum())
+    assert torch.allclose(total, 3 * (each * weights).sum())
+    assert torch.allclose(objective.evaluate(rendering[2:], slice(2, 3))[0], 6 * each[2])
+
+
+def test_a_loss_can_look_at_the_raw_image_beside_the_final_one() -> None:
+    context = Context.create()
+    terms = {"mse": LossTerm(), "raw": LossTerm(loss="mse", of="raw", weight=2.0)}
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    objective = context.objective(terms, Target(images, rays=4))
+    assert objective.outputs == ("image", "raw")
+    small = torch.nn.functional.avg_pool2d(images, 2)
+    seen = Rendering(image=images + 0.5, raw=small + 0.25)
+    total, parts = objective.evaluate(seen, slice(0, 2))
+    assert float(parts["mse"]) == pytest.approx(2 * 0.25)
+    assert float(parts["raw"]) == pytest.approx(2 * 0.0625)
+    assert float(total) == pytest.approx(0.5 + 2 * 0.125)
+
+
+@pytest.mark.parametrize("of", ["image", "raw"])
+def test_a_map_says_where_pictures_are_compared(of: str) -> None:
+    left = torch.zeros(2, 1, 8, 8)
+    left[..., :4] = 1
+    images = torch.zeros(2, 3, 8, 8)
+    target = Target(images, maps={"visible": left}, rays=4)
+    term = LossTerm(loss="mse", of=of, where="visible")  # type: ignore[arg-type]
+    objective = Context.create().objective({"seen": term}, target)
+    seen = Rendering(image=torch.ones(2, 3, 8, 8), raw=torch.ones(2, 3, 4, 4))
+    assert float(objective.evaluate(seen, slice(0, 2))[1]["seen"]) == pytest.approx(2 * 0.5)
+    mean = LossTerm(loss="mse", mask="visible")  # type: ignore[call-arg]
+    objective = Context.create().objective({"mean": mean}, target)
+    assert float(objective.evaluate(seen[1:], slice(1, 2))[1]["mean"]) == pytest.approx(1.0)
+
+
+def test_a_map_that_is_not_there_is_one_line() -> None:
+    target = Target(torch.zeros(1, 3, 4, 4), maps={"visible": torch.ones(1, 1, 4, 4)})
+    for name, text in {
+        "seen": "option 'where' of loss mse: this method has no map 'seen' (its maps: visible)",
+        "mask": "option 'where' of loss mse: the capture has no masks",
+    }.items():
+        with pytest.raises(InputError) as error:
+            Context.create().objective({"mse": LossTerm(where=name)}, target)
+        assert str(error.value).startswith(text)
+
+
+def test_terms_read_what_they_look_at_from_options() -> None:
+    class Config(PluginConfig):
+        losses: LossTerms
+
+    given = {
+        "losses": {"raw": {"loss": "mse", "of": "raw", "weight": 2, "resolution": 64}, "l1": 1}
+    }
+    terms = Config.model_validate(given).losses
+    assert (terms["raw"].loss, terms["raw"].of) == ("mse", "raw")
+    assert terms["raw"].options == {"resolution": 64} and terms["l1"].loss is None
+    with pytest.raises(ValidationError):
+        Config.model_validate({"losses": {"raw": {"of": "depth"}}})

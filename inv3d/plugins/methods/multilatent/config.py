@@ -100,6 +100,12 @@ class MultiLatentConfig(FitConfig):
         description="every step all latents from one random camera against the stored mean, or "
         "all M x M depth maps. paper: exact, eq. 6 (official: running)",
     )
+    blend: Literal["auto", "yaw", "turn"] = Field(
+        default="auto",
+        description="how the result interpolates its latents: yaw ends at the outermost cameras, "
+        "turn goes on around the back; auto is turn for generators that know heads from all "
+        "sides. paper: yaw",
+    )
     latent: ManyLatentsOptions = Field(
         default=ManyLatentsOptions(), description="the latent stage, generator frozen"
     )

@@ -12,12 +12,12 @@ from torch import Tensor
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Progress, Stage
+from inv3d.core.fit.loop import Group, Progress, Stage
 from inv3d.core.fit.objective import LossTerm
 from inv3d.core.fit.options import LatentOptions, TuningOptions
 from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.inversion import Blend, Snapshot
 from inv3d.core.inverter import Inverter, Steps, load_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
@@ -47,7 +47,9 @@ class MultiLatent(Inverter):
         yield from fit.start()
         yield from fit.optimise_latents()
         yield from fit.tune()
-        return fit.inversion()
+        return self.inversion(
+            generator, context, fit.w, fit.targets.camera, fit.snapshot, blend=fit.blend()
+        )
 
 
 class _ManyLatents:
@@ -97,7 +99,7 @@ class _ManyLatents:
         found = yield from method.steps(self.generator, self.given, context)
         ws = found.ws_for(self.targets.camera.to("cpu"))
         self.snapshot.restore()
-        return ws.to(self.context.device, next(self.generator.parameters()).dtype)
+        return ws.to(self.context.device, self.generator.dtype)
 
     def optimise_latents(self) -> Iterator[Progress]:
         """Run the latent stage: fit, depth and interpolation, each an optimiser step."""
@@ -110,8 +112,7 @@ class _ManyLatents:
                 Stage(
                     name="latent",
                     steps=options.steps,
-                    variables=variables,
-                    lr=latent_rate(options),
+                    groups={"latents": Group(variables, latent_rate(options))},
                     updates=parts.updates(),
                     buffers=parts.buffers(),
                     keep=options.keep,
@@ -142,14 +143,8 @@ class _ManyLatents:
             self.context,
         )
 
-    def inversion(self) -> Inversion:
-        """Return the inversion as it stands."""
-        return Inversion(
-            ws=self.w.detach().float().cpu().clone(),
-            cameras=self.targets.camera.to("cpu", torch.float32),
-            method=MultiLatent.name,
-            generator=type(self.generator).name,
-            fingerprint=self.generator.spec.fingerprint,
-            generator_delta=self.snapshot.delta(),
-            config=self.config.model_dump(mode="json"),
-        )
+    def blend(self) -> Blend:
+        """How latents are interpolated: around the circle where the generator knows all sides."""
+        if self.config.blend != "auto":
+            return self.config.blend
+        return "turn" if self.generator.spec.camera.all_around else "yaw"

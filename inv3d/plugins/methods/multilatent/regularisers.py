@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
+from inv3d.core.fit.backward import Joint, Look
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Update
-from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.loop import Metrics, Run
+from inv3d.core.fit.objective import Losses, Objective
+from inv3d.core.fit.stages import target_of
 from inv3d.core.generator import Generator
-from inv3d.core.latent import bracket
-from inv3d.core.loss import Loss, Target
+from inv3d.core.latent import between_angles
 from inv3d.core.scene import Rendering
 from inv3d.plugins.methods.multilatent.config import MultiLatentConfig
 from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
-
-Losses = Mapping[str, tuple[Loss, float]]
 
 
 class Regularisers:
@@ -47,29 +46,32 @@ class Regularisers:
         self.context = context
         self.config = config
         anchor = w.detach().mean(0)
-        self.fit_objective = Objective({**distance, **losses}, _target(targets, anchor))
+        target = target_of(generator, targets, anchor=anchor)
+        self.fit_look = Look(targets.camera, Objective({**distance, **losses}, target))
         if between is not None:
             self._prepare_between(between, losses)
         self.store = self._store() if config.depth and config.depth_form == "running" else None
 
     def _prepare_between(self, between: Capture, losses: Losses) -> None:
-        weighted = {n: (loss, w * self.config.interpolation) for n, (loss, w) in losses.items()}
-        self.between_camera = between.camera
-        self.between_objective = Objective(weighted, _target(between))
-        self.lower, self.upper, fraction = bracket(self.camera.yaw, between.camera.yaw)
+        weighted = {name: one.times(self.config.interpolation) for name, one in losses.items()}
+        target = target_of(self.generator, between)
+        self.between_look = Look(between.camera, Objective(weighted, target))
+        places = between_angles(self.camera.yaw, between.camera.yaw)
         if self.config.interpolation_at == "middle":
-            fraction = torch.full_like(fraction, 0.5)
-        self.fraction = fraction.to(self.w)[:, None, None]
+            places = replace(places, fraction=torch.full_like(places.fraction, 0.5))
+        self.places = places
 
     def _store(self) -> DepthStore:
         side = self.generator.spec.render_resolution
         return DepthStore(len(self.w), len(self.w), (side, side), device=self.w.device)
 
-    def updates(self) -> dict[str, Update]:
+    def updates(self) -> dict[str, Run]:
         """Return the updates that are switched on, in their order."""
-        updates: dict[str, Update] = {"fit": self._fit}
+        updates: dict[str, Run] = {"fit": self._fit}
         if self.config.depth:
-            updates["depth"] = self._exact_depth if self.store is None else self._running_depth
+            updates["depth"] = (
+                self._exact_depth if self.store is None else self._running_depth(self.store)
+            )
         if self.config.interpolation:
             updates["interpolation"] = self._interpolate
         return updates
@@ -79,40 +81,36 @@ class Regularisers:
         return {} if self.store is None else self.store.buffers()
 
     def _fit(self, step: int) -> Metrics:
-        return self.context.backward(self.generator, self.w, self.camera, self.fit_objective)
+        return self.context.backward(self.generator, self.w, self.fit_look)
 
     def _interpolate(self, step: int) -> Metrics:
-        ws = torch.lerp(self.w[self.lower], self.w[self.upper], self.fraction)
-        return self.context.backward(
-            self.generator, ws, self.between_camera, self.between_objective
-        )
+        ws = self.places.blend(self.w)
+        return self.context.backward(self.generator, ws, self.between_look)
 
-    def _running_depth(self, step: int) -> Metrics:
+    def _running_depth(self, store: DepthStore) -> Run:
         """All latents from one random camera against the mean of the stored maps."""
-        store, camera = self.store, self.context.randint(len(self.w))
-        assert store is not None
 
-        def loss(rendering: Rendering) -> Tensor:
-            return self.config.depth * store.losses(rendering.require("depth"), camera).sum()
+        def update(step: int) -> Metrics:
+            camera = self.context.randint(len(self.w))
 
-        cameras = self.camera[camera].repeat_interleave(len(self.w))
-        return self._depth(cameras, loss)
+            def loss(rendering: Rendering, cameras: Camera) -> Tensor:
+                return self.config.depth * store.losses(rendering.require("depth"), camera).sum()
+
+            return self._depth(self.camera[camera].repeat_interleave(len(self.w)), loss)
+
+        return update
 
     def _exact_depth(self, step: int) -> Metrics:
         """Eq. 6: every latent from its own camera against the mean over all latents from there."""
         count = len(self.w)
 
-        def loss(rendering: Rendering) -> Tensor:
+        def loss(rendering: Rendering, cameras: Camera) -> Tensor:
             depth = rendering.require("depth")[:, 0]
             by_camera = depth.reshape(count, count, *depth.shape[1:]).transpose(0, 1)
             return self.config.depth * own_view_consistency(by_camera).sum()
 
         return self._depth(Camera.cat([self.camera] * count), loss)
 
-    def _depth(self, cameras: Camera, loss: Callable[[Rendering], Tensor]) -> Metrics:
-        total = self.context.backward_joint(self.generator, self.w, cameras, loss, ("depth",))
-        return {"total": total}
-
-
-def _target(views: Capture, anchor: Tensor | None = None) -> Target:
-    return Target(views.images, views.masks, views.depths, anchor)
+    def _depth(self, cameras: Camera, loss: Joint) -> Metrics:
+        look = Look(cameras, joint=loss, outputs=("depth",))
+        return self.context.backward(self.generator, self.w, look)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.errors import InputError
 
+_SAME_ANGLE = 1e-4
+
 
 def arrange(
     capture: Capture, *, latents: int | None, interpolation: bool
@@ -21,7 +23,7 @@ def arrange(
             the same angle.
     """
     order = _order(capture, latents, interpolation)
-    capture[order].check_angles()
+    _refuse_same_angles(capture[order])
     return (order[::2], order[1::2]) if interpolation else (order, [])
 
 
@@ -49,3 +51,16 @@ def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[i
             "with --views, or a smaller number"
         )
     return evenly_by_angle(capture.camera.yaw, wanted)
+
+
+def _refuse_same_angles(views: Capture) -> None:
+    """Refuse views that look from the same angle: their latents couldn't be told apart."""
+    yaw, order = views.camera.yaw.sort()
+    same = (yaw.diff() < _SAME_ANGLE).nonzero()
+    if len(same):
+        i = int(same[0])
+        first, second = (views.names[int(order[k])] for k in (i, i + 1))
+        raise InputError(
+            f"{first} and {second}: both look from yaw {float(yaw[i].rad2deg()):.2f} deg; "
+            "multi-latent needs a different angle for every view, leave one out"
+        )

@@ -1,0 +1,120 @@
+"""What a run's checkpoint holds, and how it's written and read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inv3d.core.errors import RunError
+from inv3d.core.weights.tensors import read_tensors, write_tensors
+
+FORMAT = 2
+_FEWER_VIEWS = "out of device memory: rendering fewer views at a time; to avoid the retry use"
+
+
+@dataclass
+class RunState:
+    """What the loop needs of its surroundings, and what a checkpoint must hold besides stages.
+
+    Attributes:
+        generators: name -> random number generator whose state is saved.
+        view_chunk: views rendered at a time, halved when the device runs out of memory; None: all.
+        views: the largest number of views rendered so far in one update.
+        rays_option: option of the generator that lowers the rays a side, empty where it has none.
+        checkpoint: file to write; None for none.
+        every: steps between checkpoints.
+        read_every: steps between two readings of the losses from the device; each makes the
+            device's queue run empty.
+        stop_requested: set from outside (Ctrl-C); the loop ends after the current step.
+        notices: messages for the user.
+        taken: steps behind the run, over all stages.
+        done: stage name -> its final variables, buffers and random states.
+        restored: names of stages in `done` that this process hasn't come to yet.
+        position: where the checkpoint stands, until the loop is there.
+        tensors: of the stage in which the checkpoint stands, until the loop is there.
+    """
+
+    generators: dict[str, torch.Generator]
+    view_chunk: int | None = None
+    views: int = 1
+    rays_option: str = ""
+    checkpoint: Path | None = None
+    every: int = 50
+    read_every: int = 1
+    stop_requested: bool = False
+    notices: list[str] = field(default_factory=list)
+    taken: int = 0
+    done: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    restored: list[str] = field(default_factory=list)
+    position: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def restore(self) -> int:
+        """Read the checkpoint and return the number of steps that it has behind it.
+
+        Raises:
+            RunError: where there's none, or it isn't one of this format.
+            WeightsError: where it's damaged.
+        """
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            raise RunError(
+                f"{self.checkpoint}: no checkpoint to continue from; "
+                "start the run again with --overwrite"
+            )
+        tensors, position = read_tensors(self.checkpoint)
+        if position.get("format") != FORMAT:
+            raise RunError(
+                f"{self.checkpoint}: checkpoint format {position.get('format')}, expected "
+                f"{FORMAT}; start the run again with --overwrite"
+            )
+        self.position, self.restored = position, list(position["done"])
+        self.done = {name: part(tensors, f"done/{name}/") for name in self.restored}
+        self.tensors = part(tensors, "now/")
+        self.taken, self.view_chunk = int(position["taken"]), position["view_chunk"]
+        return self.taken
+
+    def write(self, position: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write the checkpoint, if there's a file for it.
+
+        Args:
+            position: of the loop, plain values.
+            tensors: of the current stage.
+        """
+        if self.checkpoint is None:
+            return
+        everything = {f"now/{key}": value for key, value in tensors.items()}
+        for name, final in self.done.items():
+            everything |= {f"done/{name}/{key}": value for key, value in final.items()}
+        write_tensors(
+            self.checkpoint,
+            everything,
+            {
+                **position,
+                "format": FORMAT,
+                "done": list(self.done),
+                "taken": self.taken,
+                "view_chunk": self.view_chunk,
+            },
+        )
+
+    def smaller_chunk(self) -> int | None:
+        """Half of the views that are rendered at a time now; None if it's one."""
+        chunk = min(self.view_chunk or self.views, self.views)
+        return chunk // 2 if chunk > 1 else None
+
+    def use_chunk(self, chunk: int) -> None:
+        """Render so many views at a time from here on, and tell the user."""
+        self.view_chunk = chunk
+        notices = [n for n in self.notices if not n.startswith(_FEWER_VIEWS)]
+        notices.append(f"{_FEWER_VIEWS} --view-chunk {chunk}, or fewer --views")
+        self.notices[:] = notices
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
