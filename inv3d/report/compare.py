@@ -19,7 +19,7 @@ RUN_COLUMNS = (*WHOLE, SECONDS)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run: what's in the table of it.
 
     Attributes:
@@ -60,24 +60,24 @@ class Entry:
         return sum(stages.values()) if stages else None
 
 
-def read_entries(directories: Sequence[Path]) -> list[Entry]:
+def read_runs(directories: Sequence[Path]) -> list[ComparedRun]:
     """Read runs.
 
     Raises:
         RunError: where one isn't finished or has no metrics.
     """
-    entries = []
+    runs = []
     for directory in directories:
         record = read_record(directory)
         name = Path(directory).resolve().name
-        entries.append(Entry(name, method_of(record), record, read_metrics(directory)))
-    return entries
+        runs.append(ComparedRun(name, method_of(record), record, read_metrics(directory)))
+    return runs
 
 
-def mismatches(entries: Sequence[Entry]) -> list[str]:
+def mismatches(runs: Sequence[ComparedRun]) -> list[str]:
     """Say why the numbers of some runs can't be compared."""
-    first, found = entries[0], []
-    for other in entries[1:]:
+    first, found = runs[0], []
+    for other in runs[1:]:
         for what, a, b in (
             ("generator", first.record["generator"]["name"], other.record["generator"]["name"]),
             ("input", first.record["input"]["path"], other.record["input"]["path"]),
@@ -109,41 +109,41 @@ class Section:
     cells: list[list[tuple[str, bool]]]
 
 
-def sections(entries: Sequence[Entry]) -> list[Section]:
+def sections(runs: Sequence[ComparedRun]) -> list[Section]:
     """Return the table: front, rotation, held out, and the runs as a whole."""
     parts = [(key, title, COLUMNS) for key, title in PARTS.items()]
     return [
-        _section(entries, key, title, columns)
+        _section(runs, key, title, columns)
         for key, title, columns in (*parts, ("", "Whole run", RUN_COLUMNS))
     ]
 
 
 def _section(
-    entries: Sequence[Entry], part: str, title: str, columns: tuple[Column, ...]
+    runs: Sequence[ComparedRun], part: str, title: str, columns: tuple[Column, ...]
 ) -> Section:
-    cells: list[list[tuple[str, bool]]] = [[] for _ in entries]
+    cells: list[list[tuple[str, bool]]] = [[] for _ in runs]
     for column in columns:
-        values = [entry.value(part, column) for entry in entries]
+        values = [run.value(part, column) for run in runs]
         winners = best(values, column.better, column.digits)
         for i, value in enumerate(values):
             cells[i].append((number(value, column.digits), i in winners))
     return Section(title, columns, cells)
 
 
-def records(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def records(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Return one flat record a run, for JSON and CSV."""
     return [
-        {"run": e.name, "method": e.method, "views": e.metrics["views"]["chosen"]}
-        | {"latents": e.metrics["latents"]}
-        | {f"{p}_{c.key}": e.value(p, c) for p in PARTS for c in COLUMNS}
-        | {c.key: e.value("", c) for c in RUN_COLUMNS}
-        for e in entries
+        {"run": run.name, "method": run.method, "views": run.metrics["views"]["chosen"]}
+        | {"latents": run.metrics["latents"]}
+        | {f"{p}_{c.key}": run.value(p, c) for p in PARTS for c in COLUMNS}
+        | {c.key: run.value("", c) for c in RUN_COLUMNS}
+        for run in runs
     ]
 
 
-def to_csv(entries: Sequence[Entry]) -> str:
+def to_csv(runs: Sequence[ComparedRun]) -> str:
     """Return the flat records as CSV."""
-    rows = records(entries)
+    rows = records(runs)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -151,32 +151,32 @@ def to_csv(entries: Sequence[Entry]) -> str:
     return text.getvalue()
 
 
-def to_html(entries: Sequence[Entry], picture: str = "") -> str:
+def to_html(runs: Sequence[ComparedRun], picture: str = "") -> str:
     """Return a page with the table.
 
     Args:
-        entries: the runs.
+        runs: as read.
         picture: data URI of a picture, or empty.
     """
     from inv3d.report.html import document, table
 
-    parts = ['<p class="brand">3dinv compare</p>', f"<h1>{len(entries)} runs</h1>"]
-    parts += [f'<p class="warnings">{escape(text)}</p>' for text in mismatches(entries)]
-    for section in sections(entries):
+    parts = ['<p class="brand">3dinv compare</p>', f"<h1>{len(runs)} runs</h1>"]
+    parts += [f'<p class="warnings">{escape(text)}</p>' for text in mismatches(runs)]
+    for section in sections(runs):
         labels = ["run", "method", "views", *labels_of(section)]
         rows = [
-            (entry.name, [(entry.method, False), (entry.views, False), *cells])
-            for entry, cells in zip(entries, section.cells, strict=True)
+            (run.name, [(run.method, False), (run.views, False), *cells])
+            for run, cells in zip(runs, section.cells, strict=True)
         ]
         parts.append(f"<section><h2>{section.title}</h2>{table(labels, rows)}</section>")
     if picture:
         parts.append(
             "<section><h2>Side by side</h2>"
             f'<figure><img style="max-width:100%" src="{picture}" alt="Targets in the first row, '
-            f'then {escape(", ".join(entry.name for entry in entries), quote=True)}"></figure>'
+            f'then {escape(", ".join(run.name for run in runs), quote=True)}"></figure>'
             "</section>"
         )
-    return document(f"{len(entries)} runs compared", "\n".join(parts))
+    return document(f"{len(runs)} runs compared", "\n".join(parts))
 
 
 def labels_of(section: Section) -> list[str]:

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from inv3d.report.pictures import Frame, data_uri
+from inv3d.io.images import Frame
+from inv3d.report.pictures import data_uri
 from inv3d.report.tables import (
     COLUMNS,
     GROUPS,

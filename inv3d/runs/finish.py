@@ -17,6 +17,7 @@ from inv3d.core.errors import InputError, UsageError
 from inv3d.core.files import read_json, write_json, write_text
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.io.images import Frame
 from inv3d.io.mesh import extract_mesh, write_mesh
 from inv3d.io.video import write_video
 from inv3d.report import pictures as pics
@@ -206,9 +207,9 @@ def novel_views(generator: Generator, inversion: Inversion) -> list[NovelView]:
     ]
 
 
-def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> list[pics.Frame]:
+def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> list[Frame]:
     """Return the pictures of a camera path."""
-    frames: list[pics.Frame] = []
+    frames: list[Frame] = []
     for _, seen in render_views(generator, inversion, camera):
         frames += pics.colour_frames(seen.require("image"))
     return frames
