@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inv3d.commands.output import print_json
-from inv3d.core.errors import UsageError
+from inv3d.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -89,10 +89,11 @@ def _print(compared: Sequence[ComparedRun], parts: Sequence[Section]) -> None:
         for label in ("run", "method", "views"):
             table.add_column(label, overflow="fold")
         for label in labels_of(part):
-            table.add_column(label, justify="right")
+            table.add_column(Text(printable(label)), justify="right")
         for run, cells in zip(compared, part.cells, strict=True):
             texts = [_number(text, best, console.is_terminal) for text, best in cells]
-            table.add_row(Text(run.name), Text(run.method), Text(run.views), *texts)
+            facts = (Text(printable(text)) for text in (run.name, run.method, run.views))
+            table.add_row(*facts, *texts)
         console.print(table)
         console.print()
 

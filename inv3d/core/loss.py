@@ -36,9 +36,21 @@ class Target:
 
 
 class Loss(nn.Module, Plugin, ABC):
-    """A difference between renderings and targets, one number a view."""
+    """A difference between renderings and targets, one number a view.
+
+    Attributes:
+        needs: fields of a rendering that it reads.
+        higher_is_better: whether more is better, where it serves as a metric.
+        label: of its column in tables of metrics; made from the metric's name if empty.
+        digits: of the metric, after the point.
+        unit: of the metric, in words.
+    """
 
     needs: ClassVar[tuple[OutputName, ...]] = ("image",)
+    higher_is_better: ClassVar[bool] = False
+    label: ClassVar[str] = ""
+    digits: ClassVar[int] = 4
+    unit: ClassVar[str] = ""
 
     @classmethod
     def create(cls, config: PluginConfig) -> Loss:

@@ -6,16 +6,15 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from inv3d.report.tables import COLUMNS, WHOLE, Column, arrow, best, number
+from inv3d.report.columns import Column, frame_columns, run_columns, united
+from inv3d.report.tables import arrow, best, number
 from inv3d.rundir.opening import method_of, read_metrics, read_record
 
 PARTS = {"front": "Front view", "rotation": "Rotation", "held_out": "Held-out frames"}
 SECONDS = Column("seconds", "Seconds", "lower", 1)
-RUN_COLUMNS = (*WHOLE, SECONDS)
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,13 @@ class ComparedRun:
         return f"{views}" if latents == 1 else f"{views} ({latents} latents)"
 
     def value(self, part: str, column: Column) -> float | None:
-        """Return a number of a part ("front", ...) or of the whole run ("")."""
+        """Return a number of a part ("front", ...) or of the whole run (""); None without one."""
         if column is SECONDS:
             return self.seconds
-        value: float | None = (self.metrics[part] if part else self.metrics)[column.key]
-        # 0 for one latent is no achievement
-        return None if column in WHOLE and self.metrics["latents"] == 1 else value
+        if not part and self.metrics["latents"] == 1:
+            return None  # 0 for one latent is no achievement
+        value: float | None = (self.metrics[part] if part else self.metrics).get(column.key)
+        return value
 
     @property
     def seconds(self) -> float | None:
@@ -81,7 +81,7 @@ def mismatches(runs: Sequence[ComparedRun]) -> list[str]:
         for what, a, b in (
             ("generator", first.record["generator"]["name"], other.record["generator"]["name"]),
             ("input", first.record["input"]["path"], other.record["input"]["path"]),
-            ("perceptual and identity metrics", first.metrics["names"], other.metrics["names"]),
+            ("metrics", first.metrics["names"], other.metrics["names"]),
             ("size of the pictures", first.metrics["size"], other.metrics["size"]),
             (
                 "number of frames",
@@ -111,11 +111,22 @@ class Section:
 
 def sections(runs: Sequence[ComparedRun]) -> list[Section]:
     """Return the table: front, rotation, held out, and the runs as a whole."""
-    parts = [(key, title, COLUMNS) for key, title in PARTS.items()]
+    of_frames = frames_compared(runs)
+    parts = [(key, title, of_frames) for key, title in PARTS.items()]
     return [
         _section(runs, key, title, columns)
-        for key, title, columns in (*parts, ("", "Whole run", RUN_COLUMNS))
+        for key, title, columns in (*parts, ("", "Whole run", wholes_compared(runs)))
     ]
+
+
+def frames_compared(runs: Sequence[ComparedRun]) -> tuple[Column, ...]:
+    """Return every metric of frames that one of the runs has."""
+    return united(frame_columns(run.metrics) for run in runs)
+
+
+def wholes_compared(runs: Sequence[ComparedRun]) -> tuple[Column, ...]:
+    """Return every metric of whole runs that one of the runs has, and the time."""
+    return (*united(run_columns(run.metrics) for run in runs), SECONDS)
 
 
 def _section(
@@ -132,11 +143,12 @@ def _section(
 
 def records(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Return one flat record a run, for JSON and CSV."""
+    of_frames, of_runs = frames_compared(runs), wholes_compared(runs)
     return [
         {"run": run.name, "method": run.method, "views": run.metrics["views"]["chosen"]}
         | {"latents": run.metrics["latents"]}
-        | {f"{p}_{c.key}": run.value(p, c) for p in PARTS for c in COLUMNS}
-        | {c.key: run.value("", c) for c in RUN_COLUMNS}
+        | {f"{p}_{c.key}": run.value(p, c) for p in PARTS for c in of_frames}
+        | {c.key: run.value("", c) for c in of_runs}
         for run in runs
     ]
 
@@ -158,25 +170,22 @@ def to_html(runs: Sequence[ComparedRun], picture: str = "") -> str:
         runs: as read.
         picture: data URI of a picture, or empty.
     """
-    from inv3d.report.html import document, table
+    from inv3d.report.templating import render_template
 
-    parts = ['<p class="brand">3dinv compare</p>', f"<h1>{len(runs)} runs</h1>"]
-    parts += [f'<p class="warnings">{escape(text)}</p>' for text in mismatches(runs)]
-    for section in sections(runs):
-        labels = ["run", "method", "views", *labels_of(section)]
-        rows = [
-            (run.name, [(run.method, False), (run.views, False), *cells])
-            for run, cells in zip(runs, section.cells, strict=True)
-        ]
-        parts.append(f"<section><h2>{section.title}</h2>{table(labels, rows)}</section>")
-    if picture:
-        parts.append(
-            "<section><h2>Side by side</h2>"
-            f'<figure><img style="max-width:100%" src="{picture}" alt="Targets in the first row, '
-            f'then {escape(", ".join(run.name for run in runs), quote=True)}"></figure>'
-            "</section>"
-        )
-    return document(f"{len(runs)} runs compared", "\n".join(parts))
+    shown = [
+        {
+            "title": section.title,
+            "labels": ["run", "method", "views", *labels_of(section)],
+            "rows": [
+                (run.name, [(run.method, False), (run.views, False), *cells])
+                for run, cells in zip(runs, section.cells, strict=True)
+            ],
+        }
+        for section in sections(runs)
+    ]
+    return render_template(
+        "compare.html", runs=runs, warnings=mismatches(runs), sections=shown, picture=picture
+    )
 
 
 def labels_of(section: Section) -> list[str]:
