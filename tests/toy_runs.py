@@ -15,10 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.files import write_json
+from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Snapshot
 from inv3d.core.registry.discovery import registry
+from inv3d.core.scene import Rendering, Scene
 from inv3d.io.cameras import write_labels
 from inv3d.io.dataset import open_capture
 from inv3d.report.pictures import colour_frames, save_png
@@ -85,6 +88,30 @@ def toy_case(
         config={"latent": {"steps": 30, "lr": 0.1}, "note": "<b>not bold</b>"},
     )
     return Case(generator, capture, inversion, chosen, held_out)
+
+
+class FlatToy(ToyGenerator):
+    """The toy, as a generator that makes pictures alone: no depth, no mask, no density."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__(config)
+        self.spec = replace(self.spec, outputs=("image", "raw"), density=False)
+
+    def render(self, scene: Scene, camera: Camera, **options: Any) -> Rendering:
+        """Render, and see that nothing else is asked for."""
+        assert set(options.get("outputs", ())) <= set(self.spec.outputs)
+        return super().render(scene, camera, **options)
+
+    def sample(self, scene: Scene, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refuse, as generators without density do."""
+        return Generator.sample(self, scene, points)
+
+
+def flattened(case: Case) -> Case:
+    """Return the case with a generator that makes the same pictures, and nothing else."""
+    flat = FlatToy(ToyConfig())
+    flat.spec = replace(flat.spec, metrics=case.generator.spec.metrics)
+    return replace(case, generator=flat)
 
 
 def tuned(case: Case, change: float = 0.004) -> Case:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from inv3d.commands.output import print_json
-from inv3d.core.errors import UsageError
+from inv3d.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from inv3d.report.compare import Entry, Section
-    from inv3d.report.pictures import Frame
+    from inv3d.io.images import Frame
+    from inv3d.report.compare import ComparedRun, Section
 
 _WIDTH = 200
 _VIEWS = 5
@@ -51,28 +51,28 @@ def command(
         raise UsageError("give one of --json and --csv")
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--picture {picture}: expected a name that ends in .png")
-    from inv3d.report.compare import mismatches, read_entries, records, sections, to_csv
+    from inv3d.report.compare import mismatches, read_runs, records, sections, to_csv
 
-    entries = read_entries(runs)
-    for text in mismatches(entries):
+    compared = read_runs(runs)
+    for text in mismatches(compared):
         click.echo(f"warning: {text}; their numbers can't be compared", err=True)
     if as_json:
-        print_json(records(entries))
+        print_json(records(compared))
     elif as_csv:
-        click.echo(to_csv(entries), nl=False)
+        click.echo(to_csv(compared), nl=False)
     else:
-        _print(entries, sections(entries))
+        _print(compared, sections(compared))
     sheet = None
     if picture is not None:
         from inv3d.report.pictures import save_png
 
-        sheet = _side_by_side(runs, entries, device)
+        sheet = _side_by_side(runs, compared, device)
         save_png(picture, sheet)
     if html is not None:
-        _write_html(html, entries, sheet)
+        _write_html(html, compared, sheet)
 
 
-def _print(entries: Sequence[Entry], parts: Sequence[Section]) -> None:
+def _print(compared: Sequence[ComparedRun], parts: Sequence[Section]) -> None:
     """Print one table with a block for every part; the best of a column is bold."""
     from rich import box
     from rich.console import Console
@@ -89,10 +89,11 @@ def _print(entries: Sequence[Entry], parts: Sequence[Section]) -> None:
         for label in ("run", "method", "views"):
             table.add_column(label, overflow="fold")
         for label in labels_of(part):
-            table.add_column(label, justify="right")
-        for entry, cells in zip(entries, part.cells, strict=True):
+            table.add_column(Text(printable(label)), justify="right")
+        for run, cells in zip(compared, part.cells, strict=True):
             texts = [_number(text, best, console.is_terminal) for text, best in cells]
-            table.add_row(Text(entry.name), Text(entry.method), Text(entry.views), *texts)
+            facts = (Text(printable(text)) for text in (run.name, run.method, run.views))
+            table.add_row(*facts, *texts)
         console.print(table)
         console.print()
 
@@ -106,7 +107,7 @@ def _number(text: str, best: bool, terminal: bool) -> Text:
     return Text(f"{text} {'*' if best else ' '}")
 
 
-def _side_by_side(runs: Sequence[Path], entries: Sequence[Entry], device: str) -> Frame:
+def _side_by_side(runs: Sequence[Path], compared: Sequence[ComparedRun], device: str) -> Frame:
     """Return targets and every run's reconstructions of the same frames."""
     from inv3d.core.capture import evenly_by_angle
     from inv3d.core.device import resolve_device
@@ -119,7 +120,7 @@ def _side_by_side(runs: Sequence[Path], entries: Sequence[Entry], device: str) -
     capture, _, _ = run_capture(first)
     shown = capture[sorted(set(evenly_by_angle(capture.camera.yaw, min(_VIEWS, len(capture)))))]
     rows.append([pics.labelled(f, "target") for f in pics.colour_frames(shown.images)])
-    for directory, entry in zip(runs, entries, strict=True):
+    for directory, listed in zip(runs, compared, strict=True):
         run = open_run(directory, resolve_device(device))
         if run.generator.spec.resolution != first.generator.spec.resolution:
             raise UsageError(
@@ -127,13 +128,13 @@ def _side_by_side(runs: Sequence[Path], entries: Sequence[Entry], device: str) -
                 f"{runs[0]} of {first.generator.spec.resolution}; leave one out"
             )
         frames = orbit_frames(run.generator, run.inversion, shown.camera)
-        rows.append([pics.labelled(frame, entry.name) for frame in frames])
+        rows.append([pics.labelled(frame, listed.name) for frame in frames])
     return pics.tile(rows)
 
 
-def _write_html(path: Path, entries: Sequence[Entry], sheet: Frame | None) -> None:
+def _write_html(path: Path, compared: Sequence[ComparedRun], sheet: Frame | None) -> None:
     from inv3d.core.files import write_text
     from inv3d.report.compare import to_html
     from inv3d.report.pictures import data_uri
 
-    write_text(path, to_html(entries, "" if sheet is None else data_uri(sheet)))
+    write_text(path, to_html(compared, "" if sheet is None else data_uri(sheet)))

@@ -29,8 +29,9 @@ def command(run: Path, source: str | None, save: bool, device: str, as_json: boo
 
     from inv3d.core.device import resolve_device
     from inv3d.core.files import write_json
+    from inv3d.report.columns import run_columns
     from inv3d.report.metrics import evaluate
-    from inv3d.report.tables import WHOLE, arrow, metric_labels, metric_rows, number
+    from inv3d.report.tables import arrow, metric_labels, metric_rows, number
     from inv3d.report.warnings import find_warnings
     from inv3d.rundir.log import read_log
     from inv3d.rundir.opening import METRICS, open_run, run_capture
@@ -51,7 +52,7 @@ def command(run: Path, source: str | None, save: bool, device: str, as_json: boo
         return
     rows = [(title, *cells) for title, cells in metric_rows(metrics)]
     print_table(("", *metric_labels(metrics)), rows, title=f"{run} against {capture.source}")
-    for column in WHOLE:
+    for column in run_columns(metrics):
         value = number(metrics[column.key], column.digits)
         click.echo(f"{column.label} {arrow(column.better)} {value}")
     for name, reason in metrics["notes"].items():

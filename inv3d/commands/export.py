@@ -11,11 +11,11 @@ import click
 
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
+from inv3d.io.formats import MESH_FORMATS
 
 if TYPE_CHECKING:
     from inv3d.rundir.opening import Run
 
-FORMATS = ("glb", "obj", "ply", "stl")
 NPZ = "eg3d-npz"
 
 
@@ -93,7 +93,7 @@ def command(
     if name == NPZ:
         _write_npz(run, out, cameras, as_json)
         return
-    exporter = None if name in FORMATS else _plugin_exporter(name, out)
+    exporter = None if name in MESH_FORMATS else _plugin_exporter(name, out)
     from inv3d.core.device import resolve_device
     from inv3d.rundir.opening import open_run
 
@@ -145,7 +145,7 @@ def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     for formats in hooks().hook.inv3d_exporters():
         offered |= formats
     if name not in offered:
-        known = (*FORMATS, NPZ, *offered)
+        known = (*MESH_FORMATS, NPZ, *offered)
         raise UsageError(
             f"unknown format '{name}' for {out}{suggest(name, known)} (formats: {', '.join(known)})"
         )

@@ -13,7 +13,7 @@ from inv3d.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from inv3d.core.camera import Camera, CameraPrior
-    from inv3d.report.pictures import Frame
+    from inv3d.io.images import Frame
     from inv3d.rundir.opening import Run
 
 _STILLS = ("png", "npy")

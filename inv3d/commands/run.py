@@ -219,9 +219,10 @@ def _latest() -> Path:
 
 def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
     """Print what a user wants to know first."""
-    from inv3d.report.tables import COLUMNS, arrow, duration, metric_rows
+    from inv3d.report.columns import frame_columns
+    from inv3d.report.tables import arrow, duration, metric_rows
 
-    columns = [f"{column.label} {arrow(column.better)}" for column in COLUMNS]
+    columns = [f"{column.label} {arrow(column.better)}" for column in frame_columns(metrics)]
     print_table(("frames", *columns), [(name, *row) for name, row in metric_rows(metrics)])
     for warning in metrics["warnings"]:
         click.echo(f"  warning: {warning}")

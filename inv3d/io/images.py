@@ -6,10 +6,14 @@ import io
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from inv3d.core.errors import InputError
+
+# an RGB picture, [H, W, 3]
+Frame = NDArray[np.uint8]
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
 _WHITE = (255, 255, 255)

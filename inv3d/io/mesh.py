@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from inv3d.core.errors import InputError, UsageError, suggest
 from inv3d.core.files import atomic_write
+from inv3d.io.formats import MESH_FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from inv3d.core.generator import Generator
     from inv3d.core.scene import Scene
 
-FORMATS = ("glb", "obj", "ply", "stl")
 POINTS_AT_ONCE = 1 << 17
 SEGMENT = 1 / 32
 SURFACE_OPACITY = 0.5
@@ -167,10 +167,10 @@ def mesh_format(path: Path, given: str | None = None) -> str:
         UsageError: where it's none of the known formats.
     """
     name = (given or path.suffix.removeprefix(".")).lower()
-    if name not in FORMATS:
+    if name not in MESH_FORMATS:
         raise UsageError(
-            f"unknown mesh format '{name}' for {path}{suggest(name, FORMATS)} "
-            f"(formats: {', '.join(FORMATS)})"
+            f"unknown mesh format '{name}' for {path}{suggest(name, MESH_FORMATS)} "
+            f"(formats: {', '.join(MESH_FORMATS)})"
         )
     return name
 

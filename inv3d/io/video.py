@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inv3d.core.errors import UsageError, suggest
 from inv3d.core.files import atomic_directory, atomic_write
+from inv3d.io.formats import VIDEO_FORMATS
+from inv3d.io.images import Frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Frame = NDArray[np.uint8]
-
-FORMATS = ("mp4", "gif")
 CODECS = ("libx264", "mpeg4")
 _OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qscale": "3"}}
 
@@ -32,9 +30,9 @@ def video_format(path: Path) -> str:
     name = path.suffix.removeprefix(".").lower()
     if not name:
         return "png"
-    if name not in FORMATS:
+    if name not in VIDEO_FORMATS:
         raise UsageError(
-            f"unknown video format '{name}' for {path}{suggest(name, FORMATS)} "
+            f"unknown video format '{name}' for {path}{suggest(name, VIDEO_FORMATS)} "
             "(.mp4, .gif, or a folder name for PNG files)"
         )
     return name

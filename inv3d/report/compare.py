@@ -6,20 +6,19 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from inv3d.report.tables import COLUMNS, WHOLE, Column, arrow, best, number
+from inv3d.report.columns import Column, frame_columns, run_columns, united
+from inv3d.report.tables import arrow, best, number
 from inv3d.rundir.opening import method_of, read_metrics, read_record
 
 PARTS = {"front": "Front view", "rotation": "Rotation", "held_out": "Held-out frames"}
 SECONDS = Column("seconds", "Seconds", "lower", 1)
-RUN_COLUMNS = (*WHOLE, SECONDS)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run: what's in the table of it.
 
     Attributes:
@@ -42,12 +41,13 @@ class Entry:
         return f"{views}" if latents == 1 else f"{views} ({latents} latents)"
 
     def value(self, part: str, column: Column) -> float | None:
-        """Return a number of a part ("front", ...) or of the whole run ("")."""
+        """Return a number of a part ("front", ...) or of the whole run (""); None without one."""
         if column is SECONDS:
             return self.seconds
-        value: float | None = (self.metrics[part] if part else self.metrics)[column.key]
-        # 0 for one latent is no achievement
-        return None if column in WHOLE and self.metrics["latents"] == 1 else value
+        if not part and self.metrics["latents"] == 1:
+            return None  # 0 for one latent is no achievement
+        value: float | None = (self.metrics[part] if part else self.metrics).get(column.key)
+        return value
 
     @property
     def seconds(self) -> float | None:
@@ -60,28 +60,28 @@ class Entry:
         return sum(stages.values()) if stages else None
 
 
-def read_entries(directories: Sequence[Path]) -> list[Entry]:
+def read_runs(directories: Sequence[Path]) -> list[ComparedRun]:
     """Read runs.
 
     Raises:
         RunError: where one isn't finished or has no metrics.
     """
-    entries = []
+    runs = []
     for directory in directories:
         record = read_record(directory)
         name = Path(directory).resolve().name
-        entries.append(Entry(name, method_of(record), record, read_metrics(directory)))
-    return entries
+        runs.append(ComparedRun(name, method_of(record), record, read_metrics(directory)))
+    return runs
 
 
-def mismatches(entries: Sequence[Entry]) -> list[str]:
+def mismatches(runs: Sequence[ComparedRun]) -> list[str]:
     """Say why the numbers of some runs can't be compared."""
-    first, found = entries[0], []
-    for other in entries[1:]:
+    first, found = runs[0], []
+    for other in runs[1:]:
         for what, a, b in (
             ("generator", first.record["generator"]["name"], other.record["generator"]["name"]),
             ("input", first.record["input"]["path"], other.record["input"]["path"]),
-            ("perceptual and identity metrics", first.metrics["names"], other.metrics["names"]),
+            ("metrics", first.metrics["names"], other.metrics["names"]),
             ("size of the pictures", first.metrics["size"], other.metrics["size"]),
             (
                 "number of frames",
@@ -109,41 +109,53 @@ class Section:
     cells: list[list[tuple[str, bool]]]
 
 
-def sections(entries: Sequence[Entry]) -> list[Section]:
+def sections(runs: Sequence[ComparedRun]) -> list[Section]:
     """Return the table: front, rotation, held out, and the runs as a whole."""
-    parts = [(key, title, COLUMNS) for key, title in PARTS.items()]
+    of_frames = frames_compared(runs)
+    parts = [(key, title, of_frames) for key, title in PARTS.items()]
     return [
-        _section(entries, key, title, columns)
-        for key, title, columns in (*parts, ("", "Whole run", RUN_COLUMNS))
+        _section(runs, key, title, columns)
+        for key, title, columns in (*parts, ("", "Whole run", wholes_compared(runs)))
     ]
 
 
+def frames_compared(runs: Sequence[ComparedRun]) -> tuple[Column, ...]:
+    """Return every metric of frames that one of the runs has."""
+    return united(frame_columns(run.metrics) for run in runs)
+
+
+def wholes_compared(runs: Sequence[ComparedRun]) -> tuple[Column, ...]:
+    """Return every metric of whole runs that one of the runs has, and the time."""
+    return (*united(run_columns(run.metrics) for run in runs), SECONDS)
+
+
 def _section(
-    entries: Sequence[Entry], part: str, title: str, columns: tuple[Column, ...]
+    runs: Sequence[ComparedRun], part: str, title: str, columns: tuple[Column, ...]
 ) -> Section:
-    cells: list[list[tuple[str, bool]]] = [[] for _ in entries]
+    cells: list[list[tuple[str, bool]]] = [[] for _ in runs]
     for column in columns:
-        values = [entry.value(part, column) for entry in entries]
+        values = [run.value(part, column) for run in runs]
         winners = best(values, column.better, column.digits)
         for i, value in enumerate(values):
             cells[i].append((number(value, column.digits), i in winners))
     return Section(title, columns, cells)
 
 
-def records(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def records(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """Return one flat record a run, for JSON and CSV."""
+    of_frames, of_runs = frames_compared(runs), wholes_compared(runs)
     return [
-        {"run": e.name, "method": e.method, "views": e.metrics["views"]["chosen"]}
-        | {"latents": e.metrics["latents"]}
-        | {f"{p}_{c.key}": e.value(p, c) for p in PARTS for c in COLUMNS}
-        | {c.key: e.value("", c) for c in RUN_COLUMNS}
-        for e in entries
+        {"run": run.name, "method": run.method, "views": run.metrics["views"]["chosen"]}
+        | {"latents": run.metrics["latents"]}
+        | {f"{p}_{c.key}": run.value(p, c) for p in PARTS for c in of_frames}
+        | {c.key: run.value("", c) for c in of_runs}
+        for run in runs
     ]
 
 
-def to_csv(entries: Sequence[Entry]) -> str:
+def to_csv(runs: Sequence[ComparedRun]) -> str:
     """Return the flat records as CSV."""
-    rows = records(entries)
+    rows = records(runs)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -151,32 +163,29 @@ def to_csv(entries: Sequence[Entry]) -> str:
     return text.getvalue()
 
 
-def to_html(entries: Sequence[Entry], picture: str = "") -> str:
+def to_html(runs: Sequence[ComparedRun], picture: str = "") -> str:
     """Return a page with the table.
 
     Args:
-        entries: the runs.
+        runs: as read.
         picture: data URI of a picture, or empty.
     """
-    from inv3d.report.html import document, table
+    from inv3d.report.templating import render_template
 
-    parts = ['<p class="brand">3dinv compare</p>', f"<h1>{len(entries)} runs</h1>"]
-    parts += [f'<p class="warnings">{escape(text)}</p>' for text in mismatches(entries)]
-    for section in sections(entries):
-        labels = ["run", "method", "views", *labels_of(section)]
-        rows = [
-            (entry.name, [(entry.method, False), (entry.views, False), *cells])
-            for entry, cells in zip(entries, section.cells, strict=True)
-        ]
-        parts.append(f"<section><h2>{section.title}</h2>{table(labels, rows)}</section>")
-    if picture:
-        parts.append(
-            "<section><h2>Side by side</h2>"
-            f'<figure><img style="max-width:100%" src="{picture}" alt="Targets in the first row, '
-            f'then {escape(", ".join(entry.name for entry in entries), quote=True)}"></figure>'
-            "</section>"
-        )
-    return document(f"{len(entries)} runs compared", "\n".join(parts))
+    shown = [
+        {
+            "title": section.title,
+            "labels": ["run", "method", "views", *labels_of(section)],
+            "rows": [
+                (run.name, [(run.method, False), (run.views, False), *cells])
+                for run, cells in zip(runs, section.cells, strict=True)
+            ],
+        }
+        for section in sections(runs)
+    ]
+    return render_template(
+        "compare.html", runs=runs, warnings=mismatches(runs), sections=shown, picture=picture
+    )
 
 
 def labels_of(section: Section) -> list[str]:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from inv3d.report.pictures import Frame, data_uri
+from inv3d.core.errors import PluginError
+from inv3d.core.inverter import Diagnostic
+from inv3d.io.images import Frame
+from inv3d.report.columns import Column, frame_columns, run_columns
+from inv3d.report.pictures import colour_frames
 from inv3d.report.tables import (
-    COLUMNS,
     GROUPS,
-    WHOLE,
     arrow,
+    degrees,
     duration,
     flat,
     metric_labels,
     metric_rows,
     number,
 )
+from inv3d.report.templating import render_template
 
 LARGEST_VIDEO = 2 * 1024 * 1024
 KINDS = {
@@ -46,14 +48,56 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class DiagnosticRow:
+    """Pictures that show how a method got where it is.
+
+    Attributes:
+        title: over the pictures.
+        pictures: of any size.
+        labels: one under each picture, or none at all.
+    """
+
+    title: str
+    pictures: Sequence[Frame]
+    labels: Sequence[str] = ()
+
+    def labelled(self) -> list[tuple[Frame, str]]:
+        """Return every picture with its label; the label is empty where there are none."""
+        labels = self.labels or [""] * len(self.pictures)
+        return list(zip(self.pictures, labels, strict=True))
+
+
+def diagnostic_row(diagnostic: Diagnostic) -> DiagnosticRow:
+    """Return what the report shows of a method's diagnostic.
+
+    Raises:
+        PluginError: where the method gives some of the pictures a label, and others none.
+    """
+    pictures, labels = colour_frames(diagnostic.images), tuple(diagnostic.labels)
+    if labels and len(labels) != len(pictures):
+        raise PluginError(
+            f"diagnostic '{diagnostic.title}': {len(labels)} labels for {len(pictures)} pictures; "
+            "the method must give every picture one, or none at all"
+        )
+    return DiagnosticRow(diagnostic.title, pictures, labels)
+
+
+@dataclass(frozen=True)
 class NovelView:
-    """One view from a new camera: colour, depth and shaded shape."""
+    """One view from a new camera: colour, and depth and shaded shape where there is depth."""
 
     yaw_deg: float
     pitch_deg: float
     image: Frame
-    depth: Frame
-    shape: Frame
+    depth: Frame | None = None
+    shape: Frame | None = None
+
+    @property
+    def angle(self) -> str:
+        """The pitch, or the yaw of a camera that isn't pitched: "yaw +15°"."""
+        if round(self.pitch_deg):
+            return f"pitch {degrees(self.pitch_deg)}"
+        return f"yaw {degrees(self.yaw_deg)}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +113,7 @@ class Page:
         record: the rest of run.json, for the page's end.
         warnings: sentences.
         comparisons, novel: pictures.
+        diagnostics: the method's own pictures.
         losses: stage -> SVG.
         angles: title -> SVG.
         video: an H.264 file to embed if it's small, or None.
@@ -83,6 +128,7 @@ class Page:
     record: Mapping[str, Any]
     warnings: Sequence[str] = ()
     comparisons: Sequence[Comparison] = ()
+    diagnostics: Sequence[DiagnosticRow] = ()
     novel: Sequence[NovelView] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     angles: Mapping[str, str] = field(default_factory=dict)
@@ -90,255 +136,80 @@ class Page:
     files: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A number that is shown large."""
+
+    value: str
+    label: str
+    where: str
+
+
 def render_page(page: Page) -> str:
     """Return the HTML of a report."""
-    parts = [
-        _head(page),
-        _warnings(page.warnings),
-        _top(page),
-        _comparisons(page.comparisons),
-        _novel(page.novel),
-        _numbers(page.metrics),
-        _plots("Against the angle", "Every frame of the capture, fitted or not.", page.angles),
-        _plots("Loss", "Summed over the views that a step renders.", page.losses),
-        _options(page),
-        _files(page.files),
-    ]
-    return document(page.title, "\n".join(part for part in parts if part))
-
-
-def document(title: str, body: str) -> str:
-    """Return a whole HTML document in the report's style."""
-    style = resources.files("inv3d.report").joinpath("style.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    return render_template(
+        "report.html",
+        page=page,
+        columns=frame_columns(page.metrics),
+        video=_video(page),
+        tiles=list(_tiles(page.metrics)),
+        number_labels=["", *metric_labels(page.metrics)],
+        number_rows=[(title, _plain(cells)) for title, cells in metric_rows(page.metrics)],
+        whole=" · ".join(_whole(page.metrics)),
+        notes=_notes(page.metrics),
+        option_tables=_option_tables(page),
+        kinds=KINDS,
     )
-
-
-def _head(page: Page) -> str:
-    facts = "".join(
-        f"<li><span>{escape(label)}</span> {escape(text)}</li>"
-        for label, text in page.facts.items()
-        if text
-    )
-    return (
-        f'<header><p class="brand">3dinv report</p><h1>{escape(page.title)}</h1>'
-        f'<ul class="facts">{facts}</ul></header>'
-    )
-
-
-def _warnings(warnings: Sequence[str]) -> str:
-    if not warnings:
-        return ""
-    items = "".join(f"<li>{escape(text[:1].upper() + text[1:])}.</li>" for text in warnings)
-    return f'<section class="warnings"><b>Worth knowing</b><ul>{items}</ul></section>'
-
-
-def _top(page: Page) -> str:
-    video = _video(page)
-    tiles = "".join(_tile(*tile) for tile in _key_numbers(page.metrics))
-    kind = "top" if video else "top plain"
-    return f'<section class="{kind}">{video}<div class="tiles">{tiles}</div></section>'
 
 
 def _video(page: Page) -> str:
+    """The video as a data URI; empty where there's none, or one that is too large."""
     if page.video is None or page.video.stat().st_size >= LARGEST_VIDEO:
         return ""
-    data = base64.b64encode(page.video.read_bytes()).decode()
-    return (
-        '<video controls loop muted autoplay playsinline aria-label="Turntable of the inverted '
-        f'head" src="data:video/mp4;base64,{data}"></video>'
-    )
+    return "data:video/mp4;base64," + base64.b64encode(page.video.read_bytes()).decode()
 
 
-def _key_numbers(metrics: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+def _tiles(metrics: Mapping[str, Any]) -> Iterable[Tile]:
+    """The key numbers: of held-out frames where there are any, then those of several latents."""
     group = "held_out" if metrics["views"]["held_out"] else "rotation"
     where = "held-out frames" if group == "held_out" else "all frames"
-    for column in COLUMNS:
-        value = metrics[group][column.key]
-        if value is not None:
-            yield number(value, column.digits), f"{column.label} {arrow(column.better)}", where
-    for column in WHOLE:
-        value = metrics[column.key]
-        if value is not None and metrics["latents"] > 1:
-            label = f"{column.label} {arrow(column.better)}"
-            yield number(value, column.digits), label, f"{metrics['latents']} latents"
+    for column in frame_columns(metrics):
+        if metrics[group][column.key] is not None:
+            yield _tile(column, metrics[group][column.key], where)
+    for column in run_columns(metrics):
+        if metrics[column.key] is not None and metrics["latents"] > 1:
+            yield _tile(column, metrics[column.key], f"{metrics['latents']} latents")
 
 
-def _tile(value: str, label: str, where: str) -> str:
-    return (
-        f'<div class="tile"><b>{escape(value)}</b>'
-        f"<span>{escape(label)}</span><span>{escape(where)}</span></div>"
-    )
+def _tile(column: Column, value: float, where: str) -> Tile:
+    return Tile(number(value, column.digits), f"{column.label} {arrow(column.better)}", where)
 
 
-def _comparisons(comparisons: Sequence[Comparison]) -> str:
-    if not comparisons:
-        return ""
-    chosen = [c for c in comparisons if c.facts["role"] == "chosen"]
-    others = [c for c in comparisons if c.facts["role"] != "chosen"]
-    parts = ["<section><h2>Targets and reconstructions</h2>"]
-    parts.append(
-        '<p class="hint">Target, reconstruction, and their difference (bright: a quarter of the '
-        "value range or more).</p>"
-    )
-    parts.append(f'<div class="cards">{"".join(map(_card, chosen))}</div>')
-    if others:
-        parts.append(
-            "<h2>Frames that were held out</h2>"
-            '<p class="hint">The method never saw these pictures; only their cameras were given to '
-            "the renderer.</p>"
-            f'<div class="cards">{"".join(map(_card, others))}</div>'
-        )
-    return "".join(parts) + "</section>"
+def _plain(cells: Iterable[str]) -> list[tuple[str, bool]]:
+    """Cells of a table in which nothing is best."""
+    return [(cell, False) for cell in cells]
 
 
-def _card(comparison: Comparison) -> str:
-    facts = comparison.facts
-    name, yaw = facts["name"], degrees(facts["yaw_deg"])
-    pictures = zip(
-        ("target", "reconstruction", "difference"),
-        (comparison.target, comparison.reconstruction, comparison.difference),
-        strict=True,
-    )
-    cells = "".join(
-        f'<div><div class="legend">{kind}</div>{_image(frame, f"{kind} {name}, yaw {yaw}")}</div>'
-        for kind, frame in pictures
-    )
-    shown = [(c.label, number(facts[c.key], c.digits)) for c in COLUMNS[1:] if facts[c.key]]
-    numbers = "".join(f"<span>{escape(label)} {value}</span>" for label, value in shown)
-    return (
-        f'<figure class="card"><div class="row">{cells}</div>'
-        f"<figcaption><b>{escape(name)}</b><span>yaw {yaw}</span>{numbers}</figcaption></figure>"
-    )
-
-
-def degrees(angle: float) -> str:
-    """Write an angle in whole degrees with its sign where it has one: "+15°", "0°", "180°"."""
-    whole = round(angle)
-    return f"{abs(whole)}°" if whole in (0, 180, -180) else f"{whole:+d}°"
-
-
-def _image(frame: Frame, description: str) -> str:
-    height, width = frame.shape[:2]
-    return (
-        f'<img src="{data_uri(frame)}" alt="{escape(description, quote=True)}" '
-        f'width="{width}" height="{height}">'
-    )
-
-
-def _novel(views: Sequence[NovelView]) -> str:
-    if not views:
-        return ""
-    figures = "".join(_novel_view(view) for view in views)
-    return (
-        "<section><h2>New views</h2>"
-        '<p class="hint">Colour, depth (bright is near) and the shape that the depth shows, from '
-        "cameras on the generator's own orbit. Positive yaw is the subject's left.</p>"
-        f'<div class="strip">{figures}</div></section>'
-    )
-
-
-def _novel_view(view: NovelView) -> str:
-    pitched = round(view.pitch_deg) != 0
-    angle = f"pitch {degrees(view.pitch_deg)}" if pitched else f"yaw {degrees(view.yaw_deg)}"
-    cells = _image(view.image, f"new view, {angle}") + _image(view.depth, f"depth, {angle}")
-    return (
-        f"<figure>{cells}{_image(view.shape, f'shape, {angle}')}"
-        f"<figcaption><b>{angle}</b></figcaption></figure>"
-    )
-
-
-def _numbers(metrics: Mapping[str, Any]) -> str:
-    rows = [(title, [(cell, False) for cell in cells]) for title, cells in metric_rows(metrics)]
-    whole = " · ".join(
+def _whole(metrics: Mapping[str, Any]) -> list[str]:
+    return [
         f"{column.label} {number(metrics[column.key], column.digits)} {arrow(column.better)}"
-        for column in WHOLE
+        for column in run_columns(metrics)
+    ]
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    columns = (*frame_columns(metrics), *run_columns(metrics))
+    labels = {column.key: column.label for column in columns} | GROUPS
+    return [(labels.get(key, key), reason) for key, reason in metrics["notes"].items()]
+
+
+def _option_tables(page: Page) -> list[tuple[str, list[tuple[str, list[tuple[str, bool]]]]]]:
+    """Title and rows of the tables at the page's end, those without rows left out."""
+    tables = (
+        ("Options of the method", flat(page.config)),
+        ("Time", [(name, duration(value)) for name, value in page.seconds.items()]),
+        ("Run", flat(page.record)),
     )
-    notes = "".join(
-        f"<li>{escape(_label(name))}: {escape(reason)}</li>"
-        for name, reason in metrics["notes"].items()
-    )
-    notes = f'<ul class="hint">{notes}</ul>' if notes else ""
-    return (
-        "<section><h2>Numbers</h2>"
-        f'<p class="hint">Means over the frames of a group, at {metrics["size"]} pixels a side; '
-        "MSE of values in [-1, 1], depth in world units.</p>"
-        f"{table(['', *metric_labels(metrics)], rows)}"
-        f'<p style="margin-top:12px">{escape(whole)}</p>{notes}</section>'
-    )
-
-
-def _label(key: str) -> str:
-    labels = {c.key: c.label for c in (*COLUMNS, *WHOLE)} | GROUPS
-    return labels.get(key, key)
-
-
-def table(
-    labels: Sequence[str], rows: Iterable[tuple[str, Sequence[tuple[str, bool]]]], kind: str = ""
-) -> str:
-    """Return an HTML table.
-
-    Args:
-        labels: of the columns.
-        rows: the first cell, then pairs of text and whether it's the best of its column.
-        kind: CSS class.
-    """
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
-    body = "".join(
-        f"<tr><td>{escape(first)}</td>"
-        + "".join(f"<td{_BEST if best else ''}>{escape(cell)}</td>" for cell, best in cells)
-        + "</tr>"
-        for first, cells in rows
-    )
-    head = f"<thead><tr>{head}</tr></thead>" if any(labels) else ""
-    css = f' class="{kind}"' if kind else ""
-    return f'<div class="scroll"><table{css}>{head}<tbody>{body}</tbody></table></div>'
-
-
-_BEST = ' class="best"'
-
-
-def _plots(title: str, hint: str, plots: Mapping[str, str]) -> str:
-    if not plots:
-        return ""
-    figures = "".join(
-        f"<figure><figcaption>{escape(name)}</figcaption>{svg}</figure>"
-        for name, svg in plots.items()
-    )
-    return (
-        f'<section><h2>{escape(title)}</h2><p class="hint">{escape(hint)}</p>'
-        f'<div class="plots">{figures}</div></section>'
-    )
-
-
-def _options(page: Page) -> str:
-    tables = [("Options of the method", flat(page.config))]
-    tables.append(("Time", [(name, duration(value)) for name, value in page.seconds.items()]))
-    tables.append(("Run", flat(page.record)))
-    blocks = "".join(
-        f"<details{' open' if i == 0 else ''}><summary>{escape(title)}</summary>"
-        + table((), [(name, [(text, False)]) for name, text in rows], "options")
-        + "</details>"
-        for i, (title, rows) in enumerate(tables)
-        if rows
-    )
-    return f"<section><h2>Options and origin</h2>{blocks}</section>" if blocks else ""
-
-
-def _files(files: Sequence[str]) -> str:
-    if not files:
-        return ""
-    items = "".join(
-        f'<li><a href="{escape(name, quote=True)}">{escape(name)}</a> '
-        f"<span>{escape(KINDS.get(name, ''))}</span></li>"
-        for name in files
-    )
-    return (
-        f'<section><h2>Files</h2><ul class="facts">{items}</ul></section>'
-        "<footer>Made by 3dinv. Links work while this page stays in its run directory.</footer>"
-    )
+    return [
+        (title, [(name, _plain([text])) for name, text in rows]) for title, rows in tables if rows
+    ]

@@ -17,20 +17,29 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.config import parse_overrides
-from inv3d.core.errors import InvError
+from inv3d.core.errors import ConfigError, InvError, UnsupportedError
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.loss import AnyLoss, Target, load_loss
 from inv3d.core.scene import OutputName, Rendering
+from inv3d.report.columns import (
+    FRAME_COLUMNS,
+    JUDGED,
+    RUN_COLUMNS,
+    Column,
+    columns_with,
+    described,
+)
 from inv3d.report.views import render_scene, render_views
 
 FORMAT = 1
 LARGEST = 256
 CONSISTENCY_VIEWS = 60
 CONSISTENCY_RAYS = 24
-COLUMNS = ("mse", "psnr", "perceptual", "ms_ssim", "identity", "depth_error")
 _SCALES = 2**4
 _TINY_MSE = 1e-10
+# what is measured without a loss, and the other keys of a frame's row
+_TAKEN = {c.key for c in (*FRAME_COLUMNS, *RUN_COLUMNS)} - set(JUDGED) | {"name", "role", "yaw_deg"}
 
 Judges = Mapping[str, AnyLoss]
 Notes = dict[str, str]
@@ -48,7 +57,8 @@ def build_judges(
     """Build the losses that serve as metrics.
 
     Args:
-        metrics: "perceptual" and "identity" -> loss with options, from the generator's spec.
+        metrics: role -> loss with options, from the generator's spec. "perceptual" and "identity"
+            are distances; a role of another name becomes a metric of its own.
         device: where they run.
 
     Returns:
@@ -56,16 +66,36 @@ def build_judges(
     """
     judges: dict[str, AnyLoss] = {}
     notes: Notes = {}
-    for role in ("perceptual", "identity"):
+    for role in (*JUDGED, *(name for name in metrics if name not in JUDGED)):
         if role not in metrics:
             notes[role] = "the generator names no such metric"
             continue
-        name, options = parse_metric(metrics[role])
         try:
-            judges[role] = load_loss(name, options, device=device, owner=f"metric {name}")
+            judges[role] = _judge(role, metrics[role], device)
         except (InvError, ImportError, OSError) as error:
             notes[role] = f"{metrics[role]}: {error}"
     return judges, notes
+
+
+def _judge(role: str, text: str, device: torch.device) -> AnyLoss:
+    """Build the loss of a role.
+
+    Raises:
+        InvError: where it can't be built, or can't serve in this role.
+    """
+    if role in _TAKEN:
+        raise ConfigError(f"'{role}' is a metric or a fact already; give the role another name")
+    name, options = parse_metric(text)
+    loss = load_loss(name, options, device=device, owner=f"metric {name}")
+    if set(loss.needs) != {"image"}:
+        raise UnsupportedError(
+            f"reads {', '.join(loss.needs) or 'no image'}, but metrics compare images alone"
+        )
+    if role in JUDGED and loss.higher_is_better:
+        raise UnsupportedError(
+            f"higher is better, but '{role}' takes a distance; give it a role of its own"
+        )
+    return loss
 
 
 @torch.no_grad()
@@ -91,16 +121,23 @@ def evaluate(
         consistency_views: viewpoints (and latents) of the depth consistency.
     """
     judges, notes = build_judges(generator.spec.metrics, device)
-    table = _frames(generator, inversion, capture, judges, notes, device)
+    columns = columns_with(judges)
+    table = _frames(generator, inversion, capture, judges, columns, notes, device)
     size = min(generator.spec.resolution, LARGEST)
     front = capture.front()
-    consistency = depth_consistency(generator, inversion, capture.camera, consistency_views)
+    consistency = None
+    if "depth" in generator.spec.outputs:
+        consistency = depth_consistency(generator, inversion, capture.camera, consistency_views)
     distance = latent_distance(inversion)
     if len(inversion.ws) == 1:
         notes["depth_consistency"] = "one latent: 0 by construction"
         notes["latent_distance"] = "one latent has no neighbours"
+    if consistency is None:
+        notes["depth_consistency"] = _no_depth(generator)
     return {
         "format": FORMAT,
+        "columns": described(columns),
+        "run_columns": described(RUN_COLUMNS),
         "names": dict(generator.spec.metrics),
         "size": size,
         "views": {"all": len(capture), "chosen": len(chosen), "held_out": len(held_out)},
@@ -126,21 +163,25 @@ def _frames(
     inversion: Inversion,
     capture: Capture,
     judges: Judges,
+    columns: Sequence[Column],
     notes: Notes,
     device: torch.device,
 ) -> dict[str, list[float | None]]:
     """Every metric of every frame: column -> N numbers. One copy to the host at the end."""
     outputs: list[OutputName] = ["image"]
-    if capture.depths is None:
+    depths = capture.depths if "depth" in generator.spec.outputs else None
+    if depths is not None:
+        outputs.append("depth")
+    elif capture.depths is None:
         notes["depth_error"] = "the capture has no true depth"
     else:
-        outputs.append("depth")
+        notes["depth_error"] = _no_depth(generator)
     parts: dict[str, list[Tensor]] = {}
     for views, seen in render_views(generator, inversion, capture.camera, outputs):
         images = compare_images(seen.require("image"), capture.images[views].to(device), judges)
-        if capture.depths is not None:
+        if depths is not None:
             masks = None if capture.masks is None else capture.masks[views].to(device)
-            truth = capture.depths[views].to(device)
+            truth = depths[views].to(device)
             images["depth_error"] = depth_error(seen.require("depth"), truth, masks)
         for name, values in images.items():
             parts.setdefault(name, []).append(values)
@@ -151,7 +192,11 @@ def _frames(
     table = {name: [_number(v) for v in row] for name, row in zip(names, numbers, strict=True)}
     yaw: list[float | None] = [round(float(v), 4) for v in capture.camera.yaw.double().rad2deg()]
     empty: list[float | None] = [None] * len(capture)
-    return {"yaw_deg": yaw} | {name: table.get(name, empty) for name in COLUMNS}
+    return {"yaw_deg": yaw} | {name: table.get(name, empty) for name in [c.key for c in columns]}
+
+
+def _no_depth(generator: Generator) -> str:
+    return f"generator {generator.spec.name} makes no depth"
 
 
 def compare_images(images: Tensor, targets: Tensor, judges: Judges) -> dict[str, Tensor]:
@@ -162,7 +207,7 @@ def compare_images(images: Tensor, targets: Tensor, judges: Judges) -> dict[str,
     Args:
         images: [N, 3, H, W] in [-1, 1].
         targets: [N, 3, H, W] in [-1, 1].
-        judges: losses for "perceptual" and "identity", either may be missing.
+        judges: role -> loss, such as "perceptual" and "identity"; any may be missing.
     """
     images, targets = _fit(images), _fit(targets)
     mse = (images - targets).square().mean((1, 2, 3))
@@ -247,7 +292,7 @@ def depth_consistency(
     if len(inversion.ws) == 1:
         return 0.0
     count = min(views, len(camera))
-    chosen = camera[evenly_by_angle(camera.yaw, count)].to(next(generator.parameters()).device)
+    chosen = camera[evenly_by_angle(camera.yaw, count)].to(generator.device)
     rays = min(rays, generator.spec.render_resolution)
     # Sums of the difference to the first latent's maps: no digits are lost to the large common
     # distance, and latents that are equal give exactly 0.
@@ -278,7 +323,7 @@ def _mean(
 ) -> dict[str, float | None]:
     """Mean of every column over some frames; None where no frame has a number."""
     result: dict[str, float | None] = {}
-    for name in COLUMNS:
+    for name in (name for name in table if name != "yaw_deg"):
         values = [v for v in (table[name][i] for i in index) if v is not None]
         result[name] = math.fsum(values) / len(values) if values else None
     return result

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.files import atomic_write
-
-Frame = NDArray[np.uint8]
+from inv3d.io.images import Frame
 
 DIFFERENCE_SCALE = 4.0
 _BACKGROUND = (236, 236, 238)

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
+
+    from inv3d.io.images import Frame
 
 PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#14b8a6", "#ca8a04", "#ec4899")
 SIZE = (4.6, 3.0)
@@ -136,7 +136,7 @@ def inline_svg(figure: Figure, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-def raster(figures: Sequence[Figure]) -> NDArray[np.uint8]:
+def raster(figures: Sequence[Figure]) -> Frame:
     """Return figures side by side as one picture on white."""
     import numpy as np
     from PIL import Image

@@ -1,52 +1,19 @@
-"""What the columns of metric tables are called, which way is better, how numbers are written."""
+"""Tables of metrics, and how numbers, durations and options are written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Better = Literal["lower", "higher", ""]
+from inv3d.report.columns import Better, frame_columns
 
-
-@dataclass(frozen=True)
-class Column:
-    """One metric.
-
-    Attributes:
-        key: in metrics.json.
-        label: in tables.
-        better: which direction.
-        digits: after the point.
-        unit: in words.
-    """
-
-    key: str
-    label: str
-    better: Better
-    digits: int
-    unit: str = ""
-
-
-COLUMNS = (
-    Column("mse", "MSE", "lower", 4, "of values in [-1, 1]"),
-    Column("psnr", "PSNR", "higher", 2, "dB"),
-    Column("perceptual", "Perceptual", "lower", 4),
-    Column("ms_ssim", "MS-SSIM", "higher", 3),
-    Column("identity", "ID", "higher", 3, "cosine"),
-    Column("depth_error", "Depth error", "lower", 4, "world units"),
-)
 GROUPS = {
     "front": "Front view",
     "rotation": "Rotation (all frames)",
     "chosen": "Chosen frames",
     "held_out": "Held-out frames",
 }
-WHOLE = (
-    Column("depth_consistency", "Depth consistency", "lower", 5, "world units"),
-    Column("latent_distance", "Latent distance", "lower", 2),
-)
 
 
 def number(value: float | None, digits: int) -> str:
@@ -77,13 +44,13 @@ def best(values: Sequence[float | None], better: Better, digits: int) -> set[int
 
 
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return the table of a run: group name and its numbers in the order of COLUMNS."""
-    rows = []
+    """Return the table of a run: group name and its numbers in the order of the columns."""
+    columns, rows = frame_columns(metrics), []
     for key, title in GROUPS.items():
         values = metrics[key]
         if key == "front":
             title = f"{title} ({values['name']})"
-        rows.append((title, [number(values[c.key], c.digits) for c in COLUMNS]))
+        rows.append((title, [number(values[c.key], c.digits) for c in columns]))
     return rows
 
 
@@ -92,7 +59,7 @@ def metric_labels(metrics: Mapping[str, Any]) -> list[str]:
     names = metrics["names"]
     return [
         f"{c.label}{f' ({names[c.key]})' if c.key in names else ''} {arrow(c.better)}"
-        for c in COLUMNS
+        for c in frame_columns(metrics)
     ]
 
 
@@ -106,6 +73,12 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((name, "–" if value is None or value == {} else str(value)))
     return rows
+
+
+def degrees(angle: float) -> str:
+    """Write an angle in whole degrees with its sign where it has one: "+15°", "0°", "180°"."""
+    whole = round(angle)
+    return f"{abs(whole)}°" if whole in (0, 180, -180) else f"{whole:+d}°"
 
 
 def duration(seconds: float | None) -> str:

@@ -45,8 +45,12 @@ def render_views(
 
     Yields:
         Which cameras, and what they see.
+
+    Raises:
+        UnsupportedError: where the generator makes no such output.
     """
-    camera = camera.to(next(generator.parameters()).device)
+    generator.require(outputs, "these views")
+    camera = camera.to(generator.device)
     shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
     for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
         scene = shared or inversion.scene_for(generator, camera[views])
@@ -64,7 +68,12 @@ def render_scene(
     output: OutputName,
     resolution: int | None = None,
 ) -> Tensor:
-    """Render one field of one scene from N cameras, [N, ...]."""
+    """Render one field of one scene from N cameras, [N, ...].
+
+    Raises:
+        UnsupportedError: where the generator makes no such output.
+    """
+    generator.require((output,), "these views")
     rays = resolution or generator.spec.render_resolution
     return torch.cat(
         [

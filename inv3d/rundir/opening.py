@@ -145,10 +145,15 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     """Return the metrics of a run.
 
     Raises:
-        RunError: where there are none.
+        RunError: where there are none, or they don't say what they are.
     """
     path = Path(directory) / METRICS
     if not path.is_file():
         raise RunError(f"{directory}: no {METRICS}; make it with '3dinv eval {directory} --save'")
     metrics: dict[str, Any] = read_json(path)
+    if "columns" not in metrics:
+        raise RunError(
+            f"{path}: has no 'columns', which say what its numbers are; measure the run again "
+            f"with '3dinv eval {directory} --save'"
+        )
     return metrics

@@ -17,14 +17,17 @@ from inv3d.core.errors import InputError, UsageError
 from inv3d.core.files import read_json, write_json, write_text
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.io.images import Frame
 from inv3d.io.mesh import extract_mesh, write_mesh
 from inv3d.io.video import write_video
 from inv3d.report import pictures as pics
 from inv3d.report import plots
+from inv3d.report.columns import frame_columns
 from inv3d.report.html import KINDS, Comparison, NovelView, Page, render_page
 from inv3d.report.metrics import evaluate
-from inv3d.report.orbit import default_orbit, orbit_path, strip
-from inv3d.report.tables import COLUMNS, duration
+from inv3d.report.novel import novel_views
+from inv3d.report.orbit import default_orbit, orbit_path
+from inv3d.report.tables import duration
 from inv3d.report.views import render_views
 from inv3d.report.warnings import find_warnings
 from inv3d.rundir.log import read_log
@@ -186,29 +189,9 @@ def _spread(capture: Capture, rows: Sequence[int], count: int) -> list[int]:
     return sorted(rows, key=lambda i: float(capture.camera.yaw[i]))
 
 
-def novel_views(generator: Generator, inversion: Inversion) -> list[NovelView]:
-    """Return the strip of new views around the head."""
-    camera = strip(generator.spec.camera)
-    seen = render_views(generator, inversion, camera, ("image", "depth", "mask"))
-    parts = [(r.require("image"), r.require("depth"), r.require("mask")) for _, r in seen]
-    images, depth, mask = (torch.cat(part).float().cpu() for part in zip(*parts, strict=True))
-    size = images.shape[-1]
-    return [
-        NovelView(float(yaw), float(pitch), image, far, shape)
-        for yaw, pitch, image, far, shape in zip(
-            camera.yaw.rad2deg(),
-            camera.pitch.rad2deg(),
-            pics.colour_frames(images),
-            pics.depth_frames(depth, mask, size),
-            pics.shape_frames(depth, mask, camera, size),
-            strict=True,
-        )
-    ]
-
-
-def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> list[pics.Frame]:
+def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> list[Frame]:
     """Return the pictures of a camera path."""
-    frames: list[pics.Frame] = []
+    frames: list[Frame] = []
     for _, seen in render_views(generator, inversion, camera):
         frames += pics.colour_frames(seen.require("image"))
     return frames
@@ -239,13 +222,13 @@ def _write_mesh(job: Job, warnings: list[str]) -> None:
 
 def _angle_figures(metrics: Mapping[str, Any], inversion: Inversion) -> dict[str, Any]:
     yaws = inversion.cameras.yaw.rad2deg().tolist()
-    order = sorted(COLUMNS, key=lambda column: column.key != "identity")
+    order = sorted(frame_columns(metrics), key=lambda column: column.key != "identity")
     figures = {
         f"{c.label} against the angle": plots.angle_curve(
             metrics["per_frame"], c.key, f"{c.label} ({c.unit})" if c.unit else c.label, yaws
         )
         for c in order
-        if c.key in ("identity", "perceptual", "mse", "depth_error")
+        if c.key not in ("psnr", "ms_ssim")
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -259,8 +242,10 @@ def _write_previews(
         sheet = pics.tile([list(row) for row in zip(*columns, strict=True)])
         pics.save_png(folder / "targets_vs_reconstructions.png", sheet)
     pics.save_png(folder / "novel_views.png", pics.tile([[v.image for v in novel]]))
-    depths = pics.tile([[v.depth for v in novel], [v.shape for v in novel]])
-    pics.save_png(folder / "depth.png", depths)
+    depths = [view.depth for view in novel if view.depth is not None]
+    shapes = [view.shape for view in novel if view.shape is not None]
+    if depths:
+        pics.save_png(folder / "depth.png", pics.tile([depths, shapes]))
 
 
 def _record(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from inv3d.commands.compare import command
-from inv3d.report.compare import read_entries, sections
+from inv3d.report.compare import read_runs, sections
 from inv3d.report.tables import best
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import toy_registered
@@ -63,7 +63,7 @@ def test_csv_holds_the_same(runs: list[Path]) -> None:
 
 
 def test_the_best_of_every_column_is_marked(runs: list[Path]) -> None:
-    parts = {part.title: part for part in sections(read_entries(runs))}
+    parts = {part.title: part for part in sections(read_runs(runs))}
     records = answer(command, *runs)
     rotation = parts["Rotation"]
     for key, better in (("mse", min), ("psnr", max), ("depth_error", min)):

@@ -22,7 +22,7 @@ from inv3d.report.metrics import (
     ms_ssim_window,
     parse_metric,
 )
-from tests.toy_runs import CPU, Case, toy_case
+from tests.toy_runs import CPU, Case, flattened, toy_case
 
 
 def metrics_of(case: Case) -> dict:
@@ -182,3 +182,14 @@ def test_too_small_for_ms_ssim_is_said() -> None:
     metrics = metrics_of(toy_case())
     assert metrics["rotation"]["ms_ssim"] is None
     assert "too small" in metrics["notes"]["ms_ssim"]
+
+
+@pytest.mark.parametrize("latents", [1, 4])
+def test_a_generator_without_depth_is_measured_all_the_same(latents: int) -> None:
+    case = toy_case(latents=latents, motion=0.4 if latents > 1 else 0.0, error=0.1)
+    full, flat = metrics_of(case), metrics_of(flattened(case))
+    assert flat["rotation"] == {**full["rotation"], "depth_error": None}
+    assert flat["latent_distance"] == full["latent_distance"]
+    assert flat["depth_consistency"] is None
+    for name in ("depth_error", "depth_consistency"):
+        assert flat["notes"][name] == "generator toy makes no depth"

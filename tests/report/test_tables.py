@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inv3d.report.html import degrees
-from inv3d.report.tables import best, duration, flat, number
+from inv3d.report.tables import best, degrees, duration, flat, number
 
 
 @pytest.mark.parametrize(

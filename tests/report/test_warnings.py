@@ -20,7 +20,7 @@ from inv3d.report.warnings import (
     loss_warnings,
 )
 from inv3d.testing.toy import toy_latents
-from tests.toy_runs import CPU, toy_case
+from tests.toy_runs import CPU, flattened, toy_case
 
 PRIOR = CameraPrior(radius=2.7, focal=4.2, yaw_deg=45.0, pitch_deg=20.0)
 
@@ -42,6 +42,18 @@ def test_a_good_run_has_none() -> None:
     )
     rows = log([0.1 + math.exp(-step / 10) for step in range(200)])
     assert find_warnings(case.generator, case.inversion, case.capture, metrics, rows) == []
+
+
+def test_a_generator_without_depth_is_warned_of_the_same() -> None:
+    case = toy_case(error=30.0)
+    texts = []
+    for made in (case, flattened(case)):
+        metrics = evaluate(
+            made.generator, made.inversion, made.capture, made.chosen, made.held_out, CPU
+        )
+        texts.append(find_warnings(made.generator, made.inversion, made.capture, metrics, []))
+    assert texts[0] == texts[1]
+    assert texts[0]
 
 
 def test_cameras_outside_the_range() -> None:

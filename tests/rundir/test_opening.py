@@ -116,3 +116,9 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_metrics_that_are_missing_say_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"3dinv eval .* --save"):
         read_metrics(tmp_path)
+
+
+def test_metrics_that_say_not_what_they_are_must_be_measured_again(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"format": 1, "rotation": {"mse": 0.1}}')
+    with pytest.raises(RunError, match=r"metrics\.json: has no 'columns'.*3dinv eval .* --save"):
+        read_metrics(tmp_path)
