@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from inv3d.core.weights.fetch import OFFLINE
 from inv3d.core.weights.known import DIRECTORY
+from tests.offline import sitecustomize
 
 # Shared checks show the values that they compared, as tests do.
 for module in ("golden_generators", "golden_images", "tiny_generators"):
@@ -16,9 +19,12 @@ for module in ("golden_generators", "golden_images", "tiny_generators"):
 
 @pytest.fixture(scope="session", autouse=True)
 def no_weights_and_no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sockets of this process are watched from the import above on, those of its children here."""
     folder = tmp_path_factory.mktemp("weights")
+    paths = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(OFFLINE, "1")
         patch.setenv(DIRECTORY, str(folder / "inv3d"))
         patch.setenv("TORCH_HOME", str(folder / "torch"))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from inv3d.core.config import build_config
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.inversion import Inversion
-from inv3d.core.inverter import Inverter
+from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent
 from inv3d.plugins.methods.multiview import MultiView
@@ -75,6 +75,17 @@ def method(name: str, options: Mapping[str, Any]) -> Inverter:
     return kind.create(build_config(kind.Config, options, f"method {name}"))
 
 
+def take(steps: Steps, watch: Callable[[Progress], object]) -> Inversion:
+    """Take all steps, show each to a watcher, and return what the method returns."""
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            assert isinstance(end.value, Inversion)
+            return end.value
+        watch(progress)
+
+
 def fit(
     name: str,
     options: Mapping[str, Any],
@@ -86,9 +97,9 @@ def fit(
     """Run a method to its end."""
     generator = generator or ToyGenerator(ToyConfig())
     context = context or Context.create()
-    inverter = method(name, options)
-    log = list(inverter.steps(generator, capture, context))
-    return Fit(generator, inverter.result(), log, context)
+    log: list[Progress] = []
+    inversion = take(method(name, options).steps(generator, capture, context), log.append)
+    return Fit(generator, inversion, log, context)
 
 
 def same(first: Inversion, second: Inversion) -> bool:

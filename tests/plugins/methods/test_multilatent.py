@@ -12,9 +12,8 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config, merge
-from inv3d.core.errors import ConfigError, InputError, PluginError, RunError
+from inv3d.core.errors import ConfigError, InputError, PluginError
 from inv3d.core.fit.context import Context
-from inv3d.core.inversion import Inversion
 from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig
 from inv3d.plugins.methods.multilatent.depth import own_view_consistency
@@ -330,17 +329,12 @@ def test_start_from_a_multilatent_run_takes_its_path() -> None:
     assert torch.equal(run.inversion.ws, init.ws_for(NINE.camera))
 
 
-def test_result_before_and_during_the_run() -> None:
-    inverter, generator = method("multilatent", _options(2, 2, 2)), ToyGenerator(ToyConfig())
-    results: list[Inversion] = []
-    for progress in inverter.steps(generator, NINE, Context.create()):
-        if progress.stage == "start/latent":
-            with pytest.raises(RunError, match="the start latent isn't there yet"):
-                inverter.result()
-        else:
-            results.append(inverter.result())
-    assert len(results) == 4
-    assert same(inverter.result(), _fit(_options(2, 2, 2)).inversion)
+def test_invert_takes_all_steps_and_returns_what_they_return() -> None:
+    inverter = method("multilatent", _options(2, 2, 2))
+    inverted = inverter.invert(ToyGenerator(ToyConfig()), NINE, Context.create())
+    run = _fit(_options(2, 2, 2))
+    assert len(run.log) == 6
+    assert same(inverted, run.inversion)
 
 
 @pytest.mark.parametrize("name", MultiLatent.presets)

@@ -15,9 +15,10 @@ import pytest
 
 from inv3d.core.errors import InterruptedRun
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
-from tests.toy_fits import METHODS, Watched, method, same
+from tests.toy_fits import METHODS, Watched, method, same, take
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIP = toy_capture(ToyGenerator(ToyConfig()), 5, seed=5, motion=0.3)
@@ -47,10 +48,14 @@ def _run(
     if resume:
         context.state.restore()
     inverter = method(name, OPTIONS[name])
-    for _ in inverter.steps(Watched(sampling="stochastic"), CLIP, context):
+
+    def stop(_: Progress) -> None:
         context.state.stop_requested = context.state.taken == stop_at
+
+    steps = inverter.steps(Watched(sampling="stochastic"), CLIP, context)
+    inversion = take(steps, stop)
     assert context.state.taken == STEPS[name]
-    return inverter.result()
+    return inversion
 
 
 WHOLE = {name: _run(name, None) for name in METHODS}
@@ -84,9 +89,14 @@ method = load_method("multilatent", {
     "latent": {"steps": 60}, "tuning": {"steps": 60},
 }, generator)
 print(context.state.taken, flush=True)
-for _ in method.steps(generator, capture, context):
+steps = method.steps(generator, capture, context)
+while True:
+    try:
+        next(steps)
+    except StopIteration as end:
+        end.value.save(folder)
+        break
     print(context.state.taken, flush=True)
-method.result().save(folder)
 """
 
 

@@ -161,13 +161,13 @@ def test_runs_repeat_exactly_and_follow_the_seed(name: str) -> None:
     assert not same(first.inversion, other.inversion)
 
 
-def test_result_can_be_asked_for_at_any_time_without_changing_the_run() -> None:
-    inverter, generator = method("pti", _options(4, 4)), ToyGenerator(ToyConfig())
-    with pytest.raises(RunError, match="no step was taken yet"):
-        inverter.result()
-    results = [inverter.result() for _ in inverter.steps(generator, CLIP, Context.create())]
-    assert len(results) == 8 and not same(results[3], results[5])
-    assert same(inverter.result(), fit("pti", _options(4, 4), CLIP).inversion)
+@pytest.mark.parametrize("name", ["wplus", "pti", "multiview"])
+def test_invert_takes_all_steps_and_returns_what_they_return(name: str) -> None:
+    options = _options(3, None if name == "wplus" else 3)
+    inverted = method(name, options).invert(ToyGenerator(ToyConfig()), CLIP, Context.create())
+    run = fit(name, options, CLIP)
+    assert len(run.log) == (3 if name == "wplus" else 6)
+    assert same(inverted, run.inversion)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4])
