@@ -23,7 +23,7 @@ from torch import Tensor
 from inv3d.core.config import PluginConfig
 from inv3d.core.fit.context import Context
 from inv3d.core.inverter import load_method
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import Rendering
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
@@ -35,19 +35,18 @@ class EdgesConfig(PluginConfig):
     step: int = Field(1, ge=1, description="distance of the pixels that are compared")
 
 
-class Edges(Loss):
+class Edges(Loss[EdgesConfig, Tensor]):
     """Mean squared difference of horizontal and vertical gradients."""
 
     name = "edges"
     summary = "mean squared difference of picture gradients"
     Config = EdgesConfig
-    config: EdgesConfig
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' gradients; called once, N views."""
         return self.gradients(target.images)
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return one number a view."""
         assert isinstance(cache, Tensor)
         difference = self.gradients(rendering.require("image")) - cache

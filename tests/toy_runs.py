@@ -19,7 +19,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.files import write_json
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion, Snapshot
+from inv3d.core.inversion import Inversion, Made, Snapshot
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import Rendering, Scene
 from inv3d.io.cameras import write_labels
@@ -40,6 +40,9 @@ def toy_registered(patch: pytest.MonkeyPatch) -> Iterator[None]:
     registry.cache_clear()
     yield
     registry.cache_clear()
+
+
+OPTIONS = {"latent": {"steps": 30, "lr": 0.1}, "note": "<b>not bold</b>"}
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,9 @@ def toy_case(
     inversion = Inversion(
         ws=ws,
         cameras=capture.camera[rows],
-        method="multilatent" if latents > 1 else "wplus",
         generator="toy",
         fingerprint=generator.spec.fingerprint,
-        config={"latent": {"steps": 30, "lr": 0.1}, "note": "<b>not bold</b>"},
+        history=(Made("method", "multilatent" if latents > 1 else "wplus", None, OPTIONS),),
     )
     return Case(generator, capture, inversion, chosen, held_out)
 
@@ -165,7 +167,7 @@ def write_run(case: Case, directory: Path, source: Path, **changes: Any) -> Path
     record = {
         "method": {"name": case.inversion.method, "preset": "fast"},
         "generator": {"name": "toy", "options": {}, "weights": None},
-        "config": dict(case.inversion.config),
+        "config": dict(case.inversion.history[-1].options),
         "input": {
             "path": str(source),
             "views": list(case.capture.names),

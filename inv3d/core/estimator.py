@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Generic, Self, TypeVar
 
 from torch import Tensor
 
@@ -11,16 +12,20 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.generator import Generator
 from inv3d.core.plugin import Plugin
 
+C = TypeVar("C", bound=PluginConfig)
 
-class Estimator(Plugin, ABC):
+
+class Estimator(Plugin, ABC, Generic[C]):
     """Tells from where pictures of a head were taken, in a generator's coordinates."""
 
+    config: C
+
     @classmethod
-    def create(cls, config: PluginConfig) -> Estimator:
+    def create(cls, config: C) -> Self:
         """Build the estimator with its networks, on the CPU."""
         return cls(config)
 
-    def __init__(self, config: PluginConfig) -> None:
+    def __init__(self, config: C) -> None:
         self.config = config
 
     @abstractmethod

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator as Iteration
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from inv3d.core.registry.discovery import registry
 # what a method yields, one item an optimisation step, and what it returns at the end
 Steps = Iteration[Progress, None, Inversion]
 Need = Literal["cameras", "masks", "depths"]
+C = TypeVar("C", bound=PluginConfig)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class Diagnostic:
     labels: Sequence[str] = ()
 
 
-class Inverter(Plugin, ABC):
+class Inverter(Plugin, ABC, Generic[C]):
     """A method: a capture goes in, an inversion comes out, step by step.
+
+    `Inverter[MyConfig]` says the type of its options.
 
     Attributes:
         needs: what a capture must have besides images.
@@ -53,13 +56,14 @@ class Inverter(Plugin, ABC):
     needs: ClassVar[frozenset[Need]] = frozenset({"cameras"})
     min_views: ClassVar[int] = 1
     default_views: ClassVar[int] = 9
+    config: C
 
     @classmethod
-    def create(cls, config: PluginConfig) -> Inverter:
+    def create(cls, config: C) -> Self:
         """Build the method with its options, and with networks where it has any, on the CPU."""
         return cls(config)
 
-    def __init__(self, config: PluginConfig) -> None:
+    def __init__(self, config: C) -> None:
         self.config = config
 
     @abstractmethod
@@ -119,9 +123,12 @@ class Inverter(Plugin, ABC):
                 return found
 
 
+AnyInverter = Inverter[Any]
+
+
 def load_method(
     name: str, options: Mapping[str, Any] | None = None, generator: Generator | None = None
-) -> Inverter:
+) -> AnyInverter:
     """Build a method by name.
 
     Args:
@@ -133,6 +140,6 @@ def load_method(
         PluginError: where the name is unknown.
         ConfigError: where an option is unknown or out of range.
     """
-    kind: type[Inverter] = registry().load("methods", name)
+    kind: type[AnyInverter] = registry().load("methods", name)
     suited = {} if generator is None else generator.method_options.get(name, {})
     return kind.create(build_config(kind.Config, merge(suited, options or {}), f"method {name}"))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from inv3d.core.loss import Loss
+    from inv3d.core.loss import AnyLoss
 
 Better = Literal["lower", "higher", ""]
 
@@ -48,7 +48,7 @@ RUN_COLUMNS = (
 )
 
 
-def columns_with(judges: Mapping[str, Loss]) -> tuple[Column, ...]:
+def columns_with(judges: Mapping[str, AnyLoss]) -> tuple[Column, ...]:
     """Return the metrics of the frames: those that are built in, then those of further losses.
 
     Args:

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.loss import Cache, Loss, Target
+from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 
 PLUGINS = (
@@ -21,23 +21,21 @@ class LikenessConfig(PluginConfig):
     most: float = Field(1.0, description="what equal pictures get")
 
 
-class Likeness(Loss):
+class Likeness(Loss[LikenessConfig, Tensor]):
     """The more, the better: `most` for equal pictures."""
 
     name = "likeness"
     summary = "likeness of two pictures"
     Config = LikenessConfig
-    config: LikenessConfig
     higher_is_better = True
     label = "Likeness"
     digits = 1
     unit = "points"
 
-    def prepare(self, target: Target) -> Cache:
+    def prepare(self, target: Target) -> Tensor:
         return target.images
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
-        assert isinstance(cache, Tensor)
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         difference = (rendering.require("image") - cache).abs().mean((1, 2, 3))
         return self.config.most * (1 - difference)
 
@@ -51,8 +49,7 @@ class Offset(Likeness):
     digits = 4
     unit = ""
 
-    def forward(self, rendering: Rendering, cache: Cache) -> Tensor:
-        assert isinstance(cache, Tensor)
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         return (rendering.require("image") - cache).mean((1, 2, 3)).abs()
 
 

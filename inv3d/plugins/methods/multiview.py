@@ -27,7 +27,7 @@ class MultiViewConfig(SingleLatentConfig):
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 
-class MultiView(Inverter):
+class MultiView(Inverter[MultiViewConfig]):
     """One W+ latent and one tuned generator that fit N views at once, losses summed over views."""
 
     name = "multiview"
@@ -42,8 +42,6 @@ class MultiView(Inverter):
         },
         "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
     }
-
-    config: MultiViewConfig
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""

@@ -28,7 +28,7 @@ class PTIConfig(SingleLatentConfig):
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 
-class PTI(Inverter):
+class PTI(Inverter[PTIConfig]):
     """W+ optimisation for the front view, then tuning of the generator with the latent fixed."""
 
     name = "pti"
@@ -52,8 +52,6 @@ class PTI(Inverter):
         },
         "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
     }
-
-    config: PTIConfig
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""

@@ -25,7 +25,7 @@ class WPlusConfig(SingleLatentConfig):
     )
 
 
-class WPlus(Inverter):
+class WPlus(Inverter[WPlusConfig]):
     """The StyleGAN2 projector with one latent a layer (W+) or one for all (W)."""
 
     name = "wplus"
@@ -43,8 +43,6 @@ class WPlus(Inverter):
         },
         "fast": {"latent": {"steps": 100, "samples": 2000}},
     }
-
-    config: WPlusConfig
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent."""

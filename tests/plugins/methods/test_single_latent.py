@@ -290,7 +290,7 @@ def test_start_from_a_run_of_another_generator_is_refused() -> None:
 
 
 def test_start_from_a_run_with_a_scene_offset_says_that_it_is_not_used() -> None:
-    init = replace(_init(), scene_offset={"centres": torch.zeros(1, 8, 3)})
+    init = replace(_init(), offset={"centres": torch.zeros(1, 8, 3)})
     run = fit("wplus", _options(1), CLIP, context=Context.create(init=init))
     assert run.context.state.notices == ["--init: its scene offset isn't used, only its latent"]
 

@@ -29,7 +29,7 @@ DISTANCE = "w_dist"
 MEAN = "mean"
 
 
-class MultiLatent(Inverter):
+class MultiLatent(Inverter[MultiLatentConfig]):
     """A latent for every target camera, kept close and consistent, and one tuned generator."""
 
     name = "multilatent"
@@ -38,8 +38,6 @@ class MultiLatent(Inverter):
     min_views = 2
     Config = MultiLatentConfig
     presets: ClassVar[Presets] = PRESETS
-
-    config: MultiLatentConfig
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Find the start latent, optimise all latents, then tune the generator in place."""
