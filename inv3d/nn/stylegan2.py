@@ -366,7 +366,12 @@ class SynthesisNetwork(nn.Module):
 
 
 class StyleGAN2Backbone(nn.Module):
-    """Mapping and synthesis under the names of the official state dicts."""
+    """Mapping and synthesis under the names of the official state dicts.
+
+    Args:
+        mapping: z to w.
+        synthesis: ws to the planes, an image with all of their channels.
+    """
 
     def __init__(self, mapping: MappingNetwork, synthesis: SynthesisNetwork) -> None:
         super().__init__()

@@ -117,7 +117,11 @@ class SuperresolutionOptions(Options):
 
 
 class Architecture(Options):
-    """Everything that decides what a tri-plane generator computes from its weights."""
+    """Everything that decides what a tri-plane generator computes from its weights.
+
+    The defaults are those of EG3D's faces at 512 pixels. A generator with other planes inherits
+    from it and says how many channels they need (`backbone_channels`).
+    """
 
     z_dim: int = Field(default=512, ge=1, description="size of z")
     w_dim: int = Field(default=512, ge=1, description="size of w")

@@ -83,17 +83,14 @@ class TrigridGenerator(TriplaneGenerator):
             parts["background"] = run_in(self.precision, self.bcg_synthesis, rows)
         return Scene(parts, ws)
 
-    def field(self, scene: Scene, crop: bool = True) -> Field:
-        """Return the volume, as `TriplaneGenerator.field` does.
+    def field(self, scene: Scene) -> Field:
+        """Return the volume, as `TriplaneGenerator.field` does, with an empty margin of the box.
 
-        Args:
-            scene: B scenes.
-            crop: leave the margin of the box empty. PanoHead does so in pictures but not in its
-                shapes; here both are alike.
+        PanoHead leaves it empty in pictures but not in its shapes; here both are alike.
         """
         evaluate = super().field(scene)
         options = self.architecture.rendering
-        if options.crop is None or not crop:
+        if options.crop is None:
             return evaluate
         limit = options.box_warp / 2 - options.crop
 

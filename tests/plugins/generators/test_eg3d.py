@@ -15,6 +15,7 @@ from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, UnsupportedError, WeightsError
 from inv3d.core.scene import Scene
 from inv3d.nn.eg3d import generator as triplane_generator
+from inv3d.nn.eg3d.architecture import RenderingOptions
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from inv3d.plugins.generators.panohead import PanoHead
@@ -305,6 +306,15 @@ def test_options_of_the_variant_can_be_overruled() -> None:
     assert config.rendering.depth_resolution == 8 and config.rendering.box_warp == 1.6
     again = EG3DConfig(**json.loads(config.model_dump_json()))
     assert again.model_dump() == config.model_dump()
+
+
+def test_what_was_given_is_told_from_what_the_variant_adds() -> None:
+    given = {"variant": "shapenet", "rendering": {"depth_resolution": 8}}
+    assert EG3DConfig(**given).given() == given
+    assert EG3DConfig().given() == {} and EG3DConfig(rendering={}).given() == {"rendering": {}}
+    part = EG3DConfig(rendering=RenderingOptions(depth_resolution=8), channels=[8] * 7)
+    assert part.given() == {"rendering": {"depth_resolution": 8}, "channels": (8,) * 7}
+    assert part.given("json")["channels"] == [8] * 7
 
 
 @pytest.mark.parametrize(

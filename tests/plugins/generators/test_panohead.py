@@ -13,6 +13,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, WeightsError
 from inv3d.core.scene import Scene
+from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.plugins.generators.panohead import PanoHead, PanoHeadConfig
 from tests.golden_cases import facts_of
 from tests.golden_generators import check_full_network
@@ -150,7 +151,7 @@ def test_the_margin_of_the_box_is_empty_but_above_and_below() -> None:
     solid = (density > 0).reshape(3, 4).tolist()
     inner = [False, True, True, False]
     assert solid == [inner, [True] * 4, inner]
-    raw, _ = generator.field(scene, crop=False)(points.reshape(1, -1, 3), False)
+    raw, _ = TriplaneGenerator.field(generator, scene)(points.reshape(1, -1, 3), False)
     assert (raw > 0).all()
     whole = filled(tiny(PanoHead, rendering={"crop": None}))
     assert (whole.sample(scene, points.reshape(1, -1, 3))[0] > 0).all()
