@@ -23,7 +23,7 @@ from inv3d.core.fit.loop import Metrics, Stage
 from inv3d.core.fit.objective import LossTerm, Objective
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.stages import trainable
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Loss, Target
 from inv3d.nn.eg3d.generator import TriplaneGenerator
@@ -98,13 +98,13 @@ class Problem:
 def make_problem(case: Case, stage: StageName, views: int, device: torch.device) -> Problem:
     """Return targets of seeded noise, cameras around the head and a seeded latent."""
     generator = case.generator.to(device).eval().requires_grad_(False)
-    spec, like = generator.spec, next(generator.parameters())
+    spec = generator.spec
     rng = torch.Generator().manual_seed(SEED)
     images = torch.rand(views, 3, spec.resolution, spec.resolution, generator=rng) * 2 - 1
     yaw = torch.deg2rad(torch.linspace(-YAW_DEG, YAW_DEG, views + 2)[1:-1])
     with torch.no_grad():
-        z = torch.randn(1, spec.z_dim, generator=rng).to(like)
-        ws = generator.map(z, spec.camera.front().to(device, like.dtype)).clone()
+        z = torch.randn(1, spec.z_dim, generator=rng).to(device, generator.dtype)
+        ws = generator.map(z, neutral_condition(generator)).clone()
     terms = {name: LossTerm(weight=weight) for name, weight in case.losses.items()}
     anchor = None
     if stage == "w+":
@@ -114,8 +114,8 @@ def make_problem(case: Case, stage: StageName, views: int, device: torch.device)
         stage,
         generator,
         ws,
-        spec.camera.orbit(yaw).to(device, like.dtype),
-        Target(images.to(like), anchor=anchor),
+        spec.camera.orbit(yaw).to(device, generator.dtype),
+        Target(images.to(device, generator.dtype), anchor=anchor),
         Context.create(device, SEED).losses(terms),
         {"ws": ws} if stage == "w+" else dict(generator.named_parameters()),
     )

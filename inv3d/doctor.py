@@ -217,7 +217,7 @@ def _render(device: str) -> float:
     made = kind.create(build_config(kind.Config, {}, GENERATOR)).to(device)
     camera = made.spec.camera.front().to(device)
     with torch.no_grad():
-        scene = made.synthesize(made.map(torch.zeros(1, made.spec.z_dim, device=device), camera))
+        scene = made.synthesize(made.map(torch.zeros(1, made.spec.z_dim, device=device)))
         image = made.render(scene, camera, resolution=_RAYS).require("image")
     if not bool(image.isfinite().all()):
         raise RuntimeError("its picture isn't finite")

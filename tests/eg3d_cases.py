@@ -57,7 +57,8 @@ def config_of(facts: Mapping[str, Any], **changes: Any) -> EG3DConfig:
 
 def build(case: GoldenCase, **changes: Any) -> EG3D:
     """Return the case's network with its weights."""
-    generator = EG3D(config_of(case.facts, **changes))
+    config = config_of(case.facts, random_weights=True, **changes)
+    generator = EG3D.create(config)
     generator.load_state_dict(case.weights())
     return generator.eval().requires_grad_(False)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.scene import OutputName, Rendering, Scene
-from inv3d.nn.eg3d.published import PublishedGenerator
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.published import PublishedOptions, build
 from inv3d.nn.volume import Rays, coarse_depths, compositing_weights, importance_depths
 from tests.golden_cases import GoldenCase, relative_error
 from tests.golden_images import ALL_OUTPUTS, EARLY, GRADIENTS, VALUES
@@ -29,10 +30,10 @@ class Rendered:
 
 
 @cache
-def rendered(build: Callable[[GoldenCase], PublishedGenerator], name: str) -> Rendered:
+def rendered(make: Callable[[GoldenCase], TriplaneGenerator], name: str) -> Rendered:
     """Render a case once for all tests."""
     case = GoldenCase(name)
-    generator = build(case)
+    generator = make(case)
     with torch.no_grad():
         scene = generator.synthesize(case.given("ws_plus"))
         camera = Camera.from_labels(case.given("c"))
@@ -40,8 +41,12 @@ def rendered(build: Callable[[GoldenCase], PublishedGenerator], name: str) -> Re
     return Rendered(case, generator, scene, seen)
 
 
-def check_full_network(generator: PublishedGenerator, facts: dict[str, Any]) -> None:
+def check_full_network(
+    kind: type[TriplaneGenerator], config: PublishedOptions, facts: dict[str, Any]
+) -> TriplaneGenerator:
     """The state dict has the listed tensors, and the defaults make that very network."""
+    with torch.device("meta"):
+        generator = build(kind, config)
     parameters = {n for n, _ in generator.named_parameters()}
     found = {
         n: (tuple(t.shape), "parameter" if n in parameters else "buffer")
@@ -54,9 +59,10 @@ def check_full_network(generator: PublishedGenerator, facts: dict[str, Any]) -> 
         if k["name"] != "dataset_label_std"
     }
     assert found == expected
-    assert generator.spec.num_ws == facts["num_ws"]
+    assert generator.num_ws == facts["num_ws"]
     assert sum(p.numel() for p in generator.parameters()) == facts["num_parameters"]
-    assert generator.config.model_dump() == type(generator).Config().model_dump()
+    assert config.model_dump() == kind.Config().model_dump()
+    return generator
 
 
 def check_samples_along_rays(run: Rendered, margin: bool = False) -> Rays:

@@ -29,6 +29,7 @@ def config_of(facts: Mapping[str, Any], **changes: Any) -> PanoHeadConfig:
 
 def build(case: GoldenCase, **changes: Any) -> PanoHead:
     """Return the case's network with its weights."""
-    generator = PanoHead(config_of(case.facts, **changes))
+    config = config_of(case.facts, random_weights=True, **changes)
+    generator = PanoHead.create(config)
     generator.load_state_dict(case.weights())
     return generator.eval().requires_grad_(False)

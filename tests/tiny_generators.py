@@ -14,10 +14,11 @@ from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.scene import OutputName, Rendering
 from inv3d.core.weights.tensors import write_tensors
-from inv3d.nn.eg3d.published import PublishedConfig, PublishedGenerator
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.published import PublishedOptions
 from tests.golden_images import ALL_OUTPUTS
 
-G = TypeVar("G", bound=PublishedGenerator)
+G = TypeVar("G", bound=TriplaneGenerator)
 
 TINY: dict[str, Any] = {
     "z_dim": 6,
@@ -37,10 +38,10 @@ OWN: dict[str, dict[str, Any]] = {"eg3d": {}, "panohead": {"background_channels"
 REACH = {"eg3d": 0.6, "panohead": 3.0}
 
 
-def tiny_config(kind: type[PublishedGenerator], **changes: Any) -> PublishedConfig:
+def tiny_config(kind: type[TriplaneGenerator], **changes: Any) -> PublishedOptions:
     """Return the options of a network that renders in milliseconds."""
     config = kind.Config(**merge(TINY | OWN[kind.name], changes))
-    assert isinstance(config, PublishedConfig)
+    assert isinstance(config, PublishedOptions)
     return config
 
 
@@ -58,19 +59,19 @@ def tiny(kind: type[G], **changes: Any) -> G:
     return generator
 
 
-def latents(count: int, generator: PublishedGenerator) -> Tensor:
+def latents(count: int, generator: TriplaneGenerator) -> Tensor:
     """Return random ws [count, num_ws, w_dim]."""
     rng = torch.Generator().manual_seed(3)
     return torch.randn(count, generator.num_ws, generator.spec.w_dim, generator=rng)
 
 
-def views(count: int, generator: PublishedGenerator) -> Camera:
+def views(count: int, generator: TriplaneGenerator) -> Camera:
     """Return cameras from where the network is usually seen."""
     reach = REACH[generator.name]
     return generator.spec.camera.orbit(torch.linspace(-reach, reach, count))
 
 
-def one_by_one(generator: PublishedGenerator, ws: Tensor, camera: Camera) -> Rendering:
+def one_by_one(generator: TriplaneGenerator, ws: Tensor, camera: Camera) -> Rendering:
     """Render every view alone, each of a scene that is made for it."""
     rows = ws.repeat_interleave(len(camera) // len(ws), 0)
     scenes = [generator.synthesize(row[None]) for row in rows]
@@ -87,7 +88,7 @@ def close(found: Rendering, expected: Rendering) -> None:
         )
 
 
-def check_outputs(generator: PublishedGenerator) -> None:
+def check_outputs(generator: TriplaneGenerator) -> None:
     """What was asked for, and nothing else, comes in its shape and range."""
     scene, camera = generator.synthesize(latents(1, generator)), views(3, generator)
     seen = generator.render(scene, camera, outputs=ALL_OUTPUTS)
@@ -110,7 +111,7 @@ def check_outputs(generator: PublishedGenerator) -> None:
 
 
 def check_depth_alone(
-    generator: PublishedGenerator, patch: pytest.MonkeyPatch, *colouring: nn.Module
+    generator: TriplaneGenerator, patch: pytest.MonkeyPatch, *colouring: nn.Module
 ) -> None:
     """Depth and mask are the same where nothing makes colours."""
     scene, camera = generator.synthesize(latents(1, generator)), views(2, generator)
@@ -129,7 +130,7 @@ def check_depth_alone(
     torch.testing.assert_close(seen.mask, whole.mask)
 
 
-def check_chunks(generator: PublishedGenerator, scenes: int) -> None:
+def check_chunks(generator: TriplaneGenerator, scenes: int) -> None:
     """Results don't depend on chunks, whether these are given or follow from the memory."""
     scene, camera = generator.synthesize(latents(scenes, generator)), views(4, generator)
 
@@ -145,7 +146,7 @@ def check_chunks(generator: PublishedGenerator, scenes: int) -> None:
     close(render(), whole)
 
 
-def check_checkpointing(generator: PublishedGenerator) -> None:
+def check_checkpointing(generator: TriplaneGenerator) -> None:
     """Activations that are made again in chunks give the same values and gradients."""
     generator.requires_grad_(True)
     camera = views(3, generator)
@@ -168,7 +169,7 @@ def check_checkpointing(generator: PublishedGenerator) -> None:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
 
 
-def check_fingerprint(kind: type[PublishedGenerator], *changes: dict[str, Any]) -> None:
+def check_fingerprint(kind: type[TriplaneGenerator], *changes: dict[str, Any]) -> None:
     """Each of the changes makes another network; the way of its use doesn't."""
     base = untouched(kind).spec.fingerprint
     assert len(base) == 16 and base == untouched(kind).spec.fingerprint
@@ -178,16 +179,19 @@ def check_fingerprint(kind: type[PublishedGenerator], *changes: dict[str, Any]) 
     assert len(others | {base}) == len(changes) + 1
 
 
-def stored(generator: PublishedGenerator, folder: Path) -> Path:
+def stored(generator: TriplaneGenerator, folder: Path) -> Path:
     """Write a network into a file as conversion does, with what training leaves on it."""
-    architecture = generator.config.model_dump(mode="json", exclude={"random_weights"})
+    metadata = {
+        "architecture": generator.architecture.model_dump(mode="json"),
+        "variant": generator.spec.name.removeprefix(f"{generator.name}-"),
+    }
     tensors = {**generator.state_dict(), "dataset_label_std": torch.zeros(25)}
-    write_tensors(folder / "net.safetensors", tensors, {"architecture": architecture})
+    write_tensors(folder / "net.safetensors", tensors, metadata)
     return folder / "net.safetensors"
 
 
 def check_refused(
-    kind: type[PublishedGenerator], state: dict[str, Tensor], folder: Path, **changes: Any
+    kind: type[TriplaneGenerator], state: dict[str, Tensor], folder: Path, **changes: Any
 ) -> None:
     """A file of these tensors isn't taken for the tiny network with the changes."""
     path = folder / "net.safetensors"

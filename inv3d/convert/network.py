@@ -17,6 +17,7 @@ from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
 from inv3d.nn.eg3d.official.opening import Opened, check_filters
 from inv3d.nn.eg3d.official.recognise import GENERATORS
+from inv3d.nn.eg3d.published import PublishedOptions
 
 FORMAT = 1
 # sizes of the tensors, though a network may also have others than the rule makes
@@ -163,8 +164,9 @@ def _proved(read_in: Read, written: Path) -> Generator:
 def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
     network, found = read_in.network, read_in.found
     config = read_in.config
-    names = set(_architecture_of(type(config)).model_fields)
-    said = config.model_dump(mode="json", include=names, exclude_unset=True)
+    assert isinstance(config, PublishedOptions)
+    names = _architecture_of(type(config)).model_fields
+    said = {name: value for name, value in config.given("json").items() if name in names}
     plain = config.model_dump(mode="json")
     stored = network.metadata
     return {

@@ -1,0 +1,13 @@
+"""Networks and renderers in plain torch, which plugins take as parts.
+
+A generator like EG3D or PanoHead inherits from `eg3d.generator.TriplaneGenerator` or
+`eg3d.trigrid.TrigridGenerator` and says how it's built; one with another volume replaces `field`.
+Any other takes what it needs:
+
+- `stylegan2`: `MappingNetwork` and `SynthesisNetwork`, the backbone;
+- `triplane`: `sample_planes`, the features of planes and grids at points;
+- `decoder`: `Decoder`, features to density and colour;
+- `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
+- `superresolution`: `Superresolution`, rendered features to the final image;
+- `precision`: `run_in`, a network in the precision of its generator.
+"""

@@ -1,4 +1,4 @@
-"""EG3D's decoder: plane features to density and colour."""
+"""EG3D's decoder: a small network that reads a volume's features at a point."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ grid_sample reads every channel from another place and scatters gradients with o
 Here planes are tables of texels with their channels side by side. The forward pass is a weighted
 embedding bag of twelve texels (24 with slices), the backward pass the product with the transposed,
 sparse interpolation matrix; its entries are computed again from the points, chunk by chunk, so that
-nothing large is kept.
+nothing large is kept. `triplane.sample_planes_plain` is what it must equal.
 """
 
 from __future__ import annotations

@@ -1,15 +1,34 @@
-"""Reduced precision where it's safe: in convolutions."""
+"""Precision of convolutions, where reducing it is safe; each generator has its own.
+
+Two mechanisms: 16 bits are a type, chosen by autocast around the forward pass and kept by the
+graph. TF32 is a setting of the process, which cuDNN reads whenever a convolution runs, backwards
+too. Here it has a generator's value only while that generator's convolutions run. All others, such
+as those of losses, run with the process's own value, which torch sets to TF32 unless told
+otherwise. Matrix products have a setting of their own, which is left alone (exact unless told
+otherwise).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Where torch keeps the setting: since 2.9 convolutions have one of their own.
+_HOME: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
+_NAME, _ROUNDED, _EXACT = (
+    ("fp32_precision", "tf32", "ieee")
+    if hasattr(_HOME, "fp32_precision")
+    else ("allow_tf32", True, False)
+)
+# What the backward passes of convolutions that run now found, to be put back.
+_found: list[Any] = []
 
 
 def run_in(
@@ -17,21 +36,79 @@ def run_in(
 ) -> Tensor:
     """Call a network with its convolutions in a precision; the result is float32 again.
 
-    Mapping, sampling of planes, decoder, volume rendering, losses and optimiser never see the
-    reduced type: depths and sums over many samples need all their digits. Parameters and their
-    gradients stay in float32. tf32 is no type: `use_tf32` chooses it.
+    Mapping, sampling of planes, decoder, volume rendering, losses and optimiser never see a
+    reduced precision: depths and sums over many samples need all their digits. Parameters and their
+    gradients stay in float32.
+
+    On CUDA, fp32 forbids cuDNN to round factors to TF32 (10 bits of mantissa) and tf32 lets it, in
+    this call and in the backward pass through its result, whatever the process allows. Elsewhere
+    both compute in float32. Second derivatives run with the process's setting.
+
+    Args:
+        precision: of the convolutions.
+        network: returns one tensor.
+        x: its first argument, which tells the device.
+        others: further arguments.
+        options: named arguments.
     """
-    if precision not in _TYPES:
+    if precision in _TYPES:
+        with torch.autocast(x.device.type, _TYPES[precision]):
+            return network(x, *others, **options).float()
+    if not _rounding_matters(x):
         return network(x, *others, **options)
-    with torch.autocast(x.device.type, _TYPES[precision]):
-        return network(x, *others, **options).float()
+    value = _ROUNDED if precision == "tf32" else _EXACT
+    with _rounding(value):
+        made = network(x, *others, **options)
+    for node in _convolutions(made, (x, *others, *options.values())):
+        _round_in(node, value)
+    return made
 
 
-def use_tf32(precision: Precision) -> None:
-    """Let convolutions on CUDA round their factors to TF32 (10 bits of mantissa), or forbid it.
+def _rounding_matters(x: Tensor) -> bool:
+    return x.is_cuda
 
-    This holds for the whole process and the convolutions of losses too, since backward passes read
-    it when they run; the generator that was built last decides. torch itself allows it unless told
-    otherwise; matrix products stay exact.
-    """
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+@contextmanager
+def _rounding(value: Any) -> Iterator[None]:
+    _put_back()
+    before = getattr(_HOME, _NAME)
+    setattr(_HOME, _NAME, value)
+    try:
+        yield
+    finally:
+        setattr(_HOME, _NAME, before)
+
+
+def _round_in(node: Node, value: Any) -> None:
+    """Let a node of the graph run with a value of the setting."""
+
+    def enter(_: Any) -> None:
+        _found.append(getattr(_HOME, _NAME))
+        setattr(_HOME, _NAME, value)
+
+    def leave(*_: Any) -> None:
+        setattr(_HOME, _NAME, _found.pop())
+
+    node.register_prehook(enter)
+    node.register_hook(leave)
+
+
+def _put_back() -> None:
+    """Undo what a node left that failed, for want of memory for instance, and never called back."""
+    if _found and torch._C._current_graph_task_id() == -1:  # no backward pass is under way
+        setattr(_HOME, _NAME, _found[0])
+        _found.clear()
+
+
+def _convolutions(made: Tensor, given: Iterable[Any]) -> Iterator[Node]:
+    """Yield the convolutions in the graph between some arguments and what was made of them."""
+    passed = {value.grad_fn for value in given if isinstance(value, Tensor)} | {None}
+    waiting = [made.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in passed:
+            continue
+        passed.add(node)
+        if "Conv" in node.name():
+            yield node
+        waiting += [before for before, _ in node.next_functions]

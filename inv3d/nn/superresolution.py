@@ -53,7 +53,7 @@ KINDS: dict[SuperresolutionName, SuperresolutionKind] = {
 
 
 class Superresolution(nn.Module):
-    """Rendered features to the final image.
+    """Rendered features to the final image: two blocks of StyleGAN2, the second doubles.
 
     Args:
         name: an official module ("SuperresolutionHybrid" + name).

@@ -1,4 +1,9 @@
-"""Volume rendering as in EG3D: stratified and importance samples, quadrature at midpoints."""
+"""Volume rendering as in EG3D: stratified and importance samples, quadrature at midpoints.
+
+Nothing here knows what a volume is made of: it's a `Field`, a function of points. `render_chunked`
+renders `Rays` through it as a `March` says; where rays begin and end is told by `box_limits`, the
+numbers that place their samples by `draw`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
-# Points [B, P, 3] and whether colours are wanted -> raw density [B, P] and features [B, P, C].
+# What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
+# density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by
+# itself: points come in chunks, in any number.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 Sampling = Literal["deterministic", "stochastic"]
 
@@ -255,13 +262,28 @@ def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:
 def render_depths(
     field: Field, rays: Rays, depths: Tensor, march: March, colour: bool
 ) -> Composite:
-    """Evaluate the field at given distances [B, R, S] (in any order) and composite."""
+    """Evaluate the field at given distances and composite.
+
+    Args:
+        field: what is rendered.
+        rays: B x R rays.
+        depths: [B, R, S] distances along the rays, in any order.
+        march: density and background options.
+        colour: composite features too.
+    """
     raw, features = _evaluate(field, rays, depths, colour)
     return composite(raw, features, depths, march)
 
 
 def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composite:
-    """Render rays with a coarse and, if there is one, a fine pass."""
+    """Render rays with a coarse and, if there is one, a fine pass.
+
+    Args:
+        field: what is rendered.
+        rays: B x R rays.
+        march: how many samples, and how they're composited.
+        colour: composite features too.
+    """
     depths = coarse_depths(rays, march)
     if march.fine == 0:
         return render_depths(field, rays, depths, march, colour)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn.filters import blur, is_standard, resample_filter, upsample
+from inv3d.nn.filters import blur, is_standard, resample_filter, upsample, upsample_plain
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
     SynthesisBlock,
@@ -15,6 +15,7 @@ from inv3d.nn.stylegan2 import (
     SynthesisNetwork,
     default_channels,
     modulated_conv2d,
+    modulated_conv2d_plain,
 )
 
 DOUBLE = torch.float64
@@ -33,11 +34,24 @@ def filtered(x: Tensor, before: int, after: int) -> Tensor:
     return sum(taps[i] * rows[..., i : i + size] for i in range(4))
 
 
-def test_upsample_is_zeros_in_between_then_the_filter() -> None:
-    x = normal(2, 3, 5, 5)
+def test_upsampling_is_the_plain_one_which_is_its_definition() -> None:
+    x = normal(2, 3, 5, 5).requires_grad_()
     sparse = torch.zeros(2, 3, 10, 10, dtype=DOUBLE)
-    sparse[..., ::2, ::2] = x
-    torch.testing.assert_close(upsample(x), filtered(sparse, 2, 1))
+    sparse[..., ::2, ::2] = x.detach()
+    plain = upsample_plain(x)
+    torch.testing.assert_close(plain.detach(), filtered(sparse, 2, 1))
+    same_with_gradients(upsample(x), plain, x)
+
+
+def same_with_gradients(found: Tensor, expected: Tensor, *inputs: Tensor) -> None:
+    torch.testing.assert_close(found, expected)
+    weights = normal(*found.shape, seed=5)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), inputs),
+        torch.autograd.grad((expected * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
 
 
 def test_blur_is_the_filter() -> None:
@@ -54,32 +68,34 @@ def test_other_filters_are_recognised() -> None:
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("demodulate", [False, True])
 @pytest.mark.parametrize("size", [2, 12])
-def test_modulated_convolution_is_its_definition(up: bool, demodulate: bool, size: int) -> None:
-    """One convolution a sample with its own weights; both cheap forms agree with it."""
-    x, weight, styles, bias = normal(6, 5, size, size), normal(7, 5, 3, 3), normal(2, 5), normal(7)
-    kernel = resample_filter().double() if up else None
-    found = modulated_conv2d(
-        x, weight, styles, bias=bias, up=kernel, demodulate=demodulate, gain=1.7
-    )
-    for index in range(6):
-        style = styles[index // 3]
-        own = weight * style[:, None, None]
-        if demodulate:
-            own = own / (own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
-        one = x[index : index + 1]
-        if up:
-            sparse = torch.zeros(1, 5, 2 * size, 2 * size, dtype=DOUBLE)
-            sparse[..., ::2, ::2] = one
-            wide = F.conv2d(F.pad(sparse, (2, 1, 2, 1)), own.flip(2, 3))
-            expected = filtered(wide, 1, 1)
-        else:
-            expected = F.conv2d(one, own, padding=1)
-        expected = (expected + bias[:, None, None]) * 1.7
-        torch.testing.assert_close(found[index : index + 1], expected)
-        alone = modulated_conv2d(
-            one, weight, style[None], bias=bias, up=kernel, demodulate=demodulate, gain=1.7
+@pytest.mark.parametrize("scenes", [1, 2])
+def test_modulated_convolution_is_the_plain_one(
+    up: bool, demodulate: bool, size: int, scenes: int
+) -> None:
+    """Both cheap forms, values and gradients."""
+    x, weight, styles, bias = (
+        tensor.requires_grad_()
+        for tensor in (
+            normal(6, 5, size, size), normal(7, 5, 3, 3), normal(scenes, 5), normal(7, seed=1),
         )
-        torch.testing.assert_close(alone, expected)
+    )  # fmt: skip
+    kernel = resample_filter().double() if up else None
+    found, expected = (
+        function(x, weight, styles, bias=bias, up=kernel, demodulate=demodulate, gain=1.7)
+        for function in (modulated_conv2d, modulated_conv2d_plain)
+    )
+    same_with_gradients(found, expected, x, weight, styles, bias)
+
+
+def test_the_plain_modulated_convolution_doubles_as_upsampling_and_filtering_do() -> None:
+    x, weight, style = normal(1, 5, 6, 6), normal(7, 5, 3, 3), normal(1, 5)
+    kernel = resample_filter().double()
+    found = modulated_conv2d_plain(x, weight, style, up=kernel, demodulate=False)
+    sparse = torch.zeros(1, 5, 12, 12, dtype=DOUBLE)
+    sparse[..., ::2, ::2] = x
+    own = weight * style[0, :, None, None]
+    wide = F.conv2d(F.pad(sparse, (2, 1, 2, 1)), own.flip(2, 3))
+    torch.testing.assert_close(found, filtered(wide, 1, 1))
 
 
 def test_shared_style_has_the_gradients_of_repeated_ones() -> None:

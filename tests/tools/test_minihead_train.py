@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inv3d.core.weights.tensors import asset, read_tensors
-from inv3d.nn.eg3d.trigrid import TrigridGenerator
+from inv3d.plugins.generators.minihead import MiniHead360
 from tools.minihead.heads import Heads
 from tools.minihead.layout import NAMES, Z_DIM
 from tools.minihead.network import GRID_ARCHITECTURE, NETWORKS, build, sliced, warm_start
@@ -68,7 +68,7 @@ def test_a_tri_grid_begins_as_the_tri_planes_that_it_is_made_of() -> None:
     path = asset("minihead.safetensors")
     planes, grid = (
         build("minihead", 0),
-        TrigridGenerator(GRID_ARCHITECTURE.model_copy(update={"base_resolution": None})),
+        MiniHead360(GRID_ARCHITECTURE.model_copy(update={"base_resolution": None})),
     )
     for network in (planes, grid):
         warm_start(network, path)

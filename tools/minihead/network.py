@@ -19,8 +19,8 @@ from inv3d.nn.eg3d.architecture import (
     TrigridArchitecture,
 )
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from inv3d.nn.resample import resize
+from inv3d.plugins.generators.minihead import MiniHead, MiniHead360
 from tools.minihead.cameras import RADIUS
 from tools.minihead.layout import Z_DIM
 
@@ -82,8 +82,8 @@ _PLANES = re.compile(r"backbone\.synthesis\.(b\d+\.torgb\.(weight|bias)|base)")
 def build(name: str, seed: int) -> TriplaneGenerator:
     """Return one of the networks with random weights."""
     if name == "minihead":
-        return TriplaneGenerator(ARCHITECTURE, seed)
-    return TrigridGenerator(GRID_ARCHITECTURE, seed)
+        return MiniHead(ARCHITECTURE, seed)
+    return MiniHead360(GRID_ARCHITECTURE, seed)
 
 
 def warm_start(network: TriplaneGenerator, weights: Path) -> None:

@@ -29,7 +29,7 @@ from inv3d.core.fit.stages import (
     trainable,
     tune,
 )
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
@@ -211,7 +211,9 @@ class Locality:
             return {}
         with torch.no_grad():
             z = self.context.randn((1, self.generator.spec.z_dim), like=self.pivot)
-            towards = self.original.map(z, self.camera, self.options.locality_truncation)
+            sees = self.original.spec.condition == "camera"
+            condition = self.camera if sees else neutral_condition(self.original)
+            towards = self.original.map(z, condition, self.options.locality_truncation)
             ws = locality_point(self.pivot, towards, self.options.locality_distance)
             seen = self.original.render(self.original.synthesize(ws), self.camera)
             rays = self.generator.spec.render_resolution

@@ -7,7 +7,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inv3d.nn.decoder import Activation
-from inv3d.nn.superresolution import KINDS
+from inv3d.nn.stylegan2 import NoiseMode
+from inv3d.nn.superresolution import KINDS, SuperresolutionName
 from inv3d.nn.triplane import PlaneAxes
 
 
@@ -97,7 +98,7 @@ class RenderingOptions(Options):
 class SuperresolutionOptions(Options):
     """The super-resolution module."""
 
-    module: Literal["8XDC", "8X", "4X", "2X", "Deepfp32"] = Field(
+    module: SuperresolutionName = Field(
         default="8XDC", description="official module, SuperresolutionHybrid..."
     )
     num_fp16_res: int = Field(
@@ -106,9 +107,7 @@ class SuperresolutionOptions(Options):
         description="official option; above 0 it limits activations to +-256, even in fp32",
     )
     antialias: bool = Field(default=True, description="filter when features are made smaller")
-    noise_mode: Literal["none", "const", "random"] = Field(
-        default="none", description="noise added"
-    )
+    noise_mode: NoiseMode = Field(default="none", description="noise added")
     channels: tuple[int, int] | None = Field(
         default=None, description="of the two blocks; the official ones"
     )
@@ -118,7 +117,11 @@ class SuperresolutionOptions(Options):
 
 
 class Architecture(Options):
-    """Everything that decides what a tri-plane generator computes from its weights."""
+    """Everything that decides what a tri-plane generator computes from its weights.
+
+    The defaults are those of EG3D's faces at 512 pixels. A generator with other planes inherits
+    from it and says how many channels they need (`backbone_channels`).
+    """
 
     z_dim: int = Field(default=512, ge=1, description="size of z")
     w_dim: int = Field(default=512, ge=1, description="size of w")
@@ -179,6 +182,11 @@ class Architecture(Options):
     )
     rendering: RenderingOptions = RenderingOptions()
     superresolution: SuperresolutionOptions = SuperresolutionOptions()
+
+    @property
+    def condition(self) -> Literal["none", "camera"]:
+        """What the mapping network reads beside z."""
+        return "camera" if self.c_dim else "none"
 
     @property
     def backbone_channels(self) -> int:

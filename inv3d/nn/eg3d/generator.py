@@ -1,14 +1,24 @@
-"""The tri-plane generator: latents to planes, planes and cameras to images (EG3D, CVPR 2022)."""
+"""The tri-plane generator: latents to planes, planes and cameras to images (EG3D, CVPR 2022).
+
+A plugin inherits from it (or from `TrigridGenerator`) and says how it's built: `create` makes the
+networks of an `Architecture`, fills them and states the facts (`spec_of`). Another volume, with
+planes that lie otherwise, a sphere or a grid, only needs another `field`: pictures, depth, masks,
+`sample`, chunks and meshes all ask it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from inv3d.core.camera import Camera
+from inv3d.core.config import PluginConfig
+from inv3d.core.errors import UnsupportedError
+from inv3d.core.generator import Generator
 from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
@@ -37,18 +47,31 @@ FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})
 
 
-class TriplaneGenerator(nn.Module):
+class TriplaneGenerator(Generator):
     """Mapping, backbone, volume renderer and super-resolution.
 
+    What a plugin adds is `create`. What it may replace is `synthesize` and `field`, where a scene
+    is something else than three planes; the rest follows.
+
+    Args:
+        architecture: sizes of the networks and how rays are rendered.
+        seed: of the random weights that the networks begin with.
+
     Attributes:
+        architecture_type: the options that it's built from.
+        config: the plugin's options after the weight file had its say, which a run records; set by
+            `create`.
         sampling: "deterministic" (bin centres) or "stochastic" (drawn from `rng`).
         rng: source of the stochastic samples and of random noise; it must be set for these.
         ray_chunk: rays a scene that are rendered at a time, from `memory_budget` unless given.
         view_chunk: images that pass super-resolution at a time, from `memory_budget` unless given.
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
-        precision: of the convolutions of backbone and super-resolution.
+        precision: of the convolutions of backbone and super-resolution, see `run_in`.
     """
+
+    architecture_type: ClassVar[type[Architecture]] = Architecture
+    config: PluginConfig
 
     def __init__(self, architecture: Architecture, seed: int = 0) -> None:
         super().__init__()
@@ -93,11 +116,17 @@ class TriplaneGenerator(nn.Module):
 
         Args:
             z: standard normal.
-            condition: one camera, or B; none conditions on zeros.
+            condition: one camera, or B; None conditions on zeros. Where `spec.condition` is "none"
+                it must be None.
             truncation: 1 keeps w, 0 gives the mean w.
             cutoff: rows that are truncated, all unless given.
+
+        Raises:
+            UnsupportedError: where the condition isn't what `spec.condition` says.
+            ValueError: where there are neither one nor B cameras.
         """
-        w: Tensor = self.backbone.mapping(z, self._condition(z, condition))
+        self._check_condition(condition, len(z))
+        w: Tensor = self.backbone.mapping(z, self._label(z, condition))
         ws = w[:, None].expand(-1, self.num_ws, -1)
         if truncation == 1:
             return ws
@@ -105,7 +134,20 @@ class TriplaneGenerator(nn.Module):
         rows = self.num_ws if cutoff is None else min(cutoff, self.num_ws)
         return torch.cat([near.expand(-1, rows, -1), ws[:, rows:]], dim=1)
 
-    def _condition(self, z: Tensor, camera: Camera | Tensor | None) -> Tensor | None:
+    def _check_condition(self, given: Camera | Tensor | None, count: int) -> None:
+        a = self.architecture
+        if given is None:
+            return
+        if not isinstance(given, Camera) or a.condition != "camera":
+            raise UnsupportedError(
+                f"generator {self.name}: map was given a {type(given).__name__}, but its condition "
+                f"is '{a.condition}'; give {'a Camera or ' if a.c_dim else ''}None"
+            )
+        if len(given) not in (1, count):
+            raise ValueError(f"{len(given)} cameras for {count} latents: give one or {count}")
+
+    def _label(self, z: Tensor, camera: Camera | Tensor | None) -> Tensor | None:
+        """What the mapping network reads beside z: [B, c_dim], None where it reads nothing."""
         a = self.architecture
         if not a.c_dim:
             return None
@@ -202,7 +244,14 @@ class TriplaneGenerator(nn.Module):
         return near, far
 
     def field(self, scene: Scene) -> Field:
-        """Return what the volume renderer evaluates: points to raw density and features."""
+        """Return the volume: a function of points and whether colours are wanted.
+
+        Everything that looks into a scene asks this function, so that another volume is another
+        `field` and nothing else. It's given world points [B, P, 3] of B scenes and returns the raw
+        density [B, P], to which `march.density` is applied, and features [B, P, C] (None unless
+        colours are wanted), of which the first three are red, green and blue. It's called with a
+        chunk of the points at a time and must treat each point by itself.
+        """
         planes = scene.parts["planes"]
         a = self.architecture
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from inv3d.core.config import PluginConfig
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.precision import Precision, use_tf32
+from inv3d.nn.precision import Precision
+from inv3d.nn.volume import Sampling
 
 
-class UseOptions(PluginConfig):
+class ComputeOptions(PluginConfig):
     """Sampling, memory and precision."""
 
-    sampling: Literal["deterministic", "stochastic"] = Field(
+    sampling: Sampling = Field(
         default="deterministic",
         description="deterministic: bin centres (no noise under depth); stochastic: as in training",
     )
@@ -27,7 +26,7 @@ class UseOptions(PluginConfig):
     precision: Precision = Field(
         default="fp32",
         description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
-        "of all convolutions, on CUDA",
+        "of all its convolutions, on CUDA",
     )
 
     def apply(self, generator: TriplaneGenerator) -> None:
@@ -36,4 +35,3 @@ class UseOptions(PluginConfig):
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
-        use_tf32(self.precision)

@@ -1,25 +1,26 @@
-"""What the generators share whose weights are published elsewhere: families, options, loading."""
+"""Generators whose weights are published elsewhere: families of networks, options, loading."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from inv3d.core.camera import CameraPrior
-from inv3d.core.config import PluginConfig, merge
+from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError
-from inv3d.core.generator import Generator, GeneratorSpec
+from inv3d.core.generator import GeneratorSpec
 from inv3d.core.weights.tensors import fingerprint, make_filled
-from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.eg3d.official.opening import open_weights
-from inv3d.nn.eg3d.options import UseOptions
+from inv3d.nn.eg3d.options import ComputeOptions
+from inv3d.nn.eg3d.spec import spec_of
 
 PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
+G = TypeVar("G", bound=TriplaneGenerator)
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,15 @@ class Variant:
     metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
 
 
-class PublishedConfig(Architecture, UseOptions):
-    """Architecture and use of a network.
+class PublishedOptions(ComputeOptions):
+    """Which network, and how it computes.
 
+    A plugin's Config stands on this and on an architecture, side by side: the two share no option.
     Options that aren't given are those of the variant. The architecture stored in a weight file
     stands between the two.
+
+    Attributes:
+        variants: the families by name.
     """
 
     variants: ClassVar[Mapping[str, Variant]] = {}
@@ -55,110 +60,101 @@ class PublishedConfig(Architecture, UseOptions):
         default=False, description="seeded random weights instead of a weight file, for benchmarks"
     )
     seed: int = Field(default=0, ge=0, description="of the random weights")
+    _given: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
     def _variant_defaults(cls, options: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
         name = options.get("variant", cls.model_fields["variant"].default)
-        if not isinstance(name, str) or name not in cls.variants:
-            return make(options)
-        config = make(merge(cls.variants[name].options, options))
-        _keep_given(config, options)
+        known = isinstance(name, str) and name in cls.variants
+        config = make(merge(cls.variants[name].options if known else {}, options))
+        config._given = dict(options)
         return config
 
+    def given(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
+        """Return the options that were given, without what the variant added, as nested values.
 
-def _keep_given(options: BaseModel, given: Mapping[str, Any]) -> None:
-    """Let `model_fields_set` hold what was given, without what a variant added."""
-    options.model_fields_set.intersection_update(given)
-    for name in options.model_fields_set:
-        nested = getattr(options, name)
-        if isinstance(nested, BaseModel) and isinstance(given[name], Mapping):
-            _keep_given(nested, given[name])
+        Args:
+            mode: which values, as in `model_dump`.
+        """
+        return _among(self.model_dump(mode=mode), self._given)
 
 
-class PublishedGenerator(TriplaneGenerator, Generator):
-    """A tri-plane generator behind the Generator contract, with weights from a file.
+def _among(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of nested values what has the name of something given."""
+    kept: dict[str, Any] = {}
+    for name in (name for name in values if name in given):
+        value, told = values[name], given[name]
+        if isinstance(told, BaseModel):
+            told = told.model_dump(exclude_unset=True)
+        nested = isinstance(value, Mapping) and isinstance(told, Mapping)
+        kept[name] = _among(value, told) if nested else value
+    return kept
 
-    Attributes:
-        Config: a PublishedConfig.
-        example: a weight file that fits and where it lives, for messages.
+
+def load_published(
+    kind: type[G], config: PublishedOptions, weights: Path | None, example: str
+) -> G:
+    """Build a generator with weights from a file, in eval mode, on the CPU.
 
     Args:
-        config: architecture and use.
+        kind: its class.
+        config: its Config, which also holds all options of its architecture.
+        weights: of any form that `open_weights` reads; None for random ones.
+        example: a weight file that fits and where it lives, for messages.
+
+    Raises:
+        WeightsError: where no weights are given, or they belong to another architecture.
     """
-
-    config: PublishedConfig
-    rays_option: ClassVar[str] = "neural_rendering_resolution"
-    example: ClassVar[str] = ""
-
-    def __init__(self, config: PublishedConfig) -> None:
-        super().__init__(config, seed=config.seed)
-        self.config = config
-        config.apply(self)
-        self.camera = config.variants[config.variant].camera
-        self.spec = self._spec("")
-
-    @classmethod
-    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
-        """Build the generator with its weights, in eval mode, on the CPU.
-
-        Raises:
-            WeightsError: where no weights are given, or they belong to another architecture.
-        """
-        assert isinstance(config, PublishedConfig)
-        generator = cls._random(config) if weights is None else cls._load(config, Path(weights))
-        generator.spec = generator._spec(generator._fingerprint())
-        return generator.eval().requires_grad_(False)
-
-    @classmethod
-    def _random(cls, config: PublishedConfig) -> Self:
+    if weights is None:
         if not config.random_weights:
             raise WeightsError(
-                f"{cls.name} has no embedded weights: give --weights PATH of an official network "
-                f"such as {cls.example} ('3dinv weights list' shows "
+                f"{kind.name} has no embedded weights: give --weights PATH of an official network "
+                f"such as {example} ('3dinv weights list' shows "
                 "all), or --set generator.random_weights=true for benchmarks; generator minihead "
                 "needs no file"
             )
-        return cls(config)
-
-    @classmethod
-    def _load(cls, config: PublishedConfig, path: Path) -> Self:
-        chosen = config.variant if "variant" in config.model_fields_set else None
-        opened = open_weights(path, cls.name, chosen)
-        resolved = opened.config(config, f"generator {cls.name}")
-        generator = make_filled(lambda: cls(resolved), opened.tensors, path)
-        generator.camera = opened.prior(generator.camera)
-        return generator
-
-    def _fingerprint(self) -> str:
-        use = set(PublishedConfig.model_fields) - set(Architecture.model_fields)
-        architecture = self.config.model_dump(mode="json", exclude=use)
-        return fingerprint(architecture, self.state_dict())
-
-    def _spec(self, digest: str) -> GeneratorSpec:
-        config = self.config
-        variant = config.variants[config.variant]
-        return GeneratorSpec(
-            name=f"{type(self).name}-{config.variant}",
-            z_dim=config.z_dim,
-            w_dim=config.w_dim,
-            num_ws=self.num_ws,
-            resolution=config.img_resolution,
-            render_resolution=config.neural_rendering_resolution,
-            camera=self.camera,
-            depth_range=depth_range(config),
-            box=config.rendering.box_warp,
-            domain=variant.domain,
-            fingerprint=digest,
-            default_losses=variant.losses,
-            metrics=variant.metrics,
-        )
+        generator, camera = build(kind, config), config.variants[config.variant].camera
+    else:
+        opened = open_weights(Path(weights), kind.name, config.given().get("variant"))
+        config = opened.resolved(type(config), config.given(), f"generator {kind.name}")
+        generator = make_filled(lambda: build(kind, config), opened.tensors, weights)
+        camera = opened.prior(config.variants[config.variant].camera)
+    generator.config = config
+    config.apply(generator)
+    generator.spec = published_spec(generator, config, camera)
+    return generator.eval().requires_grad_(False)
 
 
-def depth_range(architecture: Architecture) -> tuple[float, float]:
-    """Nearest and farthest rendered depth; with auto limits that of the box's corners."""
-    r, radius = architecture.rendering, architecture.avg_camera_radius
-    if r.ray_start == "auto" or r.ray_end == "auto":
-        reach = r.box_warp * 3**0.5 / 2
-        return max(0.0, radius - reach), radius + reach
-    return r.ray_start, r.ray_end
+def build(kind: type[G], config: PublishedOptions) -> G:
+    """Build the network of a configuration, with random weights.
+
+    Args:
+        kind: its class.
+        config: its Config, which also holds all options of its architecture.
+    """
+    options = config.model_dump(include=set(kind.architecture_type.model_fields))
+    return kind(kind.architecture_type.model_validate(options), config.seed)
+
+
+def published_spec(
+    generator: TriplaneGenerator, config: PublishedOptions, camera: CameraPrior
+) -> GeneratorSpec:
+    """State the facts about a network of a published family.
+
+    Args:
+        generator: with its weights.
+        config: says the variant.
+        camera: where training cameras stood.
+    """
+    variant = config.variants[config.variant]
+    architecture = generator.architecture.model_dump(mode="json")
+    return spec_of(
+        generator,
+        name=f"{generator.name}-{config.variant}",
+        camera=camera,
+        domain=variant.domain,
+        fingerprint=fingerprint(architecture, generator.state_dict()),
+        losses=variant.losses,
+        metrics=variant.metrics,
+    )

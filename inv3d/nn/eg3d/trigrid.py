@@ -8,6 +8,7 @@ Module names are those of the official state dicts.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,9 +17,9 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.scene import Scene
 from inv3d.nn.decoder import Decoder
-from inv3d.nn.eg3d.architecture import TrigridArchitecture
+from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.precision import run_in
+from inv3d.nn.precision import Precision, run_in
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import MappingNetwork, SynthesisNetwork, ToRGB, default_channels
 from inv3d.nn.volume import Field
@@ -28,9 +29,15 @@ EMPTY = -1000.0
 
 
 class TrigridGenerator(TriplaneGenerator):
-    """Mapping, backbone, background, volume renderer and super-resolution."""
+    """Mapping, backbone, background, volume renderer and super-resolution.
+
+    Args:
+        architecture: sizes of the networks and how rays are rendered.
+        seed: of the random weights that the networks begin with.
+    """
 
     architecture: TrigridArchitecture
+    architecture_type: ClassVar[type[Architecture]] = TrigridArchitecture
 
     def __init__(self, architecture: TrigridArchitecture, seed: int = 0) -> None:
         super().__init__(architecture, seed)
@@ -76,17 +83,14 @@ class TrigridGenerator(TriplaneGenerator):
             parts["background"] = run_in(self.precision, self.bcg_synthesis, rows)
         return Scene(parts, ws)
 
-    def field(self, scene: Scene, crop: bool = True) -> Field:
-        """Return what the volume renderer evaluates: points to raw density and features.
+    def field(self, scene: Scene) -> Field:
+        """Return the volume, as `TriplaneGenerator.field` does, with an empty margin of the box.
 
-        Args:
-            scene: B scenes.
-            crop: leave the margin of the box empty. PanoHead does so in pictures but not in its
-                shapes; here both are alike.
+        PanoHead leaves it empty in pictures but not in its shapes; here both are alike.
         """
         evaluate = super().field(scene)
         options = self.architecture.rendering
-        if options.crop is None or not crop:
+        if options.crop is None:
             return evaluate
         limit = options.box_warp / 2 - options.crop
 
@@ -115,7 +119,7 @@ class TrigridGenerator(TriplaneGenerator):
         """
         if not self.architecture.camera_shift:
             raise ValueError("this network has no learned camera shift (camera_shift=false)")
-        delta = self.t_mapping(z, self._condition(z, camera))
+        delta = self.t_mapping(z, self._label(z, camera))
         if truncation != 1:
             delta = torch.lerp(self.t_mapping.w_avg, delta, truncation)
         cam2world = camera.cam2world + F.pad(delta[..., None], (3, 0, 0, 1)).to(camera.cam2world)
@@ -133,7 +137,9 @@ class TrigridGenerator(TriplaneGenerator):
     def _rgb(self, features: Tensor, w: Tensor) -> Tensor | None:
         if not self.architecture.torgb_raw:
             return None
-        return self.torgb(features, w)  # type: ignore[no-any-return]
+        # What 16 bits are for are the wide convolutions; this one makes three channels.
+        precision: Precision = "tf32" if self.precision == "tf32" else "fp32"
+        return run_in(precision, self.torgb, features, w)
 
     def _colour(self, features: Tensor, scene: Scene) -> Tensor:
         if self.march.signed:

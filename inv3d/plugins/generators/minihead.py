@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
-from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.plugin import Presets
 from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors
-from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.eg3d.options import UseOptions
+from inv3d.nn.eg3d.options import ComputeOptions
+from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
 
+G = TypeVar("G", bound=TriplaneGenerator)
+
+LICENCE = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
 METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
@@ -31,6 +33,7 @@ METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
 # networks, and it's small: fewer, larger steps do.
 SEARCH = {"pull": 0.02, "steps": 150, "samples": 4000}
 TUNING = {"steps": 100, "lr": 2e-3}
+PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -44,7 +47,7 @@ METHOD_OPTIONS: Presets = {
 }
 
 
-class MiniHeadConfig(UseOptions):
+class MiniHeadConfig(ComputeOptions):
     """How the embedded network is rendered."""
 
     render_resolution: int = Field(
@@ -55,18 +58,17 @@ class MiniHeadConfig(UseOptions):
     )
 
 
-class EmbeddedGenerator(TriplaneGenerator, Generator):
-    """What the embedded generators share: loading and the spec."""
+class MiniHead(TriplaneGenerator):
+    """A small EG3D of human heads; 128 px, no download."""
 
-    licence: ClassVar[str] = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
+    name: ClassVar[str] = "minihead"
+    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
+    licence: ClassVar[str] = LICENCE
+    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
+    presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {},
-        "fast": {"render_resolution": 32, "samples": 12},
-    }
-    options: ClassVar[type[Architecture]]
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
@@ -76,59 +78,65 @@ class EmbeddedGenerator(TriplaneGenerator, Generator):
             WeightsError: where the file is missing, damaged or of another network.
         """
         assert isinstance(config, MiniHeadConfig)
-        path = Path(weights or asset(f"{cls.name}.safetensors"))
-        tensors, metadata = read_tensors(path)
-        stored, name = metadata.get("architecture"), metadata.get("name", "another program")
-        if name != cls.name or not isinstance(stored, Mapping):
-            raise WeightsError(
-                f"{path}: weights of '{name}', expected '{cls.name}' and its architecture; give a "
-                "file that tools/minihead wrote, or leave --weights out"
-            )
-        try:
-            architecture = cls.options.model_validate(merge(stored, rendering(config)))
-        except ValidationError as error:
-            raise WeightsError(f"{path}: {explain(error, cls.options, cls.name)}") from error
-        network = cls(architecture)
-        config.apply(network)
-        load_state(network, tensors, path)
-        network.spec = network._make_spec(fingerprint(stored, tensors))
-        return network.eval().requires_grad_(False)
-
-    def _make_spec(self, digest: str) -> GeneratorSpec:
-        a = self.architecture
-        return GeneratorSpec(
-            name=self.name,
-            z_dim=a.z_dim,
-            w_dim=a.w_dim,
-            num_ws=self.num_ws,
-            resolution=a.img_resolution,
-            render_resolution=a.neural_rendering_resolution,
-            camera=CAMERA,
-            depth_range=(float(a.rendering.ray_start), float(a.rendering.ray_end)),
-            box=a.rendering.box_warp,
-            domain="human heads",
-            fingerprint=digest,
-            default_losses=LOSSES,
-            metrics=METRICS,
-        )
+        return load_embedded(cls, config, weights)
 
 
-class MiniHead(EmbeddedGenerator):
-    """A small EG3D of human heads; 128 px, no download."""
-
-    name: ClassVar[str] = "minihead"
-    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
-    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
-    options: ClassVar[type[Architecture]] = Architecture
-
-
-class MiniHead360(TrigridGenerator, EmbeddedGenerator):
+class MiniHead360(TrigridGenerator):
     """Its tri-grid sibling, in which front and back of a head don't share texels."""
 
     name: ClassVar[str] = "minihead360"
     summary: ClassVar[str] = "embedded tri-grid generator of synthetic heads, 128 px, 360 degrees"
+    licence: ClassVar[str] = LICENCE
     reference: ClassVar[str] = "architecture: An et al., CVPR 2023, arXiv 2303.13071"
-    options: ClassVar[type[Architecture]] = TrigridArchitecture
+    Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
+    presets: ClassVar[Presets] = PRESETS
+    method_options: ClassVar[Presets] = METHOD_OPTIONS
+    rays_option: ClassVar[str] = "render_resolution"
+
+    @classmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
+        """Build the generator with the embedded weights, or others that tools/minihead made.
+
+        Raises:
+            WeightsError: where the file is missing, damaged or of another network.
+        """
+        assert isinstance(config, MiniHeadConfig)
+        return load_embedded(cls, config, weights)
+
+
+def load_embedded(kind: type[G], config: MiniHeadConfig, weights: Path | None) -> G:
+    """Build a generator from the file that is embedded under its name, or from another one.
+
+    Raises:
+        WeightsError: where the file is missing, damaged or of another network.
+    """
+    path = Path(weights or asset(f"{kind.name}.safetensors"))
+    tensors, metadata = read_tensors(path)
+    stored, name = metadata.get("architecture"), metadata.get("name", "another program")
+    if name != kind.name or not isinstance(stored, Mapping):
+        raise WeightsError(
+            f"{path}: weights of '{name}', expected '{kind.name}' and its architecture; give a "
+            "file that tools/minihead wrote, or leave --weights out"
+        )
+    options = kind.architecture_type
+    try:
+        architecture = options.model_validate(merge(stored, rendering(config)))
+    except ValidationError as error:
+        raise WeightsError(f"{path}: {explain(error, options, kind.name)}") from error
+    generator = kind(architecture)
+    load_state(generator, tensors, path)
+    generator.config = config
+    config.apply(generator)
+    generator.spec = spec_of(
+        generator,
+        name=kind.name,
+        camera=CAMERA,
+        domain="human heads",
+        fingerprint=fingerprint(stored, tensors),
+        losses=LOSSES,
+        metrics=METRICS,
+    )
+    return generator.eval().requires_grad_(False)
 
 
 def rendering(config: MiniHeadConfig) -> dict[str, Any]:

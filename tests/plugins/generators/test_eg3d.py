@@ -12,10 +12,13 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
-from inv3d.core.errors import ConfigError, WeightsError
+from inv3d.core.errors import ConfigError, UnsupportedError, WeightsError
 from inv3d.core.scene import Scene
 from inv3d.nn.eg3d import generator as triplane_generator
+from inv3d.nn.eg3d.architecture import RenderingOptions
+from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
+from inv3d.plugins.generators.panohead import PanoHead
 from tests.eg3d_cases import build, config_of
 from tests.golden_cases import facts_of
 from tests.golden_generators import check_full_network, rendered
@@ -40,9 +43,7 @@ from tests.tiny_generators import (
 
 def test_state_dict_of_the_full_network() -> None:
     facts = facts_of("eg3d_full512_keys")
-    with torch.device("meta"):
-        generator = EG3D(config_of(facts, rendering={"auto_over": "view"}))
-    check_full_network(generator, facts)
+    check_full_network(EG3D, config_of(facts, rendering={"auto_over": "view"}), facts)
 
 
 def test_outputs_that_were_asked_for() -> None:
@@ -203,8 +204,20 @@ def test_conditioning_camera() -> None:
         generator.backbone.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(1))
     mean = generator.map(z, one, truncation=0.0)
     torch.testing.assert_close(mean, generator.backbone.mapping.w_avg.expand_as(mean))
-    blind = tiny(EG3D, c_dim=0)
-    assert torch.equal(blind.map(z, one), blind.map(z))
+
+
+@pytest.mark.parametrize("kind", [EG3D, PanoHead])
+def test_conditions_of_the_wrong_kind_are_refused(kind: type[TriplaneGenerator]) -> None:
+    seeing, blind, z = tiny(kind), tiny(kind, c_dim=0), torch.zeros(3, 6)
+    assert (seeing.spec.condition, blind.spec.condition) == ("camera", "none")
+    camera = views(1, seeing)
+    assert blind.map(z).shape == (3, 6, 10)
+    with pytest.raises(UnsupportedError, match="given a Camera, but its condition is 'none'"):
+        blind.map(z, camera)
+    with pytest.raises(UnsupportedError, match=r"given a Tensor.* 'camera'; give a Camera or None"):
+        seeing.map(z, camera.labels())
+    with pytest.raises(ValueError, match="2 cameras for 3 latents: give one or 3"):
+        seeing.map(z, views(2, seeing))
 
 
 def test_auto_limits_of_a_view_do_not_depend_on_its_neighbours() -> None:
@@ -267,6 +280,7 @@ def test_fingerprint_tells_networks_apart() -> None:
     [
         ("ffhq", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
         ("ffhq-rebalanced", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
+        ("lpff", 2.7, 4.2647, (0.0, 0.0, 0.2), 1.0, True),
         ("afhq", 2.7, 4.2647, (0.0, 0.0, -0.06), 1.0, False),
         ("shapenet", 1.7, 1.7074, (0.0, 0.0, 0.0), 1.6, False),
     ],
@@ -279,8 +293,7 @@ def test_variants(
     box: float,
     identity: bool,
 ) -> None:
-    with torch.device("meta"):
-        spec = EG3D(EG3DConfig(variant=variant)).spec
+    spec = tiny(EG3D, variant=variant).spec
     camera = spec.camera
     assert (camera.radius, camera.focal, camera.pivot, spec.box) == (radius, focal, pivot, box)
     assert ("arcface" in spec.default_losses) == ("identity" in spec.metrics) == identity
@@ -292,7 +305,16 @@ def test_options_of_the_variant_can_be_overruled() -> None:
     config = EG3DConfig(variant="shapenet", rendering={"depth_resolution": 8})
     assert config.rendering.depth_resolution == 8 and config.rendering.box_warp == 1.6
     again = EG3DConfig(**json.loads(config.model_dump_json()))
-    assert again == config
+    assert again.model_dump() == config.model_dump()
+
+
+def test_what_was_given_is_told_from_what_the_variant_adds() -> None:
+    given = {"variant": "shapenet", "rendering": {"depth_resolution": 8}}
+    assert EG3DConfig(**given).given() == given
+    assert EG3DConfig().given() == {} and EG3DConfig(rendering={}).given() == {"rendering": {}}
+    part = EG3DConfig(rendering=RenderingOptions(depth_resolution=8), channels=[8] * 7)
+    assert part.given() == {"rendering": {"depth_resolution": 8}, "channels": (8,) * 7}
+    assert part.given("json")["channels"] == [8] * 7
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,12 @@ def test_the_official_file_computes_what_the_official_code_does(generator: EG3D)
 
 
 def test_live_settings_become_options(generator: EG3D) -> None:
-    assert generator.config.neural_rendering_resolution == 28
-    assert generator.config.rendering.depth_resolution == 11
+    assert generator.architecture.neural_rendering_resolution == 28
+    assert generator.architecture.rendering.depth_resolution == 11
     assert generator.spec.camera.pivot == (0.0, 0.0, 0.2)
     other = EG3D.create(EG3DConfig(variant="lpff", neural_rendering_resolution=8), TINY)
     assert other.spec.name == "eg3d-lpff" and other.spec.render_resolution == 8
-    assert other.config.rendering.depth_resolution == 11
+    assert other.architecture.rendering.depth_resolution == 11
 
 
 def test_the_same_network_in_other_forms(generator: EG3D, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_the_same_network_in_other_forms(generator: EG3D, tmp_path: Path) -> Non
         rendering={"depth_resolution": 11, "depth_resolution_importance": 10},
     )
     for path in tmp_path.iterdir():
-        assert EG3D.create(EG3DConfig(), path).config.variant == "shapenet"
+        assert EG3D.create(EG3DConfig(), path).spec.name == "eg3d-shapenet"
         assert EG3D.create(told, path).spec.fingerprint == generator.spec.fingerprint
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from inv3d.core.config import build_config
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
+from inv3d.core.scene import OUTPUTS
 from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.io.dataset import open_capture, sample_path
 
@@ -47,6 +48,22 @@ def known_head() -> tuple[Tensor, Tensor]:
     with zipfile.ZipFile(sample_path("static")) as archive:
         z = json.loads(archive.read("identity.json"))["z"]
     return torch.tensor([z]), torch.arange(2, 60, 7)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_latents_have_no_condition(name: str) -> None:
+    generator = load(name)
+    spec, z = generator.spec, torch.zeros(1, generator.spec.z_dim)
+    assert (spec.condition, spec.outputs, spec.density) == ("none", OUTPUTS, True)
+    with pytest.raises(UnsupportedError, match=rf"generator {name}: .* 'none'; give None"):
+        generator.map(z, spec.camera.front())
+
+
+@pytest.mark.parametrize("name", (*NETWORKS, "eg3d", "panohead"))
+def test_every_generator_has_one_line_of_inheritance(name: str) -> None:
+    kind = registry().load("generators", name)
+    while kind is not Generator:
+        (kind,) = kind.__bases__
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.scene import Rendering
+from inv3d.nn.eg3d.generator import TriplaneGenerator
 from tests.eg3d_cases import changes_of
 from tests.golden_cases import GoldenCase, relative_error
 from tests.golden_generators import Rendered, check_gradients, check_samples_along_rays, rendered
@@ -72,13 +73,13 @@ def test_planes(run: Rendered) -> None:
 def test_points(run: Rendered) -> None:
     case, generator, points = run.case, run.generator, run.case.given("points")
     with torch.no_grad():
-        raw, colour = generator.field(run.scene, crop=False)(points, True)
+        raw, colour = TriplaneGenerator.field(generator, run.scene)(points, True)
         assert colour is not None
         assert relative_error(raw[..., None], case.expected("sample_mixed.sigma")) < EARLY
         assert relative_error(colour[:, ::4], case.expected("sample_mixed.rgb_sub4")) < EARLY
         camera = Camera.from_labels(case.given("c_cond"))
         scene = generator.synthesize(generator.map(case.given("z"), camera, 0.7))
-        raw, _ = generator.field(scene, crop=False)(points, False)
+        raw, _ = TriplaneGenerator.field(generator, scene)(points, False)
         assert relative_error(raw[..., None], case.expected("sample.sigma")) < EARLY
 
 

@@ -36,17 +36,18 @@ class Opened:
     options: Mapping[str, Any]
     camera: Mapping[str, Any]
 
-    def config(self, given: C, owner: str) -> C:
-        """Return options in which those that were given win over the file's.
+    def resolved(self, kind: type[C], given: Mapping[str, Any], owner: str) -> C:
+        """Return options of a kind in which those that were given win over the file's.
+
+        Args:
+            kind: the Config class.
+            given: nested plain values.
+            owner: whose options they are, for the message.
 
         Raises:
             ConfigError: where they don't go together.
             WeightsError: where the file's alone aren't valid.
         """
-        return self.resolved(type(given), given.model_dump(exclude_unset=True), owner)
-
-    def resolved(self, kind: type[C], given: Mapping[str, Any], owner: str) -> C:
-        """Return options of a kind; the same with options as they come from a user."""
         try:
             return build_config(kind, merge(self.options, given), owner)
         except ConfigError:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.weights.known import WeightFile
-from inv3d.nn.eg3d.published import PublishedGenerator
+from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.published import load_published
 from inv3d.plugins.generators.eg3d.config import EG3DConfig
 from inv3d.plugins.generators.eg3d.networks import NETWORKS, PAGE
 
+EXAMPLE = f"ffhqrebalanced512-128.pkl ({PAGE})"
 
-class EG3D(PublishedGenerator):
-    """EG3D: one scene, three planes, any number of cameras.
 
-    Args:
-        config: architecture and use.
-    """
+class EG3D(TriplaneGenerator):
+    """EG3D: one scene, three planes, any number of cameras."""
 
     name: ClassVar[str] = "eg3d"
     summary: ClassVar[str] = "EG3D tri-plane GAN (FFHQ, AFHQ, ShapeNet) with official weights"
@@ -25,10 +25,20 @@ class EG3D(PublishedGenerator):
     reference: ClassVar[str] = "Chan et al., CVPR 2022, arXiv 2112.07945"
     Config: ClassVar[type[PluginConfig]] = EG3DConfig
     weights: ClassVar[tuple[WeightFile, ...]] = NETWORKS
-    example: ClassVar[str] = f"ffhqrebalanced512-128.pkl ({PAGE})"
+    rays_option: ClassVar[str] = "neural_rendering_resolution"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "ffhq512": {"variant": "ffhq"},
         "afhq512": {"variant": "afhq"},
         "shapenet128": {"variant": "shapenet"},
     }
+
+    @classmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
+        """Build the generator with its weights, in eval mode, on the CPU.
+
+        Raises:
+            WeightsError: where no weights are given, or they belong to another architecture.
+        """
+        assert isinstance(config, EG3DConfig)
+        return load_published(cls, config, weights, EXAMPLE)

@@ -8,12 +8,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
-from inv3d.nn.eg3d.published import PublishedConfig, Variant
+from inv3d.nn.eg3d.published import PublishedOptions, Variant
 from inv3d.plugins.generators.panohead.variants import VARIANTS, VariantName
 
 
-class PanoHeadConfig(TrigridArchitecture, PublishedConfig):
-    """Architecture and use of a PanoHead network.
+class PanoHeadConfig(TrigridArchitecture, PublishedOptions):
+    """What a PanoHead network is, and how it computes.
 
     The defaults are those of the published command line. The architecture stored in a weight file
     stands between them and the options that are given.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.weights.known import WeightFile
-from inv3d.nn.eg3d.published import PublishedGenerator
+from inv3d.nn.eg3d.published import load_published
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from inv3d.plugins.generators.panohead.config import PanoHeadConfig
 
@@ -21,14 +22,11 @@ HEAD = WeightFile(
     fits=("panohead-head",),
     without="generator minihead is embedded and needs no file",
 )
+EXAMPLE = f"{HEAD.name} ({OFFICIAL_PAGE})"
 
 
-class PanoHead(PublishedGenerator, TrigridGenerator):
-    """PanoHead: a head in a tri-grid and its background, seen from all around.
-
-    Args:
-        config: architecture and use.
-    """
+class PanoHead(TrigridGenerator):
+    """PanoHead: a head in a tri-grid and its background, seen from all around."""
 
     name: ClassVar[str] = "panohead"
     summary: ClassVar[str] = "PanoHead tri-grid GAN of heads, 360 degrees, with official weights"
@@ -36,10 +34,19 @@ class PanoHead(PublishedGenerator, TrigridGenerator):
     reference: ClassVar[str] = "An et al., CVPR 2023, arXiv 2303.13071"
     Config: ClassVar[type[PluginConfig]] = PanoHeadConfig
     weights: ClassVar[tuple[WeightFile, ...]] = (HEAD,)
-    example: ClassVar[str] = f"{HEAD.name} ({OFFICIAL_PAGE})"
+    rays_option: ClassVar[str] = "neural_rendering_resolution"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "head512": {"variant": "head"},
         "plain512": {"variant": "plain"},
     }
-    config: PanoHeadConfig
+
+    @classmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
+        """Build the generator with its weights, in eval mode, on the CPU.
+
+        Raises:
+            WeightsError: where no weights are given, or they belong to another architecture.
+        """
+        assert isinstance(config, PanoHeadConfig)
+        return load_published(cls, config, weights, EXAMPLE)
