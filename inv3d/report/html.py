@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from inv3d.core.inversion import FILE
 from inv3d.report.pictures import Frame, data_uri
 from inv3d.report.tables import (
     COLUMNS,
@@ -22,16 +23,17 @@ from inv3d.report.tables import (
     metric_rows,
     number,
 )
+from inv3d.rundir.files import LOG, MESH, METRICS, RECORD, VIDEO, VIDEO_WITHOUT_ENCODER
 
 LARGEST_VIDEO = 2 * 1024 * 1024
 KINDS = {
-    "orbit.mp4": "turntable video",
-    "orbit.gif": "turntable video",
-    "mesh.glb": "mesh with vertex colours, y up, world units",
-    "inversion.safetensors": "latents, cameras and tuned weights",
-    "metrics.json": "all numbers, frame by frame",
-    "run.json": "options, versions and seed",
-    "steps.jsonl": "loss of every step",
+    VIDEO: "turntable video",
+    VIDEO_WITHOUT_ENCODER: "turntable video",
+    MESH: "mesh with vertex colours, y up, world units",
+    FILE: "latents, cameras and tuned weights",
+    METRICS: "all numbers, frame by frame",
+    RECORD: "options, versions and seed",
+    LOG: "loss of every step",
 }
 
 
@@ -47,13 +49,22 @@ class Comparison:
 
 @dataclass(frozen=True)
 class NovelView:
-    """One view from a new camera: colour, depth and shaded shape."""
+    """One view from a new camera: colour, and depth and shaded shape where there are any."""
 
     yaw_deg: float
     pitch_deg: float
     image: Frame
-    depth: Frame
-    shape: Frame
+    depth: Frame | None = None
+    shape: Frame | None = None
+
+
+@dataclass(frozen=True)
+class DiagnosticRow:
+    """Pictures that a method has to show, with a text under each or none."""
+
+    title: str
+    frames: Sequence[Frame]
+    labels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Page:
         config: of the method.
         record: the rest of run.json, for the page's end.
         warnings: sentences.
-        comparisons, novel: pictures.
+        comparisons, novel, diagnostics: pictures.
         losses: stage -> SVG.
         angles: title -> SVG.
         video: an H.264 file to embed if it's small, or None.
@@ -84,6 +95,7 @@ class Page:
     warnings: Sequence[str] = ()
     comparisons: Sequence[Comparison] = ()
     novel: Sequence[NovelView] = ()
+    diagnostics: Sequence[DiagnosticRow] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     angles: Mapping[str, str] = field(default_factory=dict)
     video: Path | None = None
@@ -98,6 +110,7 @@ def render_page(page: Page) -> str:
         _top(page),
         _comparisons(page.comparisons),
         _novel(page.novel),
+        *map(_diagnostic, page.diagnostics),
         _numbers(page.metrics),
         _plots("Against the angle", "Every frame of the capture, fitted or not.", page.angles),
         _plots("Loss", "Summed over the views that a step renders.", page.losses),
@@ -246,11 +259,21 @@ def _novel(views: Sequence[NovelView]) -> str:
 def _novel_view(view: NovelView) -> str:
     pitched = round(view.pitch_deg) != 0
     angle = f"pitch {degrees(view.pitch_deg)}" if pitched else f"yaw {degrees(view.yaw_deg)}"
-    cells = _image(view.image, f"new view, {angle}") + _image(view.depth, f"depth, {angle}")
-    return (
-        f"<figure>{cells}{_image(view.shape, f'shape, {angle}')}"
-        f"<figcaption><b>{angle}</b></figcaption></figure>"
+    pictures = {"new view": view.image, "depth": view.depth, "shape": view.shape}
+    cells = "".join(
+        _image(frame, f"{kind}, {angle}") for kind, frame in pictures.items() if frame is not None
     )
+    return f"<figure>{cells}<figcaption><b>{angle}</b></figcaption></figure>"
+
+
+def _diagnostic(row: DiagnosticRow) -> str:
+    labels = row.labels or [""] * len(row.frames)
+    figures = "".join(
+        f"<figure>{_image(frame, f'{row.title} {label}'.strip())}"
+        f"<figcaption>{escape(label)}</figcaption></figure>"
+        for frame, label in zip(row.frames, labels, strict=True)
+    )
+    return f'<section><h2>{escape(row.title)}</h2><div class="strip">{figures}</div></section>'
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:
