@@ -56,8 +56,8 @@ def make_run(folder: Path) -> Path:
         pictures=False,
     )
     with open_display() as display:
-        job = prepare(request)
-        directory, _ = start(job, folder / "run", display, overwrite=True, command=[__file__])
+        prepared = prepare(request)
+        directory, _ = start(prepared, folder / "run", display, overwrite=True, command=[__file__])
     return directory.path
 
 

@@ -209,12 +209,10 @@ def _render(device: str) -> float:
     """Build the embedded generator, render a small picture and return the seconds it took."""
     import torch
 
-    from inv3d.core.config import build_config
-    from inv3d.core.registry.discovery import registry
+    from inv3d.core.generator import load_generator
 
     started = time.perf_counter()
-    kind = registry().load("generators", GENERATOR)
-    made = kind.create(build_config(kind.Config, {}, GENERATOR)).to(device)
+    made = load_generator(GENERATOR, device=device)
     camera = made.spec.camera.front().to(device)
     with torch.no_grad():
         scene = made.synthesize(made.map(torch.zeros(1, made.spec.z_dim, device=device)))

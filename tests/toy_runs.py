@@ -25,6 +25,7 @@ from inv3d.core.scene import Rendering, Scene
 from inv3d.io.cameras import write_labels
 from inv3d.io.dataset import open_capture
 from inv3d.report.pictures import colour_frames, save_png
+from inv3d.rundir.frames import describe_input, load_frames
 from inv3d.runs.finish import finish_run
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 
@@ -152,6 +153,12 @@ def write_log(path: Path, stages: Mapping[str, int]) -> None:
                 file.write(json.dumps({**row, "lr": 0.1, "seconds": 0.01}) + "\n")
 
 
+def toy_generator(fingerprint: str, **changes: Any) -> dict[str, Any]:
+    """What run.json says of the toy generator."""
+    said = {"name": "toy", "options": {}, "weights": None, "fingerprint": fingerprint}
+    return said | changes
+
+
 def write_run(case: Case, directory: Path, source: Path, **changes: Any) -> Path:
     """Write what `3dinv run` leaves before its ending: run.json, inversion, log.
 
@@ -164,16 +171,14 @@ def write_run(case: Case, directory: Path, source: Path, **changes: Any) -> Path
     directory.mkdir(parents=True)
     case.inversion.save(directory)
     write_log(directory / "steps.jsonl", {"latent": 60, "tuning": 60})
+    resolution = case.generator.spec.resolution
+    frames = load_frames(open_capture(source), case.capture.names, resolution)
+    inputs = describe_input(str(source), frames, case.chosen, case.held_out)
     record = {
         "method": {"name": case.inversion.method, "preset": "fast"},
-        "generator": {"name": "toy", "options": {}, "weights": None},
+        "generator": toy_generator(case.inversion.fingerprint),
         "config": dict(case.inversion.history[-1].options),
-        "input": {
-            "path": str(source),
-            "views": list(case.capture.names),
-            "chosen": case.chosen,
-            "held_out": case.held_out,
-        },
+        "input": inputs.model_dump(mode="json"),
         "seed": 303,
         "device": "cpu",
         "seconds": {"latent": 1.5, "tuning": 2.0},

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import UsageError
+from inv3d.rundir.files import LOG, METRICS
+
+if TYPE_CHECKING:
+    from inv3d.core.capture import Capture
+    from inv3d.rundir.opening import Run
+
+    Frames = tuple[Capture, list[int], list[int]]
 
 
 @click.command("eval")
@@ -15,43 +24,82 @@ from inv3d.core.errors import UsageError
 @click.option(
     "--input", "source", help="Measure against another capture; all its frames count as held out."
 )
-@click.option("--save", is_flag=True, help="Write the numbers into RUN/metrics.json.")
+@click.option("--save", is_flag=True, help=f"Write the numbers into RUN/{METRICS}.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(run: Path, source: str | None, save: bool, device: str, as_json: bool) -> None:
     """Measure the finished run in directory RUN, by default against the capture it was made from.
 
-    On the same device the numbers are those that the run printed.
+    On the same device the numbers are those that the run printed. A run whose report couldn't be
+    made gets it with --save.
     """
     if save and source is not None:
         raise UsageError("--save is for the run's own capture; leave --input out")
-    import time
-
     from inv3d.core.device import resolve_device
-    from inv3d.core.files import write_json
-    from inv3d.report.columns import run_columns
-    from inv3d.report.metrics import evaluate
-    from inv3d.report.tables import arrow, metric_labels, metric_rows, number
-    from inv3d.report.warnings import find_warnings
-    from inv3d.rundir.log import read_log
-    from inv3d.rundir.opening import METRICS, open_run, run_capture
+    from inv3d.rundir.lock import held
+    from inv3d.rundir.opening import open_run, run_capture
 
     opened = open_run(run, resolve_device(device))
-    capture, chosen, held_out = run_capture(opened, source)
-    started = time.perf_counter()
-    generator, inversion = opened.generator, opened.inversion
-    metrics = evaluate(generator, inversion, capture, chosen, held_out, resolve_device(device))
-    seconds = {**opened.record.get("seconds", {}), "metrics": time.perf_counter() - started}
-    metrics["seconds"] = seconds
-    log = read_log(run / "steps.jsonl")
-    metrics["warnings"] = find_warnings(generator, inversion, capture, metrics, log)
+    remedy = f"put them back, or measure against it as it is now with --input {_path(opened)}"
+    frames = run_capture(opened, source, remedy=remedy)
     if save:
-        write_json(run / METRICS, metrics)
+        with held(run):
+            metrics = _saved(opened, frames, device)
+    else:
+        metrics = _measured(opened, frames, device)
     if as_json:
         print_json(metrics)
         return
-    rows = [(title, *cells) for title, cells in metric_rows(metrics)]
-    print_table(("", *metric_labels(metrics)), rows, title=f"{run} against {capture.source}")
+    _show(metrics, f"{run} against {frames[0].source}")
+
+
+def _path(run: Run) -> str:
+    return str(run.record["input"].get("path"))
+
+
+def _saved(run: Run, frames: Frames, device: str) -> dict[str, Any]:
+    """Write the numbers, and the whole report where the run has been left without one."""
+    from inv3d.core.device import resolve_device
+    from inv3d.core.files import write_json
+    from inv3d.rundir.directory import RunDirectory
+    from inv3d.runs.conclude import report_again
+
+    directory = RunDirectory.reopen(run.directory)
+    if directory.record.get("status") == "finished":
+        metrics = _measured(run, frames, device)
+        write_json(run.directory / METRICS, metrics)
+        return metrics
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    return report_again(directory, run, frames, device=resolve_device(device), on_progress=say)
+
+
+def _measured(run: Run, frames: Frames, device: str) -> dict[str, Any]:
+    import time
+
+    from inv3d.core.device import resolve_device
+    from inv3d.report.metrics import evaluate
+    from inv3d.report.warnings import find_warnings
+    from inv3d.rundir.log import read_log
+
+    generator, inversion, (capture, chosen, held_out) = run.generator, run.inversion, frames
+    started = time.perf_counter()
+    metrics = evaluate(generator, inversion, capture, chosen, held_out, resolve_device(device))
+    taken = time.perf_counter() - started
+    metrics["seconds"] = {**run.record.get("seconds", {}), "metrics": taken}
+    log = read_log(run.directory / LOG)
+    metrics["warnings"] = find_warnings(generator, inversion, capture, metrics, log)
+    return metrics
+
+
+def _show(metrics: Mapping[str, Any], title: str) -> None:
+    from inv3d.report.columns import run_columns
+    from inv3d.report.tables import arrow, metric_labels, metric_rows, number
+
+    rows = [(label, *cells) for label, cells in metric_rows(metrics)]
+    print_table(("", *metric_labels(metrics)), rows, title=title)
     for column in run_columns(metrics):
         value = number(metrics[column.key], column.digits)
         click.echo(f"{column.label} {arrow(column.better)} {value}")

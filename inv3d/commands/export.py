@@ -12,11 +12,14 @@ import click
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
 from inv3d.io.formats import MESH_FORMATS
+from inv3d.rundir.files import MESH
 
 if TYPE_CHECKING:
     from inv3d.rundir.opening import Run
 
 NPZ = "eg3d-npz"
+# as the tools of EG3D call it
+LATENTS = "projected_w.npz"
 
 
 @click.command("export")
@@ -87,19 +90,21 @@ def command(
 
     With --format eg3d-npz its latents instead: `ws`, `cs` of all, `w`, `c` of the most frontal one.
     """
-    name = (form or (out or Path("mesh.glb")).suffix.removeprefix(".")).lower()
+    name = (form or (out or Path(MESH)).suffix.removeprefix(".")).lower()
     name = NPZ if name == "npz" else name
-    out = out or run / ("projected_w.npz" if name == NPZ else f"mesh.{name}")
+    out = out or run / (LATENTS if name == NPZ else f"{Path(MESH).stem}.{name}")
     if name == NPZ:
         _write_npz(run, out, cameras, as_json)
         return
     exporter = None if name in MESH_FORMATS else _plugin_exporter(name, out)
     from inv3d.core.device import resolve_device
-    from inv3d.rundir.opening import open_run
+    from inv3d.rundir.opening import open_run, run_capture
 
     opened = open_run(run, resolve_device(device))
-    if cameras is not None and opened.record["input"]["path"] is None:
-        raise UsageError(f"--cameras: {run} was imported without its capture; leave it out")
+    if cameras is not None:
+        if opened.record["input"]["path"] is None:
+            raise UsageError(f"--cameras: {run} was imported without its capture; leave it out")
+        run_capture(opened, remedy="put them back, or leave --cameras out")
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
         facts: dict[str, Any] = {"out": str(out), "format": name}
@@ -118,14 +123,12 @@ def command(
 
 def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> None:
     """Write the latents of a run; the generator isn't needed for that."""
-    from inv3d.core.inversion import Inversion
     from inv3d.io.latents import write_latents
-    from inv3d.rundir.opening import read_record
+    from inv3d.rundir.opening import read_result
 
     if cameras is not None:
         raise UsageError(f"--cameras goes with meshes; {NPZ} has the latents' cameras in it")
-    read_record(run)
-    inversion = Inversion.load(run)
+    _, inversion = read_result(run)
     write_latents(out, inversion.ws, inversion.cameras)
     tuned = len(inversion.generator_delta)
     facts = {"out": str(out), "format": NPZ, "latents": len(inversion.ws), "tuned": bool(tuned)}
@@ -139,10 +142,11 @@ def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> Non
 
 def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     """Return the exporter that a plugin offers for a format."""
-    from inv3d.core.registry.hooks import hooks
+    from inv3d.core.registry.hooks import Observers, hooks
 
+    observers = Observers(hooks(), lambda text: click.echo(f"warning: {text}", err=True))
     offered: dict[str, Callable[..., Any]] = {}
-    for formats in hooks().hook.inv3d_exporters():
+    for formats in observers.call("inv3d_exporters"):
         offered |= formats
     if name not in offered:
         known = (*MESH_FORMATS, NPZ, *offered)

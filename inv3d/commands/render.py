@@ -174,6 +174,7 @@ def _write(
     from inv3d.report.views import render_views
 
     outputs: Any = ("depth", "mask") if depth else ("image",)
+    run.generator.require(outputs, "--depth" if depth else "render")
     seen = [r for _, r in render_views(run.generator, run.inversion, camera, outputs, resolution)]
     if not depth:
         frames = [f for r in seen for f in pics.colour_frames(r.require("image"))]

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
+from inv3d.rundir.files import RECORD, REPORT
 
 if TYPE_CHECKING:
     from inv3d.rundir.directory import RunDirectory
@@ -136,11 +137,15 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     from inv3d.runs.prepare import prepare
 
     keep_freed_memory()
-    job = prepare(request)
+    prepared = prepare(request)
     out = options["out"] or _default_out(request.method)
     with open_display() as display:
         return start(
-            job, out, display, overwrite=options["overwrite"], command=["3dinv", *sys.argv[1:]]
+            prepared,
+            out,
+            display,
+            overwrite=options["overwrite"],
+            command=["3dinv", *sys.argv[1:]],
         )
 
 
@@ -183,7 +188,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirector
         if given and parameter.name not in _WITH_RESUME:
             raise ConfigError(
                 f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
-                "the run's run.json; leave it out"
+                f"the run's {RECORD}; leave it out"
             )
     from inv3d.rundir.directory import RunDirectory
 
@@ -209,7 +214,7 @@ def _latest() -> Path:
 
     found = [
         (record.get("started", ""), path.parent)
-        for path in RUNS.glob("*/run.json")
+        for path in RUNS.glob(f"*/{RECORD}")
         if (record := read_json(path)).get("status") != "finished"
     ]
     if not found:
@@ -228,4 +233,4 @@ def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
         click.echo(f"  warning: {warning}")
     spent = duration(sum(metrics["seconds"].values()))
     click.echo(f"\n  {spent}, everything is in {directory.path}")
-    click.echo(f"  report: {directory.path / 'report.html'}")
+    click.echo(f"  report: {directory.path / REPORT}")

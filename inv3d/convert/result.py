@@ -7,12 +7,9 @@ a network pickle and .npz files, Pose-Opt latents and cameras as .npy.
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +26,11 @@ from inv3d.core.inversion import Inversion, Made
 from inv3d.core.weights.tensors import check_state
 from inv3d.core.weights.torchfile import form_of
 from inv3d.io.cameras import read_cameras
-from inv3d.io.dataset import CaptureFiles, open_capture
+from inv3d.io.dataset import open_capture
 from inv3d.io.latents import SUFFIXES, Latents, latents_of, read_labels, read_latents
-from inv3d.rundir.directory import LOG, RECORD
-from inv3d.rundir.record import FORMAT, GeneratorPart, PluginPart, provenance, resolved_options
+from inv3d.rundir.files import LOG, RECORD
+from inv3d.rundir.frames import describe_input
+from inv3d.rundir.record import InputPart, Origin, PluginPart, generator_part, new_record
 
 METHOD = "imported"
 OWN_WEIGHTS = "generator.safetensors"
@@ -51,7 +49,6 @@ FOUND_CAMERAS = ("*_cam.npy",)
 # rendering that others change while they invert, and that a tuned network therefore needs
 _LIVE = ("rendering", "neural_rendering_resolution")
 _SAME_CAMERA = 1e-3
-_VERSIONS = ("3dinv", "torch", "numpy", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -281,48 +278,28 @@ def _record(
     inversion: Inversion,
     notices: Sequence[str],
 ) -> dict[str, Any]:
-    name = type(generator).name
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
     files = {"tuned": parts.tuned, "latent": parts.latent, "cameras": parts.cameras}
-    return {
-        "format": FORMAT,
-        "status": "finished",
-        "method": PluginPart(name=METHOD, options={}).model_dump(mode="json"),
-        "generator": GeneratorPart(
-            name=name,
-            options=resolved_options(generator, type(generator).Config()),
-            weights=weights,
-            fingerprint=generator.spec.fingerprint,
-            **provenance("generators", name, type(generator)),
-        ).model_dump(mode="json"),
-        "input": _input(foreign.capture, inversion),
-        "imported": {
-            kind: {"file": str(path.absolute()), "sha256": file_digest(path)}
-            for kind, path in files.items()
-            if path is not None
-        },
-        "versions": {n: version(n) for n in _VERSIONS} | {"python": platform.python_version()},
-        "platform": platform.platform(),
-        "started": now,
-        "finished": now,
-        "seconds": {},
-        "warnings": list(notices),
+    kind = type(generator)
+    origin = Origin(
+        method=PluginPart(name=METHOD, options={}),
+        generator=generator_part(kind.name, generator, kind.Config(), weights),
+        input=_input(foreign.capture, inversion, generator.spec.resolution),
+    )
+    imported = {
+        role: {"file": str(path.absolute()), "sha256": file_digest(path)}
+        for role, path in files.items()
+        if path is not None
     }
+    return new_record(origin, warnings=notices, imported=imported)
 
 
-def _input(capture: str | None, inversion: Inversion) -> dict[str, Any]:
+def _input(capture: str | None, inversion: Inversion, resolution: int) -> InputPart:
     """The frames of the capture; those from a latent's camera count as chosen."""
     if capture is None:
-        return {"path": None, "views": [], "chosen": [], "held_out": [], "digest": ""}
-    files: CaptureFiles = open_capture(capture)
-    labels, theirs = files.camera.labels().float(), inversion.cameras.labels().float()
+        return InputPart(path=None, views=(), chosen=(), held_out=(), digest="")
+    frames = open_capture(capture).load(resolution)
+    labels, theirs = frames.camera.labels().float(), inversion.cameras.labels().float()
     near = torch.cdist(labels, theirs, p=float("inf")).min(dim=1).values < _SAME_CAMERA
-    rows = range(len(files))
-    source = capture if capture.startswith("sample:") else str(Path(capture).absolute())
-    return {
-        "path": source,
-        "views": list(files.names),
-        "chosen": [row for row in rows if near[row]],
-        "held_out": [row for row in rows if not near[row]],
-        "digest": "",
-    }
+    rows = range(len(frames))
+    chosen, held_out = [row for row in rows if near[row]], [row for row in rows if not near[row]]
+    return describe_input(capture, frames, chosen, held_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -48,6 +48,19 @@ class CaptureFiles:
     def source(self) -> str:
         """The path that the user gave."""
         return str(self.files.source)
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """Which of "masks" and "depths" the images have with them."""
+        there = {
+            "masks": any(self._within(_MASKS)),
+            "depths": self.depth_scale is not None and any(self._within(_DEPTH)),
+        }
+        return frozenset(name for name, found in there.items() if found)
+
+    def _within(self, folder: str) -> Iterator[str]:
+        """Names of the files in one of the folders beside the images."""
+        return (name for name in self.files.names if name.startswith(f"{self.root}{folder}/"))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -124,7 +137,7 @@ class CaptureFiles:
         self, folder: str, names: Sequence[str], read: Callable[[bytes, str], Tensor]
     ) -> Tensor | None:
         """Read the pictures that accompany the images in a folder; None where there are none."""
-        if not any(name.startswith(f"{self.root}{folder}/") for name in self.files.names):
+        if not any(self._within(folder)):
             return None
         pictures = []
         for name in names:

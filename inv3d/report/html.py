@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.errors import PluginError
+from inv3d.core.inversion import FILE
 from inv3d.core.inverter import Diagnostic
 from inv3d.io.images import Frame
 from inv3d.report.columns import Column, frame_columns, run_columns
@@ -24,16 +25,17 @@ from inv3d.report.tables import (
     number,
 )
 from inv3d.report.templating import render_template
+from inv3d.rundir.files import LOG, MESH, METRICS, RECORD, VIDEO, VIDEO_WITHOUT_ENCODER
 
 LARGEST_VIDEO = 2 * 1024 * 1024
 KINDS = {
-    "orbit.mp4": "turntable video",
-    "orbit.gif": "turntable video",
-    "mesh.glb": "mesh with vertex colours, y up, world units",
-    "inversion.safetensors": "latents, cameras and tuned weights",
-    "metrics.json": "all numbers, frame by frame",
-    "run.json": "options, versions and seed",
-    "steps.jsonl": "loss of every step",
+    VIDEO: "turntable video",
+    VIDEO_WITHOUT_ENCODER: "turntable video",
+    MESH: "mesh with vertex colours, y up, world units",
+    FILE: "latents, cameras and tuned weights",
+    METRICS: "all numbers, frame by frame",
+    RECORD: "options, versions and seed",
+    LOG: "loss of every step",
 }
 
 

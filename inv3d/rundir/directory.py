@@ -18,17 +18,15 @@ from inv3d.core.files import (
     finite,
     json_text,
     not_written,
-    read_json,
     write_json,
 )
+from inv3d.rundir.files import CHECKPOINT, LOG, RECORD
 from inv3d.rundir.lock import held
+from inv3d.rundir.opening import read_record
+from inv3d.rundir.record import Status, timestamp
 
 if TYPE_CHECKING:
     from inv3d.core.fit.loop import Progress
-
-RECORD = "run.json"
-LOG = "steps.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
 
 
 class RunDirectory:
@@ -37,7 +35,7 @@ class RunDirectory:
     Attributes:
         path: of the directory.
         record: contents of `run.json`.
-        new: whether it was made by this process and no step was taken yet.
+        new: whether it was made by this process and holds nothing of worth yet.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
@@ -88,27 +86,32 @@ class RunDirectory:
             RunError: where it holds none.
         """
         path = path.absolute()
-        if not (path / RECORD).is_file():
-            raise RunError(f"{path}: no {RECORD}, so there's no run to resume")
-        record = read_json(path / RECORD)
-        if not isinstance(record, dict):
-            raise RunError(f"{path / RECORD}: not the record of a run; start the run again")
-        return RunDirectory(path, record)
+        return RunDirectory(path, read_record(path))
 
     def update(self, **changes: Any) -> None:
         """Change entries of `run.json`."""
         self.record |= changes
         write_json(self.path / RECORD, self.record)
 
+    def enter(self, status: Status, **changes: Any) -> None:
+        """Change the status, and other entries with it; an error of the one before is dropped."""
+        self.record.pop("error", None)
+        self.update(status=status, **changes)
+
+    def finished(self, seconds: Mapping[str, float]) -> None:
+        """Everything is written: say so, and drop what was only needed to go on."""
+        self.enter("finished", finished=timestamp(), seconds=dict(seconds))
+        self.checkpoint.unlink(missing_ok=True)
+
     def begun(self) -> None:
-        """A step was taken: from here on the directory stays, and what it replaced goes."""
+        """A step was taken, or the result saved: the directory stays, what it replaced goes."""
         self.new = False
         if self._aside is not None:
             shutil.rmtree(self._aside, ignore_errors=True)
             self._aside = None
 
     def abandon(self) -> None:
-        """Leave no trace of a run that never took a step; put back what it was to replace."""
+        """Leave no trace of a run that hasn't begun; put back what it was to replace."""
         if not self.new:
             return
         self.new = False

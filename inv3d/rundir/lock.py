@@ -8,8 +8,7 @@ from pathlib import Path
 
 from inv3d.core.errors import RunError
 from inv3d.core.lock import Busy, locked
-
-LOCK = ".lock"
+from inv3d.rundir.files import LOCK
 
 
 @contextlib.contextmanager

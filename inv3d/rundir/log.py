@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-LOG = "steps.jsonl"
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -18,3 +17,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def stage_seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the seconds that every stage took, in the order in which they ran."""
+    seconds: dict[str, float] = {}
+    for row in rows:
+        seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+    return seconds

@@ -1,4 +1,4 @@
-"""Opening run directories: record, inversion and the tuned generator."""
+"""Opening run directories: record, metrics, frames, inversion and the tuned generator."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inv3d.core.config import build_config
-from inv3d.core.errors import InputError, PluginError, RunError
+from inv3d.core.errors import PluginError, RunError, WeightsError
 from inv3d.core.files import read_json
-from inv3d.core.registry.discovery import registry
+from inv3d.rundir.files import METRICS, RECORD
+from inv3d.rundir.record import GeneratorPart, InputPart, read_part
 
+# what needs torch is imported where it's used: tables of runs are made without it
 if TYPE_CHECKING:
     import torch
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from inv3d.core.generator import Generator
     from inv3d.core.inversion import Inversion
 
-RECORD = "run.json"
-METRICS = "metrics.json"
-INVERSION = "inversion.safetensors"
 _PARTS = {"method", "generator", "input"}
 
 
@@ -43,10 +41,10 @@ class Run:
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """Return what run.json says of a finished run.
+    """Return what run.json says of a run, finished or not.
 
     Raises:
-        RunError: where there's no run, or one that isn't finished.
+        RunError: where there's no run.
     """
     directory = Path(directory)
     if not directory.is_dir():
@@ -56,89 +54,26 @@ def read_record(directory: Path) -> dict[str, Any]:
     record = read_json(directory / RECORD)
     if not isinstance(record, dict) or not _PARTS <= set(record):
         raise RunError(f"{directory / RECORD}: not the record of a run; start the run again")
-    if not (directory / INVERSION).is_file():
+    return record
+
+
+def read_result(directory: Path) -> tuple[dict[str, Any], Inversion]:
+    """Return what run.json says of a run, and its result.
+
+    Raises:
+        RunError: where there's no run, or one without a result yet.
+        WeightsError: where the result is damaged.
+    """
+    from inv3d.core.inversion import FILE, Inversion
+
+    directory = Path(directory)
+    record = read_record(directory)
+    if not (directory / FILE).is_file():
         raise RunError(
             f"{directory}: the run isn't finished (status: {record.get('status', 'unknown')}); "
             f"continue it with '3dinv run --resume {directory}'"
         )
-    return record
-
-
-def method_of(record: Mapping[str, Any]) -> str:
-    """Return the method's name and its preset, such as "multilatent (fast)"."""
-    name, preset = record["method"]["name"], record["method"].get("preset")
-    return f"{name} ({preset})" if preset else str(name)
-
-
-def open_run(directory: Path, device: torch.device) -> Run:
-    """Load a finished run with its tuned generator.
-
-    Raises:
-        RunError: where there's no finished run.
-        PluginError: where the generator's plugin is missing or broken.
-        WeightsError: where the generator's weights are missing or others than those of the run.
-    """
-    from inv3d.core.inversion import Inversion
-
-    directory = Path(directory)
-    record = read_record(directory)
-    inversion = Inversion.load(directory)
-    generator = build_generator(record["generator"], directory).to(device)
-    inversion.tune(generator)
-    return Run(directory, generator, inversion, record)
-
-
-def build_generator(described: Mapping[str, Any], directory: Path) -> Generator:
-    """Build the generator that run.json describes by name, options and path of the weights."""
-    name = described["name"]
-    try:
-        kind: type[Generator] = registry().load("generators", name)
-    except PluginError as error:
-        raise PluginError(
-            f"{directory}: made with generator '{name}', which can't be used here ({error}); "
-            "install the package that offers it"
-        ) from error
-    weights = described.get("weights")  # relative: within the run
-    options = build_config(kind.Config, described.get("options") or {}, f"generator {name}")
-    generator = kind.create(options, Path(directory) / weights if weights else None)
-    return generator.eval().requires_grad_(False)
-
-
-def run_capture(run: Run, source: str | None = None) -> tuple[Capture, list[int], list[int]]:
-    """Read the frames of a run again.
-
-    Args:
-        run: whose input.
-        source: another capture instead, all of whose frames count as held out.
-
-    Returns:
-        The capture at the generator's resolution, the chosen and the held-out frames.
-
-    Raises:
-        InputError: where the input is gone or no longer has the frames.
-    """
-    from inv3d.io.dataset import open_capture
-
-    resolution = run.generator.spec.resolution
-    described = run.record["input"]
-    if source is not None:
-        capture = open_capture(source).load(resolution)
-        return capture, [], list(range(len(capture)))
-    if described["path"] is None:
-        raise InputError(
-            f"{run.directory}: was imported without its capture; give the capture with --input"
-        )
-    files = open_capture(described["path"])
-    rows = {name: row for row, name in enumerate(files.names)}
-    names = described["views"]
-    lost = [name for name in names if name not in rows]
-    if lost:
-        raise InputError(
-            f"{described['path']}: no longer has {lost[0]}, which {run.directory} was made from; "
-            "give the capture with --input"
-        )
-    capture = files.load(resolution, [rows[name] for name in names])
-    return capture, list(described["chosen"]), list(described["held_out"])
+    return record, Inversion.load(directory)
 
 
 def read_metrics(directory: Path) -> dict[str, Any]:
@@ -149,6 +84,7 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     """
     path = Path(directory) / METRICS
     if not path.is_file():
+        read_result(directory)
         raise RunError(f"{directory}: no {METRICS}; make it with '3dinv eval {directory} --save'")
     metrics: dict[str, Any] = read_json(path)
     if "columns" not in metrics:
@@ -157,3 +93,79 @@ def read_metrics(directory: Path) -> dict[str, Any]:
             f"with '3dinv eval {directory} --save'"
         )
     return metrics
+
+
+def method_of(record: Mapping[str, Any]) -> str:
+    """Return the method's name and its preset, such as "multilatent (fast)"."""
+    name, preset = record["method"]["name"], record["method"].get("preset")
+    return f"{name} ({preset})" if preset else str(name)
+
+
+def open_run(directory: Path, device: torch.device) -> Run:
+    """Load a run that has a result, with its tuned generator.
+
+    Raises:
+        RunError: where there's no such run.
+        PluginError: where the generator's plugin is missing or broken.
+        WeightsError: where the generator's weights are missing or others than those of the run.
+    """
+    directory = Path(directory)
+    record, inversion = read_result(directory)
+    part = read_part(GeneratorPart, record["generator"], directory / RECORD)
+    generator = open_generator(part, directory, device)
+    inversion.tune(generator)
+    return Run(directory, generator, inversion, record)
+
+
+def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -> Generator:
+    """Build the untuned generator of a run, and see that it's the same as then.
+
+    Raises:
+        PluginError: where the generator's plugin is missing or broken.
+        WeightsError: where its weights are missing or others than those of the run.
+    """
+    from inv3d.core.generator import load_generator
+
+    weights = None if part.weights is None else directory / part.weights
+    try:
+        generator = load_generator(part.name, part.options, weights, device=device)
+    except PluginError as error:
+        raise PluginError(
+            f"{directory}: made with generator '{part.name}', which can't be used here ({error}); "
+            "install the package that offers it"
+        ) from error
+    if generator.spec.fingerprint != part.fingerprint:
+        raise WeightsError(
+            f"generator {part.name}: fingerprint {generator.spec.fingerprint}, but {directory} was "
+            f"made with {part.fingerprint}; put its weights back, or start the run again with "
+            "--overwrite"
+        )
+    return generator
+
+
+def run_capture(
+    run: Run, source: str | None = None, *, remedy: str = "put them back"
+) -> tuple[Capture, list[int], list[int]]:
+    """Read the frames of a run again, and see that they're what they were.
+
+    Args:
+        run: whose input.
+        source: another capture instead, all of whose frames count as held out.
+        remedy: what the user can do where the frames aren't what they were.
+
+    Returns:
+        The capture at the generator's resolution, the chosen and the held-out frames.
+
+    Raises:
+        InputError: where the input is gone or no longer has the frames.
+        RunError: where images, cameras or masks aren't those that the run was made from.
+    """
+    from inv3d.io.dataset import open_capture
+    from inv3d.rundir.frames import load_input
+
+    resolution = run.generator.spec.resolution
+    if source is not None:
+        capture = open_capture(source).load(resolution)
+        return capture, [], list(range(len(capture)))
+    part = read_part(InputPart, run.record["input"], run.directory / RECORD)
+    return load_input(part, resolution, run=str(run.directory), remedy=remedy)

@@ -1,22 +1,28 @@
-"""What determines a run: plugins, options, input and seed, as `run.json` keeps them."""
+"""What `run.json` says: where a result comes from, and all that determines a run."""
 
 from __future__ import annotations
 
-import hashlib
+import platform
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import RunError
-from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
-from inv3d.io.dataset import CaptureFiles, open_capture
+
+if TYPE_CHECKING:
+    from inv3d.core.generator import Generator
 
 FORMAT = 1
+# unreported: the result is saved, but its report could not be made
+Status = Literal["running", "interrupted", "failed", "unreported", "finished"]
+_VERSIONS = ("3dinv", "torch", "numpy", "pillow", "safetensors", "pydantic")
+P = TypeVar("P", bound="_Part")
 
 
 class _Part(BaseModel):
@@ -36,7 +42,11 @@ class PluginPart(_Part):
 
 
 class GeneratorPart(PluginPart):
-    """A generator: also its weight file, and the fingerprint of architecture and weights."""
+    """A generator: also its weight file, and the fingerprint of architecture and weights.
+
+    Attributes:
+        weights: where they are; a relative path lies within the run directory.
+    """
 
     weights: Path | None = None
     fingerprint: str
@@ -46,14 +56,14 @@ class InputPart(_Part):
     """The frames of a capture that a run reads.
 
     Attributes:
-        path: of the capture, or "sample:NAME".
+        path: of the capture, or "sample:NAME"; None for a result that was imported without it.
         views: names of the images that are read, in the order of the capture.
         chosen: those that are inverted, as positions in `views`.
         held_out: those that only the metrics see, likewise.
         digest: of the images and cameras, as they were when the run began.
     """
 
-    path: str
+    path: str | None
     views: tuple[str, ...]
     chosen: tuple[int, ...]
     held_out: tuple[int, ...]
@@ -67,24 +77,31 @@ class InitPart(_Part):
     sha256: str
 
 
-class Plan(_Part):
-    """Everything that the result of a run depends on.
-
-    Attributes:
-        threads: of the CPU, which the order of sums depends on.
-        pictures: whether previews, video and mesh are made at the end.
-    """
+class Origin(_Part):
+    """What every result comes from, also one that another project made."""
 
     format: int = FORMAT
     method: PluginPart
     generator: GeneratorPart
     input: InputPart
+
+
+class Plan(Origin):
+    """Everything that the result of a run depends on.
+
+    Attributes:
+        threads: of the CPU, which the order of sums depends on.
+        files: path -> SHA-256 of the files that method and losses read, such as weights.
+        pictures: whether previews, video and mesh are made at the end.
+    """
+
     seed: int
     device: str
     threads: int
     view_chunk: int | None
     checkpoint_every: int
     init: InitPart | None
+    files: dict[str, str] = {}
     pictures: bool
 
     @staticmethod
@@ -94,21 +111,98 @@ class Plan(_Part):
         Raises:
             RunError: where the file isn't one of this format.
         """
-        try:
-            plan = Plan.model_validate(record)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            raise RunError(
-                f"{where}: '{name}': {first['msg'].lower()}; the file was changed, start the run "
-                "again with --overwrite"
-            ) from None
+        plan = read_part(Plan, record, where)
         if plan.format != FORMAT:
             raise RunError(
                 f"{where}: format {plan.format}, expected {FORMAT}; "
                 "continue it with the version of 3dinv that began it"
             )
         return plan
+
+
+def read_part(kind: type[P], content: Any, where: Path) -> P:
+    """Read a part of `run.json`.
+
+    Args:
+        kind: of the part.
+        content: plain values.
+        where: the run, for the message.
+
+    Raises:
+        RunError: naming the first entry that isn't what it should be.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{where}: '{name}': {first['msg'].lower()}; the file was changed, start the run "
+            "again with --overwrite"
+        ) from None
+
+
+def new_record(
+    origin: Origin,
+    *,
+    warnings: Sequence[str] = (),
+    command: Sequence[str] = (),
+    imported: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the contents of a new `run.json`.
+
+    Args:
+        origin: what the result comes from; the plan of a run that begins.
+        warnings: what the user should know.
+        command: the command line.
+        imported: the files of another project that the result was read from; such a run is
+            finished from the start.
+    """
+    started = timestamp()
+    record = origin.model_dump(mode="json") | {
+        "status": "running",
+        "versions": {n: version(n) for n in _VERSIONS} | {"python": platform.python_version()},
+        "platform": platform.platform(),
+        "command": list(command),
+        "started": started,
+        "warnings": list(warnings),
+    }
+    if imported is not None:
+        finished = {"status": "finished", "finished": started, "seconds": {}}
+        record |= {"imported": dict(imported), **finished}
+    return record
+
+
+def timestamp() -> str:
+    """Return the time, to the second, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def generator_part(
+    name: str, generator: Generator, given: PluginConfig, weights: Path | None
+) -> GeneratorPart:
+    """Describe a generator.
+
+    Args:
+        name: of the plugin.
+        generator: that was built.
+        given: options that it was built with.
+        weights: the file that it was built with.
+    """
+    return GeneratorPart(
+        name=name,
+        options=_resolved_options(generator, given),
+        weights=weights,
+        fingerprint=generator.spec.fingerprint,
+        **provenance("generators", name, type(generator)),
+    )
+
+
+def _resolved_options(generator: Generator, given: PluginConfig) -> dict[str, Any]:
+    """A generator's options as plain values: with what its weight file says, if it knows."""
+    config = getattr(generator, "config", None)
+    resolved = config if isinstance(config, PluginConfig) else given
+    return resolved.model_dump(mode="json")
 
 
 def provenance(kind: str, name: str, plugin: Any) -> dict[str, str]:
@@ -120,78 +214,3 @@ def provenance(kind: str, name: str, plugin: Any) -> dict[str, str]:
         "licence": plugin.licence,
         "reference": plugin.reference,
     }
-
-
-def resolved_options(generator: Generator, given: PluginConfig) -> dict[str, Any]:
-    """Return a generator's options as plain values: with what its weight file says, if it knows.
-
-    Args:
-        generator: that was built.
-        given: options that it was built with.
-    """
-    config = getattr(generator, "config", None)
-    resolved = config if isinstance(config, PluginConfig) else given
-    return resolved.model_dump(mode="json")
-
-
-def split_views(camera_count: int, chosen: Sequence[int], hold_out: str) -> list[int]:
-    """Return the frames to hold out.
-
-    Args:
-        camera_count: frames of the capture.
-        chosen: frames that are inverted.
-        hold_out: "all" the others, "none", or a number of them, spread evenly.
-    """
-    others = sorted(set(range(camera_count)) - set(chosen))
-    count = len(others) if hold_out == "all" else 0 if hold_out == "none" else int(hold_out)
-    if count >= len(others):
-        return others
-    return [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
-
-
-def load_input(
-    part: InputPart | Mapping[str, Any], resolution: int
-) -> tuple[Capture, list[int], list[int]]:
-    """Read the frames of a run again.
-
-    Args:
-        part: "input" of `run.json`.
-        resolution: of the generator, pixels a side.
-
-    Returns:
-        The capture, the positions of the chosen and those of the held-out frames in it.
-
-    Raises:
-        InputError: where the capture can't be read.
-        RunError: where it has lost frames or isn't what it was.
-    """
-    if not isinstance(part, InputPart):
-        part = InputPart.model_validate(part)
-    capture = load_frames(open_capture(part.path), part.views, resolution)
-    if digest(capture) != part.digest:
-        raise RunError(
-            f"{part.path}: its images or labels aren't those that the run began with; "
-            "put them back, or start the run again with --overwrite"
-        )
-    return capture, list(part.chosen), list(part.held_out)
-
-
-def load_frames(files: CaptureFiles, frames: Sequence[str], resolution: int) -> Capture:
-    """Read frames by name."""
-    position = {name: row for row, name in enumerate(files.names)}
-    missing = [name for name in frames if name not in position]
-    if missing:
-        raise RunError(
-            f"{files.source}: {missing[0]} was there when the run began; put it back, or start "
-            "the run again with --overwrite"
-        )
-    return files.load(resolution, [position[name] for name in frames])
-
-
-def digest(capture: Capture) -> str:
-    """Return 16 hex digits that tell images, cameras and masks apart."""
-    result = hashlib.sha256()
-    for tensor in (capture.images, capture.camera.labels(), capture.masks):
-        if tensor is not None:
-            result.update(tensor.contiguous().numpy().data)
-    return result.hexdigest()[:16]

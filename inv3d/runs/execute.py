@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.errors import InterruptedRun, InvError
+from inv3d.core.errors import InterruptedRun, PluginError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hooks import Observers, hooks
-from inv3d.rundir.directory import LOG, RunDirectory
+from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.files import LOG
 from inv3d.rundir.lock import held
-from inv3d.rundir.log import read_log
-from inv3d.rundir.record import Plan
+from inv3d.rundir.log import read_log, stage_seconds
+from inv3d.rundir.record import Plan, new_record
+from inv3d.runs import finish
+from inv3d.runs.conclude import cause, conclude
 from inv3d.runs.display import Display
-from inv3d.runs.prepare import Job, prepare_again
+from inv3d.runs.prepare import PreparedRun, prepare_again
 
-_VERSIONS = ("3dinv", "torch", "numpy", "pillow", "safetensors", "pydantic")
+# what the time of a method is called that has no stages
+WHOLE = "inversion"
 
 
 def start(
-    job: Job, out: Path, display: Display, *, overwrite: bool, command: Sequence[str]
+    run: PreparedRun, out: Path, display: Display, *, overwrite: bool, command: Sequence[str]
 ) -> tuple[RunDirectory, dict[str, Any]]:
-    """Run a job in a new directory.
+    """Take a run from its first step to its report, in a new directory.
 
     Args:
-        job: as `prepare` returns it.
+        run: as `prepare` returns it.
         out: the directory.
         display: shows what happens.
         overwrite: replace a run that is there.
@@ -43,22 +45,16 @@ def start(
         The directory and the metrics.
 
     Raises:
-        InvError: where the run can't begin, in which case no directory is left, or can't go on.
+        InvError: where the run can't begin, in which case no directory is left, or can't go on,
+            or has no report in the end, in which case its result stays.
     """
-    record = job.plan.model_dump(mode="json") | {
-        "status": "running",
-        "versions": {n: version(n) for n in _VERSIONS} | {"python": platform.python_version()},
-        "platform": platform.platform(),
-        "command": list(command),
-        "started": _now(),
-        "warnings": job.notices,
-    }
+    record = new_record(run.plan, warnings=run.notices, command=command)
     directory = RunDirectory.create(out, record, overwrite=overwrite)
-    for notice in job.notices:
+    for notice in run.notices:
         display.say(f"warning: {notice}")
     try:
         with held(directory.path):
-            return directory, _run(job, directory, job.context(directory.checkpoint), display)
+            return directory, _take(run, directory, run.context(directory.checkpoint), display)
     except BaseException:
         directory.abandon()
         raise
@@ -75,52 +71,73 @@ def resume(directory: RunDirectory, display: Display) -> dict[str, Any]:
         RunError: where another process is at work on it.
     """
     with held(directory.path):
-        job = prepare_again(Plan.read(directory.record, directory.path))
-        context = job.context(directory.checkpoint)
+        plan = Plan.read(directory.record, directory.path)
+        run = prepare_again(plan, directory.path)
+        context = run.context(directory.checkpoint)
         taken = context.state.restore() if directory.checkpoint.is_file() else 0
         directory.cut_log(taken)
-        directory.update(status="running")
+        directory.enter("running")
         display.say(f"going on after {taken} steps")
-        return _run(job, directory, context, display)
+        return _take(run, directory, context, display)
 
 
-def _run(job: Job, directory: RunDirectory, context: Context, display: Display) -> dict[str, Any]:
-    again = f"continue with '3dinv run --resume {directory.path}'"
+def _take(
+    run: PreparedRun, directory: RunDirectory, context: Context, display: Display
+) -> dict[str, Any]:
     observers = Observers(hooks(), lambda text: display.say(f"warning: {text}"))
     observers.call("inv3d_run_start", directory=directory.path, config=dict(directory.record))
-    try:
-        inversion = _take_steps(job, directory, context, display, observers)
-        inversion.save(directory.path)
-        metrics = _finish(job, directory, inversion, display)
-    except (InterruptedRun, KeyboardInterrupt) as error:
-        if directory.new:
-            raise
-        directory.update(status="interrupted")
-        raise InterruptedRun(f"{str(error) or 'stopped'}; {again}") from error
-    except InvError as error:
-        if not directory.new:
-            directory.update(status="failed", error=str(error))
-        raise
+    inversion, seconds = _invert(run, directory, context, display, observers)
+    metrics = conclude(
+        directory, lambda: _report(run, directory, inversion, seconds, context, display), seconds
+    )
     observers.call("inv3d_run_end", directory=directory.path, inversion=inversion, metrics=metrics)
-    directory.update(status="finished", finished=_now(), seconds=metrics["seconds"])
-    directory.checkpoint.unlink(missing_ok=True)
     return metrics
 
 
+def _invert(
+    run: PreparedRun,
+    directory: RunDirectory,
+    context: Context,
+    display: Display,
+    observers: Observers,
+) -> tuple[Inversion, dict[str, float]]:
+    """Take all steps and save the result, which stays; return it and the seconds of its stages."""
+    started = time.perf_counter()
+    try:
+        inversion = _take_steps(run, directory, context, display, observers)
+        inversion.save(directory.path)
+        directory.begun()
+    except (InterruptedRun, KeyboardInterrupt) as error:
+        if directory.new:
+            raise
+        directory.enter("interrupted")
+        again = f"continue with '3dinv run --resume {directory.path}'"
+        raise InterruptedRun(f"{str(error) or 'stopped'}; {again}") from error
+    except Exception as error:
+        if not directory.new:
+            directory.enter("failed", error=cause(error))
+        raise
+    elapsed = time.perf_counter() - started
+    return inversion, stage_seconds(read_log(directory.path / LOG)) or {WHOLE: elapsed}
+
+
 def _take_steps(
-    job: Job, directory: RunDirectory, context: Context, display: Display, observers: Observers
+    run: PreparedRun,
+    directory: RunDirectory,
+    context: Context,
+    display: Display,
+    observers: Observers,
 ) -> Inversion:
-    chosen = job.capture[job.plan.input.chosen]
+    chosen = run.capture[run.plan.input.chosen]
     notices = _Notices(context.state, directory, display)
     with stop_on_signals(context.state, display.say):
-        steps = job.method.steps(job.generator, chosen, context)
+        steps = run.method.steps(run.generator, chosen, context)
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
                 notices.show()
-                inversion: Inversion = end.value
-                return inversion
+                return _checked(end.value, run.plan.method.name)
             directory.begun()
             directory.log(step)
             display.step(step)
@@ -128,22 +145,37 @@ def _take_steps(
             observers.call("inv3d_run_step", directory=directory.path, progress=step)
 
 
-def _finish(job: Job, directory: RunDirectory, inversion: Any, display: Display) -> dict[str, Any]:
-    from inv3d.runs.finish import finish_run
+def _checked(result: Any, method: str) -> Inversion:
+    if not isinstance(result, Inversion):
+        raise PluginError(
+            f"method {method}: its steps returned a {type(result).__name__}, expected an "
+            "Inversion; report it to the method's author"
+        )
+    return result
 
-    seconds: dict[str, float] = {}
-    for row in read_log(directory.path / LOG):
-        seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
-    return finish_run(
+
+def _report(
+    run: PreparedRun,
+    directory: RunDirectory,
+    inversion: Inversion,
+    seconds: dict[str, float],
+    context: Context,
+    display: Display,
+) -> dict[str, Any]:
+    # a method without steps has none after which it could have stopped
+    if context.state.stop_requested:
+        raise InterruptedRun("stopped")
+    return finish.finish_run(
         directory.path,
-        job.generator,
+        run.generator,
         inversion,
-        job.capture,
-        list(job.plan.input.chosen),
-        list(job.plan.input.held_out),
-        device=job.device,
+        run.capture,
+        list(run.plan.input.chosen),
+        list(run.plan.input.held_out),
+        device=run.device,
         seconds=seconds,
-        pictures=job.plan.pictures,
+        pictures=run.plan.pictures,
+        diagnostics=run.method.diagnostics() if run.plan.pictures else (),
         on_progress=display.say,
     )
 
@@ -186,7 +218,3 @@ def stop_on_signals(state: RunState, say: Callable[[str], None]) -> Iterator[Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")

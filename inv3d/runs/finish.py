@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,29 +15,46 @@ import torch
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
-from inv3d.core.errors import InputError, UsageError
+from inv3d.core.errors import InvError, UsageError
 from inv3d.core.files import read_json, write_json, write_text
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import Diagnostic
 from inv3d.io.images import Frame
 from inv3d.io.mesh import extract_mesh, write_mesh
 from inv3d.io.video import write_video
 from inv3d.report import pictures as pics
 from inv3d.report import plots
 from inv3d.report.columns import frame_columns
-from inv3d.report.html import KINDS, Comparison, NovelView, Page, render_page
+from inv3d.report.html import (
+    KINDS,
+    Comparison,
+    DiagnosticRow,
+    NovelView,
+    Page,
+    diagnostic_row,
+    render_page,
+)
 from inv3d.report.metrics import evaluate
 from inv3d.report.novel import novel_views
 from inv3d.report.orbit import default_orbit, orbit_path
 from inv3d.report.tables import duration
 from inv3d.report.views import render_views
 from inv3d.report.warnings import find_warnings
+from inv3d.rundir.files import (
+    LOG,
+    MESH,
+    METRICS,
+    PREVIEWS,
+    RECORD,
+    REPORT,
+    VIDEO,
+    VIDEO_WITHOUT_ENCODER,
+)
 from inv3d.rundir.log import read_log
-from inv3d.rundir.opening import METRICS, RECORD, method_of
+from inv3d.rundir.opening import method_of
 
-LOG = "steps.jsonl"
-REPORT = "report.html"
-PREVIEWS = "previews"
+CURVES = "curves"
 ORBIT_FRAMES = 72
 FPS = 24
 SHOWN_CHOSEN = 12
@@ -44,7 +63,7 @@ _RECORD_LEFT_OUT = ("config", "warnings", "seconds")
 
 
 @dataclass(frozen=True)
-class Job:
+class Ending:
     """What every piece of the ending needs."""
 
     directory: Path
@@ -60,6 +79,7 @@ class Made:
 
     comparisons: Sequence[Comparison] = ()
     novel: Sequence[NovelView] = ()
+    diagnostics: Sequence[DiagnosticRow] = ()
     codec: str = ""
     warnings: Sequence[str] = ()
 
@@ -75,6 +95,7 @@ def finish_run(
     device: torch.device,
     seconds: dict[str, float],
     pictures: bool = True,
+    diagnostics: Sequence[Diagnostic] = (),
     on_progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure an inversion and write metrics.json, previews, orbit.mp4, mesh.glb, report.html.
@@ -89,6 +110,7 @@ def finish_run(
         device: where everything runs.
         seconds: stage -> seconds so far.
         pictures: also make previews, video and mesh.
+        diagnostics: pictures that the method has to show; left out with the others.
         on_progress: is told what happens, a line a step.
 
     Returns:
@@ -96,80 +118,87 @@ def finish_run(
 
     Raises:
         RunError: where a file can't be written.
+        PluginError: where a diagnostic has more or fewer labels than images.
     """
-    job = Job(Path(directory), generator, inversion, capture, on_progress)
-    log = read_log(job.directory / LOG)
+    ending = Ending(Path(directory), generator, inversion, capture, on_progress)
+    log = read_log(ending.directory / LOG)
     on_progress("measuring")
     started = time.perf_counter()
     metrics = evaluate(generator, inversion, capture, chosen, held_out, device)
     metrics["seconds"] = {**seconds, "metrics": time.perf_counter() - started}
     metrics["warnings"] = [
-        *_record(job).get("warnings", []),
+        *_record(ending).get("warnings", []),
         *find_warnings(generator, inversion, capture, metrics, log),
     ]
     made = Made()
     if pictures:
         started = time.perf_counter()
-        made = _make_pictures(job, metrics, chosen, held_out)
+        made = _make_pictures(ending, metrics, chosen, held_out, diagnostics)
         metrics["seconds"]["pictures"] = time.perf_counter() - started
         metrics["warnings"] += made.warnings
-    write_json(job.directory / METRICS, metrics)
+    write_json(ending.directory / METRICS, metrics)
     on_progress("writing the report")
-    _write_report(job, metrics, made, log)
+    _write_report(ending, metrics, made, log)
     return metrics
 
 
 def _make_pictures(
-    job: Job, metrics: Mapping[str, Any], chosen: Sequence[int], held_out: Sequence[int]
+    ending: Ending,
+    metrics: Mapping[str, Any],
+    chosen: Sequence[int],
+    held_out: Sequence[int],
+    diagnostics: Sequence[Diagnostic],
 ) -> Made:
-    job.say("rendering views")
-    comparisons = compare_views(job, metrics, chosen, held_out)
-    novel = novel_views(job.generator, job.inversion)
-    _write_previews(job, comparisons, novel)
+    ending.say("rendering views")
+    comparisons = compare_views(ending, metrics, chosen, held_out)
+    novel = novel_views(ending.generator, ending.inversion)
+    rows = [diagnostic_row(diagnostic) for diagnostic in diagnostics]
+    _write_previews(ending, comparisons, novel, rows)
     warnings: list[str] = []
-    codec = _write_orbit(job, warnings)
-    _write_mesh(job, warnings)
-    return Made(comparisons, novel, codec, warnings)
+    codec = _write_orbit(ending, warnings)
+    _write_mesh(ending, warnings)
+    return Made(comparisons, novel, rows, codec, warnings)
 
 
 def _write_report(
-    job: Job, metrics: Mapping[str, Any], made: Made, log: Sequence[Mapping[str, Any]]
+    ending: Ending, metrics: Mapping[str, Any], made: Made, log: Sequence[Mapping[str, Any]]
 ) -> None:
     curves = plots.loss_curves(log)
-    angles = _angle_figures(metrics, job.inversion)
+    angles = _angle_figures(metrics, ending.inversion)
     figures = [*curves.values(), *angles.values()]
     if made.novel and figures:
-        pics.save_png(job.directory / PREVIEWS / "curves.png", plots.raster(figures))
+        pics.save_png(ending.directory / PREVIEWS / f"{CURVES}.png", plots.raster(figures))
     page = Page(
-        title=_title(job),
-        facts=_facts(job, metrics),
+        title=_title(ending),
+        facts=_facts(ending, metrics),
         metrics=metrics,
         seconds=metrics["seconds"],
-        config=job.inversion.history[-1].options if job.inversion.history else {},
-        record={k: v for k, v in _record(job).items() if k not in _RECORD_LEFT_OUT},
+        config=ending.inversion.history[-1].options if ending.inversion.history else {},
+        record={k: v for k, v in _record(ending).items() if k not in _RECORD_LEFT_OUT},
         warnings=metrics["warnings"],
         comparisons=made.comparisons,
         novel=made.novel,
+        diagnostics=made.diagnostics,
         losses={n: plots.inline_svg(f, f"loss curves of stage {n}") for n, f in curves.items()},
         angles={n: plots.inline_svg(f, n) for n, f in angles.items()},
-        video=job.directory / "orbit.mp4" if made.codec == "h264" else None,
-        files=[name for name in KINDS if (job.directory / name).is_file()],
+        video=ending.directory / VIDEO if made.codec == "h264" else None,
+        files=[name for name in KINDS if (ending.directory / name).is_file()],
     )
-    write_text(job.directory / REPORT, render_page(page))
+    write_text(ending.directory / REPORT, render_page(page))
 
 
 def compare_views(
-    job: Job, metrics: Mapping[str, Any], chosen: Sequence[int], held_out: Sequence[int]
+    ending: Ending, metrics: Mapping[str, Any], chosen: Sequence[int], held_out: Sequence[int]
 ) -> list[Comparison]:
     """Return target, reconstruction and difference of chosen and of some held-out frames."""
     rows = [
-        *_spread(job.capture, chosen, SHOWN_CHOSEN),
-        *_spread(job.capture, held_out, SHOWN_OTHERS),
+        *_spread(ending.capture, chosen, SHOWN_CHOSEN),
+        *_spread(ending.capture, held_out, SHOWN_OTHERS),
     ]
     if not rows:
         return []
-    targets = job.capture.images[rows]
-    seen = render_views(job.generator, job.inversion, job.capture.camera[rows])
+    targets = ending.capture.images[rows]
+    seen = render_views(ending.generator, ending.inversion, ending.capture.camera[rows])
     images = torch.cat([rendering.require("image").cpu() for _, rendering in seen])
     frames = zip(
         pics.colour_frames(targets),
@@ -197,27 +226,29 @@ def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> 
     return frames
 
 
-def _write_orbit(job: Job, warnings: list[str]) -> str:
+def _write_orbit(ending: Ending, warnings: list[str]) -> str:
     """Write the turntable and return its codec; a GIF where MP4 can't be made."""
-    job.say("rendering the turntable")
-    prior = job.generator.spec.camera
+    ending.say("rendering the turntable")
+    prior = ending.generator.spec.camera
     camera = orbit_path(default_orbit(prior), prior, ORBIT_FRAMES)
-    frames = orbit_frames(job.generator, job.inversion, camera)
+    frames = orbit_frames(ending.generator, ending.inversion, camera)
     try:
-        return write_video(job.directory / "orbit.mp4", frames, FPS)
+        return write_video(ending.directory / VIDEO, frames, FPS)
     except UsageError as error:
-        warnings.append(f"no orbit.mp4 ({error}); orbit.gif was written instead")
-        return write_video(job.directory / "orbit.gif", frames, FPS)
+        warnings.append(f"no {VIDEO} ({error}); {VIDEO_WITHOUT_ENCODER} was written instead")
+        return write_video(ending.directory / VIDEO_WITHOUT_ENCODER, frames, FPS)
 
 
-def _write_mesh(job: Job, warnings: list[str]) -> None:
-    job.say("extracting the mesh")
-    front = job.generator.spec.camera.front()
-    scene = job.inversion.scene_for(job.generator, front)
+def _write_mesh(ending: Ending, warnings: list[str]) -> None:
+    ending.say("extracting the mesh")
+    front = ending.generator.spec.camera.front()
+    scene = ending.inversion.scene_for(ending.generator, front)
     try:
-        write_mesh(extract_mesh(job.generator, scene), job.directory / "mesh.glb")
-    except InputError as error:
+        mesh = extract_mesh(ending.generator, scene)
+    except InvError as error:  # no surface, or a generator without density
         warnings.append(f"no mesh: {error}")
+        return
+    write_mesh(mesh, ending.directory / MESH)
 
 
 def _angle_figures(metrics: Mapping[str, Any], inversion: Inversion) -> dict[str, Any]:
@@ -234,35 +265,51 @@ def _angle_figures(metrics: Mapping[str, Any], inversion: Inversion) -> dict[str
 
 
 def _write_previews(
-    job: Job, comparisons: Sequence[Comparison], novel: Sequence[NovelView]
+    ending: Ending,
+    comparisons: Sequence[Comparison],
+    novel: Sequence[NovelView],
+    diagnostics: Sequence[DiagnosticRow],
 ) -> None:
-    folder = job.directory / PREVIEWS
+    sheets = {"novel_views": [[view.image for view in novel]]}
     if comparisons:
         columns = [[c.target, c.reconstruction, c.difference] for c in comparisons]
-        sheet = pics.tile([list(row) for row in zip(*columns, strict=True)])
-        pics.save_png(folder / "targets_vs_reconstructions.png", sheet)
-    pics.save_png(folder / "novel_views.png", pics.tile([[v.image for v in novel]]))
+        sheets["targets_vs_reconstructions"] = [list(row) for row in zip(*columns, strict=True)]
     depths = [view.depth for view in novel if view.depth is not None]
-    shapes = [view.shape for view in novel if view.shape is not None]
     if depths:
-        pics.save_png(folder / "depth.png", pics.tile([depths, shapes]))
+        sheets["depth"] = [depths, [view.shape for view in novel if view.shape is not None]]
+    for row in diagnostics:
+        if row.pictures:
+            sheets[_file_name(row.title, {*sheets, CURVES})] = [_labelled(row)]
+    for name, rows in sheets.items():
+        pics.save_png(ending.directory / PREVIEWS / f"{name}.png", pics.tile(rows))
 
 
-def _record(job: Job) -> dict[str, Any]:
-    path = job.directory / RECORD
+def _labelled(row: DiagnosticRow) -> list[Frame]:
+    return [pics.labelled(frame, text) if text else frame for frame, text in row.labelled()]
+
+
+def _file_name(title: str, taken: Collection[str]) -> str:
+    """Return the name of a file for a title, one that no other picture has."""
+    name = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_") or "diagnostic"
+    names = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+    return next(name for name in names if name not in taken)
+
+
+def _record(ending: Ending) -> dict[str, Any]:
+    path = ending.directory / RECORD
     return read_json(path) if path.is_file() else {}
 
 
-def _title(job: Job) -> str:
-    source = Path(job.capture.source).name
-    return f"{job.inversion.method} inversion" + (f" of {source}" if source else "")
+def _title(ending: Ending) -> str:
+    source = Path(ending.capture.source).name
+    return f"{ending.inversion.method} inversion" + (f" of {source}" if source else "")
 
 
-def _facts(job: Job, metrics: Mapping[str, Any]) -> dict[str, str]:
-    views, record = metrics["views"], _record(job)
+def _facts(ending: Ending, metrics: Mapping[str, Any]) -> dict[str, str]:
+    views, record = metrics["views"], _record(ending)
     return {
-        "method": method_of(record) if record else job.inversion.method,
-        "generator": job.inversion.generator,
+        "method": method_of(record) if record else ending.inversion.method,
+        "generator": ending.inversion.generator,
         "views": f"{views['chosen']} of {views['all']} ({views['held_out']} held out)",
         "latents": str(metrics["latents"]),
         "device": str(record.get("device", "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,32 +10,24 @@ from typing import Any
 import torch
 
 from inv3d.core.capture import Capture, Selection, choose_views
-from inv3d.core.config import build_config, merge, preset_options
+from inv3d.core.config import PluginConfig, build_config, merge, preset_options
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import InputError, RunError
+from inv3d.core.errors import InputError, PluginError, UnsupportedError
 from inv3d.core.files import file_digest
 from inv3d.core.fit.context import Context
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, load_generator
 from inv3d.core.inversion import FILE, Inversion
-from inv3d.core.inverter import Inverter
+from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
 from inv3d.core.weights.known import given, known_as, misfit
 from inv3d.io.dataset import CaptureFiles, open_capture
-from inv3d.rundir.record import (
-    GeneratorPart,
-    InitPart,
-    InputPart,
-    Plan,
-    PluginPart,
-    digest,
-    load_frames,
-    load_input,
-    provenance,
-    resolved_options,
-    split_views,
-)
+from inv3d.rundir.frames import describe_input, load_frames, load_input
+from inv3d.rundir.opening import open_generator
+from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
+from inv3d.runs.used_files import changed, check_unchanged, used_files
 
 GENERATOR = "generator"
+_AGAIN = "put them back, or start the run again with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class Request:
 
 
 @dataclass
-class Job:
+class PreparedRun:
     """A run that is ready to start, or to go on.
 
     Attributes:
@@ -80,7 +72,7 @@ class Job:
 
     plan: Plan
     generator: Generator
-    method: Inverter
+    method: AnyInverter
     capture: Capture
     init: Inversion | None = None
     notices: list[str] = field(default_factory=list)
@@ -100,31 +92,28 @@ class Job:
             every=plan.checkpoint_every,
             view_chunk=plan.view_chunk,
             init=self.init,
+            preset=plan.method.preset,
         )
         self.generator.rng = context.state.generators["render"]
         return context
 
 
-def prepare(request: Request) -> Job:
+def prepare(request: Request) -> PreparedRun:
     """Check everything that a user asked for and load it; nothing is written.
 
     Raises:
         InvError: of the kind that fits what's wrong.
     """
     device = resolve_device(request.device)
-    method: type[Inverter] = registry().load("methods", request.method)
+    method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)
-    owner = f"method {request.method}"
-    suited = kind.method_options.get(method.name, {})
-    options = merge(suited, preset_options(method, request.preset, owner))
-    options = merge(options, request.options)
-    generator_options = options.pop(GENERATOR, {})
-    config = build_config(method.Config, options, owner)
-    generator_config = build_config(kind.Config, generator_options, f"generator {kind.name}")
+    config, generator_config = _configs(request, method, kind)
     files = open_capture(request.input)
+    _check_needs(request.method, method, files)
     frames, chosen, held_out = _choose(request, method, files)
     weights = given(request.weights, kind.weights, f"generator {kind.name}")
-    generator = kind.create(generator_config, weights).eval().requires_grad_(False).to(device)
+    generator = load_generator(request.generator, generator_config, weights, device=device)
+    used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
     plan = Plan(
@@ -134,72 +123,96 @@ def prepare(request: Request) -> Job:
             options=config.model_dump(mode="json"),
             **provenance("methods", request.method, method),
         ),
-        generator=GeneratorPart(
-            name=request.generator,
-            options=resolved_options(generator, generator_config),
-            weights=weights,
-            fingerprint=generator.spec.fingerprint,
-            **provenance("generators", request.generator, kind),
-        ),
-        input=InputPart(
-            path=_absolute(request.input),
-            views=tuple(frames),
-            chosen=tuple(chosen),
-            held_out=tuple(held_out),
-            digest=digest(capture),
-        ),
+        generator=generator_part(request.generator, generator, generator_config, weights),
+        input=describe_input(request.input, capture, chosen, held_out),
         seed=request.seed,
         device=str(device),
         threads=torch.get_num_threads(),
         view_chunk=request.view_chunk,
         checkpoint_every=request.checkpoint_every,
         init=_init_part(request.init),
+        files=used,
         pictures=request.pictures,
     )
     known = known_as(weights, kind.weights)
     notices = list(files.notices.values())
     notices += filter(None, [misfit(known, generator.spec.name) if known else ""])
-    return Job(plan, generator, method.create(config), capture, init, notices)
+    return PreparedRun(plan, generator, method.create(config), capture, init, notices)
 
 
-def prepare_again(plan: Plan) -> Job:
+def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
     """Load everything that a run began with, and see that it's still the same.
 
+    Args:
+        plan: of the run.
+        directory: of the run.
+
     Raises:
-        RunError: where input, generator or the run to start from have changed.
+        RunError: where input, files of losses or the run to start from have changed.
+        WeightsError: where the generator has.
         InvError: where something is missing.
     """
     device = resolve_device(plan.device)
     torch.set_num_threads(plan.threads)
-    method: type[Inverter] = registry().load("methods", plan.method.name)
-    kind: type[Generator] = registry().load("generators", plan.generator.name)
+    method: type[AnyInverter] = registry().load("methods", plan.method.name)
     config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
-    generator_config = build_config(
-        kind.Config, plan.generator.options, f"generator {plan.generator.name}"
+    generator = open_generator(plan.generator, directory, device)
+    check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
+    init = _load_init_again(plan.init, generator)
+    capture, _, _ = load_input(plan.input, generator.spec.resolution, remedy=_AGAIN)
+    return PreparedRun(plan, generator, method.create(config), capture, init)
+
+
+def _configs(
+    request: Request, method: type[AnyInverter], kind: type[Generator]
+) -> tuple[PluginConfig, PluginConfig]:
+    """The options of method and generator: what suits the generator, the preset, the user's."""
+    owner = f"method {request.method}"
+    suited = kind.method_options.get(method.name, {})
+    options = merge(suited, preset_options(method, request.preset, owner))
+    options = merge(options, request.options)
+    of_generator = options.pop(GENERATOR, {})
+    config = build_config(method.Config, options, owner)
+    return config, build_config(kind.Config, of_generator, f"generator {kind.name}")
+
+
+def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> None:
+    """Refuse a capture that lacks what the method needs, and name methods that do without.
+
+    Raises:
+        UnsupportedError: where it does.
+    """
+    has = files.extras | ({"cameras"} if files.posed else set())
+    lacking = sorted(method.needs - has)
+    if not lacking:
+        return
+    others = _methods_content_with(has)
+    remedy = (
+        f"or take a method that does without ({', '.join(others)})"
+        if others
+        else "no installed method does without"
     )
-    generator = kind.create(generator_config, plan.generator.weights)
-    if generator.spec.fingerprint != plan.generator.fingerprint:
-        raise RunError(
-            f"generator {kind.name}: fingerprint {generator.spec.fingerprint}, but the run began "
-            f"with {plan.generator.fingerprint}; put its weights back, or start again with "
-            "--overwrite"
-        )
-    if plan.init is not None and (
-        not (plan.init.path / FILE).is_file()
-        or file_digest(plan.init.path / FILE) != plan.init.sha256
-    ):
-        raise RunError(
-            f"{plan.init.path / FILE}: isn't what the run began with; put it back, or start again "
-            "with --overwrite"
-        )
-    init = _load_init(plan.init.path if plan.init else None, generator)
-    generator = generator.eval().requires_grad_(False).to(device)
-    capture, _, _ = load_input(plan.input, generator.spec.resolution)
-    return Job(plan, generator, method.create(config), capture, init)
+    raise UnsupportedError(
+        f"--input {files.source}: has no {' and no '.join(lacking)}, which method {name} needs; "
+        f"give a capture with {' and '.join(lacking)}, {remedy}"
+    )
+
+
+def _methods_content_with(has: frozenset[str] | set[str]) -> list[str]:
+    """Names of the methods that need no more than a capture has."""
+    names = []
+    for record in registry().of_kind("methods"):
+        try:
+            method: type[AnyInverter] = registry().load("methods", record.name)
+        except PluginError:
+            continue
+        if method.needs <= has:
+            names.append(record.name)
+    return names
 
 
 def _choose(
-    request: Request, method: type[Inverter], files: CaptureFiles
+    request: Request, method: type[AnyInverter], files: CaptureFiles
 ) -> tuple[list[str], list[int], list[int]]:
     """Return the names of the frames to read and, among them, the chosen and the held-out ones."""
     views = request.views or min(method.default_views, len(files))
@@ -219,6 +232,21 @@ def _choose(
     )
 
 
+def split_views(camera_count: int, chosen: Sequence[int], hold_out: str) -> list[int]:
+    """Return the frames to hold out.
+
+    Args:
+        camera_count: frames of the capture.
+        chosen: frames that are inverted.
+        hold_out: "all" the others, "none", or a number of them, spread evenly.
+    """
+    others = sorted(set(range(camera_count)) - set(chosen))
+    count = len(others) if hold_out == "all" else 0 if hold_out == "none" else int(hold_out)
+    if count >= len(others):
+        return others
+    return [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
+
+
 def _load_init(path: Path | None, generator: Generator) -> Inversion | None:
     if path is None:
         return None
@@ -227,9 +255,15 @@ def _load_init(path: Path | None, generator: Generator) -> Inversion | None:
     return init
 
 
+def _load_init_again(part: InitPart | None, generator: Generator) -> Inversion | None:
+    """Load the run to start from; it's the same to the last byte."""
+    if part is None:
+        return None
+    file = part.path / FILE
+    if not file.is_file() or file_digest(file) != part.sha256:
+        raise changed(file)
+    return _load_init(part.path, generator)
+
+
 def _init_part(path: Path | None) -> InitPart | None:
     return InitPart(path=path.absolute(), sha256=file_digest(path / FILE)) if path else None
-
-
-def _absolute(source: str) -> str:
-    return source if source.startswith("sample:") else str(Path(source).absolute())

@@ -373,6 +373,11 @@ def test_with_its_capture_an_imported_run_can_be_compared(tmp_path: Path) -> Non
     assert facts["input"] == str(frames)
     record = json.loads((run / "run.json").read_text())
     assert (record["input"]["chosen"], record["input"]["held_out"]) == ([0, 1], [2])
+    assert record["status"] == "finished"
+    assert {"3dinv", "python", "torch"} <= set(record["versions"])
     assert call("eval", run, "--save").exit_code == 0
     table = call("compare", run, "--json")
     assert json.loads(table.stdout)[0]["method"] == "imported", table.stderr
+    save_png(frames / "2.png", np.zeros((128, 128, 3), dtype=np.uint8))
+    changed = call("eval", run)
+    assert changed.exit_code == 1 and "aren't those that" in changed.stderr, changed.stderr

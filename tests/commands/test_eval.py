@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,22 @@ def test_another_capture_is_held_out_as_a_whole(run: Path, tmp_path: Path) -> No
     assert metrics["views"] == {"all": 5, "chosen": 0, "held_out": 5}
     assert metrics["chosen"]["mse"] is None
     assert metrics["held_out"]["mse"] == metrics["rotation"]["mse"]
+
+
+def test_a_capture_that_changed_is_measured_only_on_demand(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    other = toy_case(judges={}, motion=1.0)
+    shutil.rmtree(tmp_path / "capture")
+    write_capture(other.capture, tmp_path / "capture")
+    said = fault(command, run)
+    assert (
+        f"{tmp_path / 'capture'}: its images, labels or masks aren't those that {run} was" in said
+    )
+    assert said.endswith(f"measure against it as it is now with --input {tmp_path / 'capture'}")
+    assert said == fault(command, run, "--save")
+    assert answer(command, run, "--input", tmp_path / "capture")["views"]["held_out"] == 7
+    (tmp_path / "capture" / "view003.png").unlink()
+    assert "view003.png doesn't exist" in fault(command, run)
 
 
 def test_refusals(run: Path, tmp_path: Path) -> None:

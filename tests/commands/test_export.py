@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ from inv3d.core.registry.hooks import manager
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.io.cameras import read_cameras
 from inv3d.io.formats import MESH_FORMATS
+from inv3d.report.pictures import save_png
+from tests.captures import noise_image
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import toy_registered
 
@@ -96,6 +99,41 @@ def test_exporters_of_plugins_are_offered(
     assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
 
 
+def test_a_plugin_that_raises_is_named_and_left_out(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        @hookimpl
+        def inv3d_exporters(self) -> dict[str, Any]:
+            raise RuntimeError("no licence")
+
+    class Good:
+        @hookimpl
+        def inv3d_exporters(self) -> dict[str, Any]:
+            return {"dots": lambda inversion, generator, path, **_: path.write_text(".")}
+
+    found = manager()
+    found.register(Broken(), "broken")
+    found.register(Good(), "good")
+    monkeypatch.setattr("inv3d.core.registry.hooks.hooks", lambda: found)
+    result = call(command, run, "-o", tmp_path / "a.dots")
+    assert result.exit_code == 0, result.output
+    assert "warning: hooks 'broken' failed in inv3d_exporters (RuntimeError: no" in result.stderr
+    assert (tmp_path / "a.dots").read_text() == "."
+
+
+def test_cameras_of_a_capture_that_changed_are_refused(run: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(run, changed)
+    shutil.copytree(run.parent / "capture", tmp_path / "capture")
+    text = (changed / "run.json").read_text()
+    (changed / "run.json").write_text(text.replace(str(run.parent), str(tmp_path)))
+    save_png(tmp_path / "capture" / "view003.png", noise_image(1, 32))
+    arguments = (changed, "-o", tmp_path / "a.ply", "--cameras", tmp_path / "cameras")
+    assert "put them back, or leave --cameras out" in fault(command, *arguments)
+    assert not (tmp_path / "a.ply").exists()
+
+
 def test_latents_for_other_tools(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "latents.npz"
     facts = answer(command, run, "-o", out)
@@ -132,7 +170,7 @@ def test_refusals(
 
 def test_a_lost_generator_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "inv3d.rundir.opening.registry",
+        "inv3d.core.generator.registry",
         lambda: SimpleNamespace(load=_unknown),
     )
     assert "made with generator 'toy'" in fault(command, run, "--resolution", 16)

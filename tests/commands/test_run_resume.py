@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inv3d.rundir.directory import CHECKPOINT
-from inv3d.rundir.lock import LOCK, held
+from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
+from inv3d.rundir.files import CHECKPOINT, LOCK
+from inv3d.rundir.lock import held
 from inv3d.rundir.log import read_log
 from tests.captures import noise_image, png, write
 from tests.commands.run_cli import (
@@ -149,7 +151,7 @@ def stopped(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     with monkeypatch.context() as patch:
         patch.setattr("inv3d.runs.finish.finish_run", interrupted)
         result = run_toy("--input", capture, *QUICK, "--out", tmp_path / "run", "--no-report")
-    fails(result, 130, "stopped; continue with '3dinv run --resume")
+    fails(result, 130, "run: the result is safe, but it has no report (stopped); make it with")
     return tmp_path / "run"
 
 
@@ -158,11 +160,12 @@ def interrupted(*_: object, **__: object) -> None:
 
 
 def test_a_stop_while_the_report_is_written_costs_no_steps(stopped: Path) -> None:
-    assert record(stopped)["status"] == "interrupted"
+    assert record(stopped)["status"] == "unreported"
     resumed = resume(stopped)
     assert resumed.exit_code == 0, resumed.stderr
     assert "going on after 6 steps" in resumed.stderr
     assert record(stopped)["status"] == "finished"
+    assert "error" not in record(stopped)
 
 
 def test_two_processes_dont_resume_one_run(stopped: Path) -> None:
@@ -206,13 +209,33 @@ def test_what_the_run_began_with_must_be_there(
     write({"view003.png": png(noise_image(1, 32))}, changed)
     text = (stopped / "run.json").read_text()
     (stopped / "run.json").write_text(text.replace(str(capture), str(changed)))
-    fails(resume(stopped), 1, "its images or labels aren't those that the run began with")
+    fails(resume(stopped), 1, "labels or masks aren't those that the run was made from; put")
     (stopped / "run.json").write_text(text.replace('"seed": 0', '"seed": 1'))
     fails(resume(stopped), 1, "generator toy: fingerprint")
     (stopped / "run.json").write_text(text.replace(str(capture), str(tmp_path / "gone")))
     fails(resume(stopped), 2, "no such folder or zip")
     (stopped / "run.json").write_text(text.replace('"toy"', '"tox"'))
     fails(resume(stopped), 2, "unknown generator 'tox'; did you mean 'toy'?")
+
+
+def test_the_weights_of_a_loss_must_be_those_of_the_start(
+    capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, original = tmp_path / "id.safetensors", asset("headid_a.safetensors").read_bytes()
+    weights.write_bytes(original)
+    loss = ("--set", "losses.headid.weights=id.safetensors", "--no-report")
+    with monkeypatch.context() as patch:
+        patch.setattr("inv3d.runs.finish.finish_run", interrupted)
+        run_toy("--input", capture, *QUICK, *loss, "--out", "run")
+    known = hashlib.sha256(original).hexdigest()
+    assert record(tmp_path / "run")["files"] == {str(weights): known}
+    tensors, facts = read_tensors(weights)
+    write_tensors(weights, {name: value * 1.01 for name, value in tensors.items()}, facts)
+    fails(resume("run"), 1, f"{weights}: isn't what the run began with; put it back, or start")
+    weights.unlink()
+    fails(resume("run"), 1, f"{weights}: isn't what the run began with; put it back, or start")
+    weights.write_bytes(original)
+    assert resume("run").exit_code == 0
 
 
 def test_a_damaged_checkpoint_is_named(stopped: Path) -> None:
@@ -222,4 +245,4 @@ def test_a_damaged_checkpoint_is_named(stopped: Path) -> None:
 
 
 def test_a_place_without_a_run(tmp_path: Path) -> None:
-    fails(resume(tmp_path), 1, "no run.json, so there's no run to resume")
+    fails(resume(tmp_path), 1, "no run.json, so it's no run")

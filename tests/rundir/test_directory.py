@@ -12,7 +12,8 @@ import pytest
 from inv3d.core.errors import RunError
 from inv3d.core.files import read_json
 from inv3d.core.fit.loop import Progress
-from inv3d.rundir.directory import LOG, RECORD, RunDirectory
+from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.files import LOG, RECORD
 from inv3d.rundir.log import read_log
 
 RECORD_OF = {"status": "running"}
@@ -65,6 +66,18 @@ def test_after_a_step_nothing_is_given_up(tmp_path: Path) -> None:
     directory.begun()
     directory.abandon()
     assert names(tmp_path) == ["a"]
+
+
+def test_an_error_belongs_to_the_status_before(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "a", RECORD_OF)
+    directory.enter("unreported", error="no colours", seconds={"latent": 1.0})
+    assert read_json(directory.path / RECORD)["error"] == "no colours"
+    directory.checkpoint.touch()
+    directory.finished({"latent": 1.0, "metrics": 2.0})
+    found = read_json(directory.path / RECORD)
+    assert found.pop("finished")
+    assert found == {"status": "finished", "seconds": {"latent": 1.0, "metrics": 2.0}}
+    assert names(directory.path) == [RECORD, LOG]
 
 
 def test_an_empty_directory_is_used_and_left_as_it_was(tmp_path: Path) -> None:
@@ -173,9 +186,10 @@ def test_a_log_that_cant_be_written_is_one_line(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no run.json, so there's no run to resume"),
+        (None, "no run.json, so it's no run"),
         ("{", "not valid JSON"),
         ("[]", "not the record of a run"),
+        ('{"status": "running"}', "not the record of a run"),
     ],
 )
 def test_what_cant_be_reopened(tmp_path: Path, content: str | None, said: str) -> None:

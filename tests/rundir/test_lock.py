@@ -12,7 +12,8 @@ import pytest
 
 from inv3d.core.errors import RunError
 from inv3d.rundir.directory import RunDirectory
-from inv3d.rundir.lock import LOCK, held
+from inv3d.rundir.files import LOCK
+from inv3d.rundir.lock import held
 
 SPAWN = multiprocessing.get_context("spawn")
 

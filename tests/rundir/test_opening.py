@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,23 @@ import torch
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError, PluginError, RunError, WeightsError
+from inv3d.io.cameras import write_labels
+from inv3d.io.dataset import open_capture
+from inv3d.report.pictures import save_png
 from inv3d.report.views import render_views
+from inv3d.rundir.frames import describe_input
 from inv3d.rundir.opening import open_run, read_metrics, read_record, run_capture
-from tests.toy_runs import CPU, Case, toy_case, toy_registered, tuned, write_capture, write_run
+from tests.captures import noise_image, ring
+from tests.toy_runs import (
+    CPU,
+    Case,
+    toy_case,
+    toy_generator,
+    toy_registered,
+    tuned,
+    write_capture,
+    write_run,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +71,13 @@ def test_the_capture_of_a_run_is_read_again(tmp_path: Path) -> None:
 
 def test_only_the_frames_of_the_run_are_read(tmp_path: Path) -> None:
     case = toy_case()
-    names = list(case.capture.names[2:5])
     source = write_capture(case.capture, tmp_path / "capture")
-    inputs = {"path": str(source), "views": names, "chosen": [0], "held_out": [1]}
+    frames = open_capture(source).load(case.generator.spec.resolution, [2, 3, 4])
+    inputs = describe_input(str(source), frames, [0], [1]).model_dump(mode="json")
     run = open_run(write_run(case, tmp_path / "run", source, input=inputs), CPU)
-    assert list(run_capture(run)[0].names) == names
+    capture, chosen, held_out = run_capture(run)
+    assert capture.names == case.capture.names[2:5]
+    assert (chosen, held_out) == ([0], [1])
 
 
 def test_another_capture_is_all_held_out(tmp_path: Path) -> None:
@@ -77,7 +95,34 @@ def test_a_capture_that_lost_a_frame_is_an_error(tmp_path: Path) -> None:
     record = json.loads((directory / "run.json").read_text())
     record["input"]["views"][0] = "gone.png"
     (directory / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"no longer has gone\.png"):
+    with pytest.raises(InputError, match=r"no longer has gone\.png, which .*/run was made from"):
+        run_capture(open_run(directory, CPU))
+
+
+@pytest.mark.parametrize("changed", ["picture", "camera"])
+def test_a_capture_that_changed_is_an_error_with_a_remedy(tmp_path: Path, changed: str) -> None:
+    case = toy_case()
+    run = open_run(saved(tmp_path, case), CPU)
+    if changed == "picture":
+        save_png(tmp_path / "capture" / "view003.png", noise_image(1, 32))
+    else:
+        write_labels(tmp_path / "capture" / "dataset.json", ring(7, 50), case.capture.names)
+    message = r"capture: its images, labels or masks aren't those that .*/run was made from; do so"
+    with pytest.raises(RunError, match=message):
+        run_capture(run, remedy="do so")
+    assert len(run_capture(run, str(tmp_path / "capture"))[0]) == 7
+
+
+def test_a_run_without_its_capture_says_so(tmp_path: Path) -> None:
+    none = {"path": None, "views": [], "chosen": [], "held_out": [], "digest": ""}
+    run = open_run(saved(tmp_path, toy_case(), input=none), CPU)
+    with pytest.raises(InputError, match=r"imported without its capture; give .* with --input"):
+        run_capture(run)
+
+
+def test_a_record_that_was_changed_names_the_entry(tmp_path: Path) -> None:
+    directory = saved(tmp_path, toy_case(), input={"path": "capture"})
+    with pytest.raises(RunError, match=r"run\.json: 'views': field required"):
         run_capture(open_run(directory, CPU))
 
 
@@ -100,25 +145,33 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_a_missing_generator_is_named(tmp_path: Path) -> None:
-    gone = {"name": "gone", "options": {}, "weights": None}
-    directory = saved(tmp_path, toy_case(), generator=gone)
+    directory = saved(tmp_path, toy_case(), generator=toy_generator("f", name="gone"))
     with pytest.raises(PluginError, match=r"made with generator 'gone'.*install the package"):
         open_run(directory, CPU)
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    other = {"name": "toy", "options": {"seed": 5}, "weights": None}
-    directory = saved(tmp_path, toy_case(), generator=other)
-    with pytest.raises(WeightsError, match="fingerprint"):
-        open_run(directory, CPU)
+    case = toy_case()
+    other = toy_generator(case.inversion.fingerprint, options={"seed": 5})
+    with pytest.raises(WeightsError, match=r"generator toy: fingerprint \w+, but .*/run was made"):
+        open_run(saved(tmp_path, case, generator=other), CPU)
 
 
 def test_metrics_that_are_missing_say_how_to_make_them(tmp_path: Path) -> None:
+    directory = saved(tmp_path, toy_case())
     with pytest.raises(RunError, match=r"3dinv eval .* --save"):
-        read_metrics(tmp_path)
+        read_metrics(directory)
+    (directory / "inversion.safetensors").unlink()
+    with pytest.raises(RunError, match=r"isn't finished .*--resume"):
+        read_metrics(directory)
 
 
 def test_metrics_that_say_not_what_they_are_must_be_measured_again(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"format": 1, "rotation": {"mse": 0.1}}')
     with pytest.raises(RunError, match=r"metrics\.json: has no 'columns'.*3dinv eval .* --save"):
         read_metrics(tmp_path)
+
+
+def test_tables_of_runs_are_read_without_torch() -> None:
+    code = "import sys, inv3d.report.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

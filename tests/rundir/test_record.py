@@ -1,4 +1,4 @@
-"""Which views are chosen and held out; what is read back from run.json."""
+"""What run.json says, and what is read back from it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from inv3d.core.device import resolve_device
-from inv3d.core.errors import ConfigError, RunError
-from inv3d.io.dataset import open_capture
-from inv3d.rundir.record import Plan, digest, load_input, split_views
-from tests.captures import SIZE, content, noise_image, png, write
+from inv3d.core.errors import RunError
+from inv3d.rundir.record import Plan, new_record
 
 PLUGIN = {"name": "toy", "options": {}}
 RECORD: dict[str, Any] = {
@@ -28,27 +22,10 @@ RECORD: dict[str, Any] = {
     "view_chunk": None,
     "checkpoint_every": 50,
     "init": None,
+    "files": {"/weights/a.pth": "0123"},
     "pictures": True,
     "status": "running",
 }
-
-
-@given(st.integers(1, 40), st.data())
-def test_held_out_views_are_others_in_order(count: int, data: st.DataObject) -> None:
-    chosen = data.draw(st.sets(st.integers(0, count - 1)))
-    others = sorted(set(range(count)) - chosen)
-    assert split_views(count, sorted(chosen), "all") == others
-    assert split_views(count, sorted(chosen), "none") == []
-    number = data.draw(st.integers(0, 50))
-    some = split_views(count, sorted(chosen), str(number))
-    assert len(some) == min(number, len(others))
-    assert some == sorted(set(some))
-    assert set(some) <= set(others)
-
-
-def test_some_views_are_spread_evenly() -> None:
-    assert split_views(10, [0, 9], "2") == [3, 7]
-    assert split_views(10, [0, 9], "1") == [5]
 
 
 def test_a_plan_round_trips() -> None:
@@ -71,39 +48,21 @@ def test_a_changed_record_is_refused(change: dict[str, Any], said: str) -> None:
     assert str(error.value).startswith("run.json: ")
 
 
-def test_a_capture_that_changed_is_refused(tmp_path: Path) -> None:
-    write(content(), tmp_path)
-    capture = open_capture(tmp_path).load(SIZE, [0, 2])
-    part = {
-        "path": str(tmp_path),
-        "views": ["view0.png", "view2.png"],
-        "chosen": [1],
-        "held_out": [0],
-        "digest": digest(capture),
-    }
-    again, chosen, held_out = load_input(part, SIZE)
-    assert torch.equal(again.images, capture.images)
-    assert (chosen, held_out) == ([1], [0])
-    write({"view1.png": png(noise_image(9))}, tmp_path)
-    load_input(part, SIZE)
-    write({"view2.png": png(noise_image(9))}, tmp_path)
-    with pytest.raises(RunError, match="its images or labels aren't those that the run began with"):
-        load_input(part, SIZE)
-    with pytest.raises(RunError, match=r"view9\.png was there when the run began"):
-        load_input(part | {"views": ["view9.png"]}, SIZE)
+def test_a_new_record_is_the_plan_and_its_surroundings() -> None:
+    plan = Plan.read(RECORD, Path("run.json"))
+    record = new_record(plan, warnings=["mind the gap"], command=["3dinv", "run"])
+    assert Plan.read(record, Path("run.json")) == plan
+    assert record["status"] == "running"
+    assert record["warnings"] == ["mind the gap"]
+    assert record["command"] == ["3dinv", "run"]
+    assert {"3dinv", "python", "torch", "numpy"} <= set(record["versions"])
+    assert not {"imported", "finished", "seconds"} & set(record)
 
 
-@pytest.mark.parametrize("name", ["cpu", "auto"])
-def test_devices(name: str) -> None:
-    expected = "cuda:0" if name == "auto" and torch.cuda.is_available() else "cpu"
-    assert str(resolve_device(name)) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("gpu", "expected auto, cpu, cuda or cuda:NUMBER"), ("mps", "expected auto, cpu, cuda"),
-     ("cuda:99", "this machine has")],
-)  # fmt: skip
-def test_devices_that_arent_there(name: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"--device {name}: {said}"):
-        resolve_device(name)
+def test_what_was_imported_is_finished_from_the_start() -> None:
+    plan = Plan.read(RECORD, Path("run.json"))
+    record = new_record(plan, imported={"latent": {"file": "w.npz", "sha256": "0"}})
+    assert record["status"] == "finished"
+    assert record["started"] == record["finished"]
+    assert record["seconds"] == {}
+    assert record["imported"]["latent"]["file"] == "w.npz"

@@ -1,0 +1,83 @@
+"""The frames that a run reads: what `run.json` keeps of them, and reading them again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from inv3d.core.capture import Capture
+from inv3d.core.errors import InputError, RunError
+from inv3d.io.dataset import CaptureFiles, open_capture
+from inv3d.rundir.record import InputPart
+
+
+def describe_input(
+    source: str, capture: Capture, chosen: Sequence[int], held_out: Sequence[int]
+) -> InputPart:
+    """Describe frames that were read.
+
+    Args:
+        source: the capture as the user named it.
+        capture: the frames, at the generator's resolution.
+        chosen: those that are inverted, as positions in the capture.
+        held_out: those that only the metrics see, likewise.
+    """
+    return InputPart(
+        path=source if source.startswith("sample:") else str(Path(source).absolute()),
+        views=capture.names,
+        chosen=tuple(chosen),
+        held_out=tuple(held_out),
+        digest=digest(capture),
+    )
+
+
+def load_input(
+    part: InputPart, resolution: int, *, run: str = "the run", remedy: str
+) -> tuple[Capture, list[int], list[int]]:
+    """Read the frames of a run again, and see that they're what they were.
+
+    Args:
+        part: "input" of `run.json`.
+        resolution: of the generator, pixels a side.
+        run: what the messages call it.
+        remedy: what the user can do where they aren't.
+
+    Returns:
+        The capture, the positions of the chosen and those of the held-out frames in it.
+
+    Raises:
+        InputError: where there's no capture, it can't be read, or it has lost frames.
+        RunError: where images, cameras or masks aren't what they were.
+    """
+    if part.path is None:
+        raise InputError(f"{run}: was imported without its capture; give the capture with --input")
+    files = open_capture(part.path)
+    there = set(files.names)
+    lost = [name for name in part.views if name not in there]
+    if lost:
+        raise InputError(
+            f"{part.path}: no longer has {lost[0]}, which {run} was made from; {remedy}"
+        )
+    capture = load_frames(files, part.views, resolution)
+    if digest(capture) != part.digest:
+        raise RunError(
+            f"{part.path}: its images, labels or masks aren't those that {run} was made from; "
+            f"{remedy}"
+        )
+    return capture, list(part.chosen), list(part.held_out)
+
+
+def load_frames(files: CaptureFiles, frames: Sequence[str], resolution: int) -> Capture:
+    """Read frames by name; all of them are there."""
+    position = {name: row for row, name in enumerate(files.names)}
+    return files.load(resolution, [position[name] for name in frames])
+
+
+def digest(capture: Capture) -> str:
+    """Return 16 hex digits that tell images, cameras and masks apart."""
+    result = hashlib.sha256()
+    for tensor in (capture.images, capture.camera.labels(), capture.masks):
+        if tensor is not None:
+            result.update(tensor.contiguous().numpy().data)
+    return result.hexdigest()[:16]
