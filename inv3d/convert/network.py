@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.config import PluginConfig, flatten
-from inv3d.core.errors import MismatchError, UsageError, WeightsError, printable, shown
+from inv3d.core.errors import MismatchError, UsageError, WeightsError, plain_text, printable
 from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
@@ -88,7 +88,7 @@ def read(path: Path, wish: Wish) -> Read:
     found = recognise(network, wish.generator, wish.variant)
     if found.generator not in GENERATORS:
         raise UsageError(
-            f"{path}: a network for generator '{shown(found.generator)}'; those for "
+            f"{path}: a network for generator '{plain_text(found.generator)}'; those for "
             f"{' and '.join(GENERATORS)} can be converted"
         )
     kind: type[Generator] = registry().load("generators", found.generator)

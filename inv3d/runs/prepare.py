@@ -19,7 +19,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import Inverter
 from inv3d.core.registry.discovery import registry
-from inv3d.core.weights.known import given, known_as, misfit
+from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.rundir.record import (
     GeneratorPart,
@@ -123,7 +123,7 @@ def prepare(request: Request) -> Job:
     generator_config = build_config(kind.Config, generator_options, f"generator {kind.name}")
     files = open_capture(request.input)
     frames, chosen, held_out = _choose(request, method, files)
-    weights = given(request.weights, kind.weights, f"generator {kind.name}")
+    weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
     generator = kind.create(generator_config, weights).eval().requires_grad_(False).to(device)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
@@ -158,7 +158,7 @@ def prepare(request: Request) -> Job:
     )
     known = known_as(weights, kind.weights)
     notices = list(files.notices.values())
-    notices += filter(None, [misfit(known, generator.spec.name) if known else ""])
+    notices += filter(None, [known.misfit(generator.spec.name) if known else ""])
     return Job(plan, generator, method.create(config), capture, init, notices)
 
 

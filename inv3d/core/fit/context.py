@@ -20,7 +20,7 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
-from inv3d.core.weights.known import WeightFile, misfit
+from inv3d.core.weights.known import WeightFile
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Context:
 
     def check_fit(self, file: WeightFile, generator: Generator) -> None:
         """Warn the user where weights were made for another variant than this generator."""
-        if text := misfit(file, generator.spec.name):
+        if text := file.misfit(generator.spec.name):
             self.notice(text)
 
     def run(self, stage: Stage) -> Iterator[Progress]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inv3d.core.errors import MismatchError, WeightsError, shown
+from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
 
 METADATA_KEY = "inv3d"
@@ -50,7 +50,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
             metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        reason = shown(str(error))
+        reason = plain_text(str(error))
         raise WeightsError(
             f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
         ) from error

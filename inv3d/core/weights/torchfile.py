@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import WeightsError, shown
+from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.weights.unpickle import Budget, Name, Names, Refused, Window, load
 
 Form = Literal["safetensors", "zip", "legacy", "pickle"]
@@ -302,7 +302,7 @@ def _read_zip(data: memoryview, names: Names) -> Any:
     def contents(name: str) -> bytes:
         entry = entries.get(name)
         if entry is None:
-            raise Refused(f"is damaged: it has no {shown(name.removeprefix(root))}")
+            raise Refused(f"is damaged: it has no {plain_text(name.removeprefix(root))}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise Refused("is packed or encrypted, which files of torch.save aren't")
         try:

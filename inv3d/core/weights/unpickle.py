@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inv3d.core.errors import shown
+from inv3d.core.errors import plain_text
 
 MAX_OPCODES = 1_000_000
 MAX_TEXT = 64 << 20
@@ -182,7 +182,7 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         text = f"{self.expect(module, str, 'a name')}.{self.expect(name, str, 'a name')}"
         if text not in self.names:
-            raise Refused(f"names {shown(text)}, which isn't among what a network file needs")
+            raise Refused(f"names {plain_text(text)}, which isn't among what a network file needs")
         self.push(Name(text, self.names[text]))
 
     def call(self, arguments: Any) -> None:

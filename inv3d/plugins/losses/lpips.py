@@ -15,7 +15,7 @@ from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.fetch import fetch
-from inv3d.core.weights.known import WeightFile, find
+from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.nn.resample import shrink
 
@@ -164,5 +164,5 @@ def _renamed(backbone: nn.Module, state: dict[str, Tensor], source: str) -> dict
 def _backbone(config: LPIPSConfig) -> tuple[dict[str, Tensor], str]:
     """Read the backbone from the given path, a cache or the network."""
     file = BACKBONES[config.net]
-    path = config.weights or find(file) or fetch(file, "loss lpips")
+    path = config.weights or file.find() or fetch(file, "loss lpips")
     return read_state_dict(path), str(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from inv3d.core.errors import UsageError, WeightsError, shown, suggest
+from inv3d.core.errors import UsageError, WeightsError, plain_text, suggest
 from inv3d.core.weights.tensors import read_tensors
 from inv3d.core.weights.torchfile import (
     MOST_TENSORS,
@@ -107,7 +107,7 @@ def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
         raise _no_network(path, f"holds a {kind}, no network")
     if wanted is None and _is_state(tree):
         return _taken(path, pickled, "", tree)
-    held = ", ".join(shown(str(name)) for name in list(tree)[:6]) or "nothing"
+    held = ", ".join(plain_text(str(name)) for name in list(tree)[:6]) or "nothing"
     if len(tree) > _MOST_NAMES:
         raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}, ...")
     found = [n for n, value in tree.items() if isinstance(value, Instance) or _is_state(value)]
@@ -115,7 +115,7 @@ def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
         raise _no_network(path, f"has no network; it holds {held}")
     name = wanted or next(n for n in (*ENTRIES, *found) if n in found)
     if name not in found:
-        near = suggest(name, [shown(str(n)) for n in found])
+        near = suggest(name, [plain_text(str(n)) for n in found])
         raise UsageError(f"{path}: has no network {name!r}{near}")
     return _taken(path, pickled, name, tree[name])
 
@@ -143,7 +143,7 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     for name, stored in _tensors(value) if module else value.items():
         _check_name(path, name)
         tensors[name] = pickled.tensor(stored)
-    kind = shown(value.kind) if module else ""
+    kind = plain_text(value.kind) if module else ""
     if not tensors:
         raise Refused(f"holds a {kind} without weights")
     settings = _settings(pickled, value) if module else {}
@@ -160,8 +160,8 @@ def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_name(path: Path, name: str) -> None:
     """Refuse names that would do something to a terminal."""
-    if shown(name) != name:
-        raise refusal(path, f"has a tensor of the name {shown(name)}")
+    if plain_text(name) != name:
+        raise refusal(path, f"has a tensor of the name {plain_text(name)}")
 
 
 def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:
@@ -175,14 +175,14 @@ def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:
             raise Refused("nests modules deeper or oftener than any network does")
         state = part.state if isinstance(part, Instance) else None
         if not isinstance(state, dict):
-            raise Refused(f"is damaged: module {shown(prefix) or 'at the top'} has no state")
+            raise Refused(f"is damaged: module {plain_text(prefix) or 'at the top'} has no state")
         held_back = state.get("_non_persistent_buffers_set")
         for kind in ("_parameters", "_buffers"):
             for name, stored in _named(state, kind).items():
                 if stored is None or (isinstance(held_back, set) and name in held_back):
                     continue
                 if not isinstance(stored, StoredTensor):
-                    raise Refused(f"is damaged: {shown(prefix + name)} isn't a tensor")
+                    raise Refused(f"is damaged: {plain_text(prefix + name)} isn't a tensor")
                 yield prefix + name, stored
         children = reversed(_named(state, "_modules").items())
         todo.extend((f"{prefix}{n}.", depth + 1, m) for n, m in children if m is not None)
@@ -235,11 +235,11 @@ def plain(value: Any, left: list[int], depth: int = 0) -> Any:
     if left[0] < 0 or depth > _DEEPEST:
         raise Refused("has more settings than any network does")
     if isinstance(value, str):
-        return shown(value)
+        return plain_text(value)
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
         return [plain(item, left, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {shown(str(name)): plain(item, left, depth + 1) for name, item in value.items()}
+        return {plain_text(str(name)): plain(item, left, depth + 1) for name, item in value.items()}
     return None
