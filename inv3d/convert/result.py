@@ -26,8 +26,8 @@ from inv3d.core.errors import InputError, UsageError, WeightsError
 from inv3d.core.files import atomic_directory, file_digest, write_json
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.tensors import check_state
-from inv3d.core.weights.torchfile import form_of
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.io.latents import SUFFIXES, Latents, latents_of, read_labels, read_latents

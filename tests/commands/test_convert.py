@@ -203,7 +203,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         ((TINY, "-o", "n.safetensors", "--set", "random_weights=true"), 2, "generator.random_we"),
         ((TINY, "-o", "n.safetensors", "--set", "generator.c_dim=3"), 2, "leave out 'generator.'"),
         ((TINY, "-o", "n.safetensors", "--entry", "Gema"), 2, "did you mean 'G_ema'?"),
-        (("empty", "-o", "n.safetensors"), 1, "empty: is a folder; give the path of the network"),
+        (("empty", "-o", "n.safetensors"), 1, "empty: is a folder; give the path of the weight"),
         (("less.pt", "-o", "n.safetensors"), 1, "no backbone.mapping.fc1.weight"),
         ((TINY, "-o", "n.safetensors", "--generator", "minihead"), 2, "eg3d and panohead can be"),
         ((TINY, "-o", "n.safetensors", "--generator", "egd3"), 2, "did you mean 'eg3d'"),
