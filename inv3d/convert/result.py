@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.convert.network import Read, Wish, convert, read
+from inv3d.convert.network import ConvertOptions, RecognisedNetwork, convert, read_recognised
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
@@ -82,7 +82,7 @@ class Parts:
     cameras: Path | None
 
 
-def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
+def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> dict[str, Any]:
     """Write a run directory.
 
     With the network before tuning, the run holds what tuning changed; without it, the whole tuned
@@ -91,7 +91,7 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
     Args:
         foreign: the files.
         directory: to be made.
-        wish: what the user says of the networks.
+        options: what the user says of the networks.
 
     Returns:
         Facts about what was found and written.
@@ -101,17 +101,19 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
     """
     parts = _parts(foreign)
     notices: list[str] = []
-    tuned = read(parts.tuned, wish) if parts.tuned else None
+    tuned = read_recognised(parts.tuned, options) if parts.tuned else None
     with atomic_directory(directory) as made:
         if foreign.weights is not None:
             weights = foreign.weights.absolute()
-            kind = wish.generator or (tuned.found.generator if tuned else None)
-            base = read(weights, replace(wish, entry=None, generator=kind))
-            generator = _build(base, weights, merge(wish.options, _live_changes(tuned, base)))
+            kind = options.generator or (tuned.found.generator if tuned else None)
+            base = read_recognised(weights, replace(options, entry=None, generator=kind))
+            generator = _build(
+                base, weights, merge(options.architecture, _live_changes(tuned, base))
+            )
             notices += base.doubts
         elif tuned is not None:
             weights = Path(OWN_WEIGHTS)
-            convert(tuned.network.path, made / weights, wish)
+            convert(tuned.network.path, made / weights, options)
             generator = _build(tuned, made / weights, {})
             notices += tuned.doubts
         else:
@@ -182,7 +184,7 @@ def _number(name: str) -> int:
     return max((int(digits[:18]) for digits in re.findall(r"\d+", name)), default=-1)
 
 
-def _live_changes(tuned: Read | None, base: Read) -> dict[str, Any]:
+def _live_changes(tuned: RecognisedNetwork | None, base: RecognisedNetwork) -> dict[str, Any]:
     """Rendering options of a tuned network that aren't those of the original."""
     if tuned is None or not tuned.network.settings:
         return {}
@@ -201,14 +203,16 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def _build(one: Read, weights: Path, options: Mapping[str, Any]) -> Generator:
+def _build(one: RecognisedNetwork, weights: Path, options: Mapping[str, Any]) -> Generator:
     """Build a generator; a guessed variant counts as chosen, so that it isn't guessed again."""
     chosen = {} if one.found.sure and not one.chosen else {"variant": one.found.variant}
     config = build_config(one.kind.Config, merge(options, chosen), f"generator {one.kind.name}")
     return one.kind.create(config, weights)
 
 
-def _latents(parts: Parts, tuned: Read | None, generator: Generator, notices: list[str]) -> Latents:
+def _latents(
+    parts: Parts, tuned: RecognisedNetwork | None, generator: Generator, notices: list[str]
+) -> Latents:
     """Latents of the generator's shape, with cameras where there are any."""
     if parts.latent is not None:
         found = read_latents(parts.latent)
@@ -251,7 +255,7 @@ def _cameras(path: Path) -> Camera:
     return read_labels(path) if path.suffix == ".npy" else read_cameras(path)[0]
 
 
-def _delta(tuned: Read, generator: Generator, notices: list[str]) -> dict[str, Tensor]:
+def _delta(tuned: RecognisedNetwork, generator: Generator, notices: list[str]) -> dict[str, Tensor]:
     """Return tuned minus original, for every tensor that changed."""
     path, tensors = tuned.network.path, tuned.network.used
     state = generator.state_dict()
