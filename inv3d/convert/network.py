@@ -158,11 +158,26 @@ def convert(path: Path, out: Path, options: ConvertOptions) -> dict[str, Any]:
     if os.path.exists(path) and os.path.exists(out) and out.samefile(path):
         raise UsageError(f"--out {out}: is the file to convert; choose another name")
     recognised = read_recognised(path, options)
+    generator, metadata = write_recognised(recognised, out, options)
+    return {"out": str(out), **_facts(recognised, metadata, generator)}
+
+
+def write_recognised(
+    recognised: RecognisedNetwork, out: Path, options: ConvertOptions
+) -> tuple[Generator, dict[str, Any]]:
+    """Write a network as a .safetensors file, whole or not at all.
+
+    Returns:
+        The generator that read it back, and the metadata in it.
+
+    Raises:
+        MismatchError: where its tensors aren't those of the architecture.
+        InvError: where the file can't be written.
+    """
     metadata = _metadata(recognised, options)
     with atomic_write(out) as temporary:
         write_tensors(temporary, recognised.network.used, metadata)
-        generator = _read_back(recognised, temporary)
-        return {"out": str(out), **_facts(recognised, metadata, generator)}
+        return _read_back(recognised, temporary), metadata
 
 
 def _read_back(recognised: RecognisedNetwork, written: Path) -> Generator:

@@ -7,6 +7,7 @@ a network pickle and .npz files, Pose-Opt latents and cameras as .npy.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.convert.network import ConvertOptions, RecognisedNetwork, convert, read_recognised
+from inv3d.convert.network import (
+    ConvertOptions,
+    RecognisedNetwork,
+    read_recognised,
+    write_recognised,
+)
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
@@ -100,31 +106,12 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
         InvError: where something is missing, damaged, or doesn't go together.
     """
     parts = _parts(foreign)
-    notices: list[str] = []
     tuned = read_recognised(parts.tuned, options) if parts.tuned else None
+    notices: list[str] = []
     with atomic_directory(directory) as made:
-        if foreign.weights is not None:
-            weights = foreign.weights.absolute()
-            kind = options.generator or (tuned.found.generator if tuned else None)
-            base = read_recognised(weights, replace(options, entry=None, generator=kind))
-            generator = _build(
-                base, weights, merge(options.architecture, _live_changes(tuned, base))
-            )
-            notices += base.doubts
-        elif tuned is not None:
-            weights = Path(OWN_WEIGHTS)
-            convert(tuned.network.path, made / weights, options)
-            generator = _build(tuned, made / weights, {})
-            notices += tuned.doubts
-        else:
-            raise UsageError(
-                f"{foreign.source}: holds no tuned generator; give the network that the latents "
-                "belong to with --weights"
-            )
+        generator, weights = _generator(foreign, tuned, options, made, notices)
         latents = _latents(parts, tuned, generator, notices)
-        delta = {}
-        if tuned is not None and foreign.weights is not None:
-            delta = _delta(tuned, generator, notices)
+        delta = _delta(tuned, generator, notices) if tuned and foreign.weights else {}
         inversion = Inversion(
             ws=latents.ws,
             cameras=latents.cameras or generator.spec.camera.front(),
@@ -137,9 +124,6 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
         record = _record(foreign, parts, generator, weights, inversion, notices)
         write_json(made / RECORD, record)
         (made / LOG).touch()
-    changed = "whole" if tuned else "nothing"
-    if tuned and foreign.weights:
-        changed = f"{len(delta)} tensors" if delta else "nothing: both networks are the same"
     return {
         "directory": str(directory),
         "generator": generator.spec.name,
@@ -147,16 +131,49 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
         "latent": str(parts.latent or parts.tuned),
         "latents": len(inversion.ws),
         "cameras": "from the file" if latents.cameras else "none: taken as frontal",
-        "tuned": changed,
+        "tuned": _changed(foreign, tuned, delta),
         "input": foreign.capture,
         "warnings": notices,
     }
 
 
+def _generator(
+    foreign: Foreign,
+    tuned: RecognisedNetwork | None,
+    options: ConvertOptions,
+    made: Path,
+    notices: list[str],
+) -> tuple[Generator, Path]:
+    """Return the generator that the run is of, and its weights: relative where they lie in it."""
+    if foreign.weights is not None:
+        weights = foreign.weights.absolute()
+        kind = options.generator or (tuned.found.generator if tuned else None)
+        base = read_recognised(weights, replace(options, entry=None, generator=kind))
+        notices += base.doubts
+        changed = merge(options.architecture, _live_changes(tuned, base))
+        return _build(base, weights, changed), weights
+    if tuned is not None:
+        notices += tuned.doubts
+        return write_recognised(tuned, made / OWN_WEIGHTS, options)[0], Path(OWN_WEIGHTS)
+    raise UsageError(
+        f"{foreign.source}: holds no tuned generator; give the network that the latents "
+        "belong to with --weights"
+    )
+
+
+def _changed(foreign: Foreign, tuned: RecognisedNetwork | None, delta: Mapping[str, Tensor]) -> str:
+    """Say what tuning changed."""
+    if tuned is None:
+        return "nothing"
+    if foreign.weights is None:
+        return "whole"
+    return f"{len(delta)} tensors" if delta else "nothing: both networks are the same"
+
+
 def _parts(foreign: Foreign) -> Parts:
     """Tell which file of a result is what."""
     source = Path(foreign.source)
-    if source.is_dir():
+    if os.path.isdir(source):
         tuned, latent, cameras = (
             _pick(source, patterns) for patterns in (TUNED, FOUND_LATENTS, FOUND_CAMERAS)
         )

@@ -176,7 +176,7 @@ def resolve_path(path: Path | None, files: Iterable[WeightFile], owner: str) -> 
     if path is None:
         return None
     known = next((file for file in files if file.name == str(path)), None)
-    if known is None or path.exists():
+    if known is None or os.path.exists(path):
         return path.absolute()
     return known.locate(owner)
 
