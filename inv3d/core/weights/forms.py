@@ -50,13 +50,17 @@ def form_of(path: Path) -> Form:
     if start[:1] == b"\x80":
         return "pickle"
     raise WeightsError(
-        f"{path}: not a weight file but {_other(start)}; expected .safetensors, a network pickle "
-        "(.pkl), or what torch.save writes (.pt, .pth)"
+        f"{path}: not a weight file but {describe_other(start)}; expected .safetensors, a network "
+        "pickle (.pkl), or what torch.save writes (.pt, .pth)"
     )
 
 
-def read_start(path: Path) -> bytes:
+def read_start(path: Path, wanted: str = "weight file") -> bytes:
     """Return the first 512 bytes of a file, fewer where it's shorter.
+
+    Args:
+        path: of the file.
+        wanted: what it should be, for the message.
 
     Raises:
         WeightsError: where there's no such file, or it can't be read twice.
@@ -64,19 +68,19 @@ def read_start(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise WeightsError(f"{path}: is a folder; give the path of the weight file in it")
+            raise WeightsError(f"{path}: is a folder; give the path of the {wanted} in it")
         if not stat.S_ISREG(mode):
             raise WeightsError(f"{path}: is a pipe or a device; save what comes from it to a file")
         with path.open("rb") as file:
             return file.read(512)
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"{path}: no such file; give the path of a weight file") from None
+        raise WeightsError(f"{path}: no such file; give the path of a {wanted}") from None
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from None
 
 
-def _other(start: bytes) -> str:
-    """Say what a file is that isn't a weight file."""
+def describe_other(start: bytes) -> str:
+    """Say what a file is that isn't what it should be, by its first 512 bytes."""
     if not start:
         return "an empty file"
     if start[_TAR] == b"ustar":

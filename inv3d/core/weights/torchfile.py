@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ _MOST_DIMENSIONS = 16
 _MOST_NUMBERS = 2**62
 _MOST_SHOWN = 6
 # in the container of torch.save: everything but the numbers
-_TREE = "data.pkl"
+TREE = "data.pkl"
 _ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors")
 _TYPES = {
     "Float": torch.float32,
@@ -135,7 +135,7 @@ def read_pickled(path: Path, names: Names) -> Pickled:
     names = {**TENSORS, **names}
     try:
         with path.open("rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            data = mapped(file)
         if form == "zip":
             tree = _read_zip(data, names)
         elif form == "legacy":
@@ -149,6 +149,11 @@ def read_pickled(path: Path, names: Names) -> Pickled:
         raise refusal(path, error) from None
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror})") from error
+
+
+def mapped(file: BinaryIO) -> memoryview:
+    """Return the bytes of a file that isn't empty; the system reads them when they are needed."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def refusal(path: Path, refused: Refused) -> WeightsError:
@@ -302,7 +307,7 @@ def _read_zip(data: memoryview, names: Names) -> Any:
             seen[key] = Storage(dtype, count, lambda: _numbers(contents(name), dtype))
         return seen[key]
 
-    return load(Window(contents(f"{root}{_TREE}")), names, storage)
+    return load(Window(contents(f"{root}{TREE}")), names, storage)
 
 
 def _root(entries: Mapping[str, zipfile.ZipInfo]) -> str:
@@ -311,10 +316,10 @@ def _root(entries: Mapping[str, zipfile.ZipInfo]) -> str:
     Raises:
         Refused: where the archive is another one.
     """
-    pickles = [name for name in entries if name.rpartition("/")[2] == _TREE]
+    pickles = [name for name in entries if name.rpartition("/")[2] == TREE]
     if len(pickles) != 1:
         raise _other_archive(list(entries))
-    root = pickles[0].removesuffix(_TREE)
+    root = pickles[0].removesuffix(TREE)
     code = [name for name in entries if name.startswith(f"{root}code/")]
     if code or f"{root}constants.pkl" in entries:
         raise Refused("is a TorchScript archive, which holds code")
