@@ -291,17 +291,17 @@ def plugins() -> Iterator[Finding]:
 
 def weights() -> Iterator[Finding]:
     """Weight files that are here, plugin by plugin, and the folder that they go into."""
-    from inv3d.core.registry.weight_index import weight_entries
-    from inv3d.core.weights.known import state, weights_dir
+    from inv3d.core.registry.weight_index import list_known_weights
+    from inv3d.core.weights.known import weights_dir
 
     yield _folder(weights_dir())
     by_user: dict[str, list[Any]] = {}
-    for entry in weight_entries():
-        for user in entry.users:
-            by_user.setdefault(user, []).append(entry.file)
+    for known in list_known_weights():
+        for user in known.users:
+            by_user.setdefault(user, []).append(known.file)
     for user, files in by_user.items():
-        here = [file.name for file in files if state(file) == "here"]
-        odd = [f"{file.name} ({state(file)})" for file in files if state(file) == "other size"]
+        here = [file.name for file in files if file.state == "here"]
+        odd = [f"{file.name} ({file.state})" for file in files if file.state == "other size"]
         check = f"weights: {user.split()[-1]}"
         if odd:
             fix = f"compare it: 3dinv weights verify {odd[0].split()[0]}"

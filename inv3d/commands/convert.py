@@ -12,7 +12,7 @@ from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
-    from inv3d.convert.network import Wish
+    from inv3d.convert.network import ConvertOptions
 
 _PAGE = 40
 
@@ -75,9 +75,9 @@ def command(
     if only_runs and as_run is None:
         name = only_runs[0].replace("source_capture", "input")
         raise UsageError(f"--{name} goes with --as-run only; leave it out")
-    wish = _wish(settings, given)
+    options = _options(settings, given)
     try:
-        facts = _convert(source, out, wish) if out else _as_run(source, as_run, wish, given)
+        facts = _convert(source, out, options) if out else _as_run(source, as_run, options, given)
     except MismatchError as error:
         for line in _differences(error):
             click.echo(line, err=True)
@@ -92,37 +92,37 @@ def command(
         _show_run(facts)
 
 
-def _wish(settings: tuple[str, ...], given: Mapping[str, Any]) -> Wish:
-    from inv3d.convert.network import Wish
+def _options(settings: tuple[str, ...], given: Mapping[str, Any]) -> ConvertOptions:
+    from inv3d.convert.network import ConvertOptions
     from inv3d.core.config import parse_overrides
 
-    options = parse_overrides(settings)
-    if "generator" in options:
+    architecture = parse_overrides(settings)
+    if "generator" in architecture:
         raise UsageError(
             "--set generator.NAME: here all options are the generator's; leave out 'generator.'"
         )
-    variant = options.pop("variant", given["variant"])
+    variant = architecture.pop("variant", given["variant"])
     if given["variant"] not in (None, variant):
         raise UsageError(
             f"--variant {given['variant']}: --set says variant={variant}; leave one of them out"
         )
-    return Wish(
+    return ConvertOptions(
         entry=given["entry"],
         generator=given["generator"],
         variant=variant if variant is None else str(variant),
-        options=options,
+        architecture=architecture,
         licence=given["licence"],
     )
 
 
-def _convert(source: Path, out: Path, wish: Wish) -> dict[str, Any]:
+def _convert(source: Path, out: Path, options: ConvertOptions) -> dict[str, Any]:
     from inv3d.convert.network import convert
 
-    return convert(source, out, wish)
+    return convert(source, out, options)
 
 
 def _as_run(
-    source: Path, directory: Path | None, wish: Wish, given: Mapping[str, Any]
+    source: Path, directory: Path | None, options: ConvertOptions, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     from inv3d.convert.result import Foreign, import_run
 
@@ -130,7 +130,7 @@ def _as_run(
     foreign = Foreign(
         source, given["weights"], given["latent"], given["cameras"], given["source_capture"]
     )
-    return import_run(foreign, directory, wish)
+    return import_run(foreign, directory, options)
 
 
 def _differences(error: MismatchError) -> list[str]:

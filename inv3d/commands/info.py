@@ -182,10 +182,10 @@ def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
         InvError: where there are weights, but not such as it takes.
     """
     from inv3d.core.config import build_config
-    from inv3d.core.weights.known import given
+    from inv3d.core.weights.known import resolve_path
 
     try:
-        path = given(weights, generator.weights, f"generator {generator.name}")
+        path = resolve_path(weights, generator.weights, f"generator {generator.name}")
         made = generator.create(build_config(generator.Config, {}, generator.name), path)
     except InvError as error:
         if weights is not None:

@@ -13,7 +13,7 @@ from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from inv3d.core.registry.weight_index import Entry
+    from inv3d.core.registry.weight_index import KnownWeights
     from inv3d.core.weights.known import WeightFile
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -32,51 +32,48 @@ def command() -> None:
 @_AS_JSON
 def list_files(as_json: bool) -> None:
     """List every weight file that a plugin knows, and whether it's here."""
-    from inv3d.core.registry.weight_index import weight_entries
-    from inv3d.core.weights.known import places
+    from inv3d.core.registry.weight_index import list_known_weights
+    from inv3d.core.weights.known import searched_folders
 
-    entries = weight_entries()
+    known = list_known_weights()
     if as_json:
-        print_json([_facts(entry) for entry in entries])
+        print_json([_facts(weights) for weights in known])
         return
     columns = ("file", "size", "state", "what it is")
-    print_table(columns, map(_row, entries), whole=columns[:-1])
-    own, *others = places()
+    print_table(columns, map(_row, known), whole=columns[:-1])
+    own, *others = searched_folders()
     click.echo("\n* to be accepted before the file is fetched")
     click.echo(f"folder: {own}")
     for other in others:
         click.echo(f"also searched: {other}")
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
-    from inv3d.core.weights.known import find, state
+def _facts(weights: KnownWeights) -> dict[str, Any]:
+    file = weights.file
+    path = file.find()
+    found = {"state": file.state, "path": str(path) if path else None}
+    return asdict(file) | {"used_by": list(weights.users)} | found
 
-    path = find(entry.file)
-    found = {"state": state(entry.file), "path": str(path) if path else None}
-    return asdict(entry.file) | {"used_by": list(entry.users)} | found
 
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    from inv3d.core.weights.known import state
-
-    file = entry.file
+def _row(weights: KnownWeights) -> tuple[str, ...]:
+    file = weights.file
     size = "?" if file.size is None else f"{file.size / 1e6:.0f} MB"
     lines = [
-        f"{', '.join(entry.users)}: {file.purpose}",
+        f"{', '.join(weights.users)}: {file.purpose}",
         f"licence: {file.licence}{' *' if file.noncommercial else ''}",
     ]
     if file.fits:
         lines.append(f"fits: {', '.join(file.fits)}")
-    return file.name, size, state(file), "\n".join(lines)
+    return file.name, size, file.state, "\n".join(lines)
 
 
 @command.command("path")
 @click.argument("name", required=False)
 def path(name: str | None) -> None:
     """Print where the file NAME is; without NAME, the folder that files go into."""
-    from inv3d.core.weights.known import locate, weights_dir
+    from inv3d.core.weights.known import weights_dir
 
-    click.echo(weights_dir() if name is None else locate(_files((name,))[0], ""))
+    click.echo(weights_dir() if name is None else _files((name,))[0].locate())
 
 
 @command.command("verify")
@@ -87,9 +84,7 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
     The exit code is 1 where a file differs or one that was named is missing.
     """
-    from inv3d.core.weights.known import find
-
-    files = [file for file in _files(names) if names or find(file)]
+    files = [file for file in _files(names) if names or file.find()]
     checked = [_checked(file) for file in files]
     if as_json:
         print_json(checked)
@@ -108,15 +103,14 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 
 def _checked(file: WeightFile) -> dict[str, Any]:
     from inv3d.core.files import file_digest
-    from inv3d.core.weights.fetch import shown
-    from inv3d.core.weights.known import find
+    from inv3d.core.weights.fetch import progress_bar
 
-    where = find(file)
+    where = file.find()
     facts: dict[str, Any] = {"name": file.name, "path": str(where) if where else None}
     if where is None:
         return facts | {"result": "missing", "sha256": None}
     total = where.stat().st_size
-    with shown(file.name) as report:
+    with progress_bar(file.name) as report:
         found = file_digest(where, lambda done: report(done, total))
     known = "as published" if found == file.sha256 else "differs"
     return facts | {"result": known if file.sha256 else "no checksum known", "sha256": found}
@@ -135,13 +129,12 @@ def _checked(file: WeightFile) -> dict[str, Any]:
 def fetch(names: tuple[str, ...], accept: bool, as_json: bool) -> None:
     """Download the files NAMES; what came before an interruption isn't fetched again."""
     from inv3d.core.weights.fetch import fetch as download
-    from inv3d.core.weights.known import find
 
     files = _files(names)
-    asked = [f for f in files if f.url and f.noncommercial and not find(f)]
+    asked = [f for f in files if f.url and f.noncommercial and not f.find()]
     for file in () if accept else asked:
         _ask(file)
-    paths = {file.name: find(file) or download(file, accepted=True) for file in files}
+    paths = {file.name: file.find() or download(file, accepted=True) for file in files}
     if as_json:
         print_json({name: str(path) for name, path in paths.items()})
         return
@@ -166,9 +159,9 @@ def _interactive() -> bool:
 
 def _files(names: tuple[str, ...]) -> list[WeightFile]:
     """Return known files by name; all of them where none is named."""
-    from inv3d.core.registry.weight_index import entry, weight_entries
+    from inv3d.core.registry.weight_index import list_known_weights, pick_known_weights
 
-    entries = weight_entries()
-    return [entry(Path(name).name, entries).file for name in dict.fromkeys(names)] or [
-        known.file for known in entries
-    ]
+    known = list_known_weights()
+    if not names:
+        return [weights.file for weights in known]
+    return [pick_known_weights(Path(name).name, known).file for name in dict.fromkeys(names)]

@@ -1,14 +1,16 @@
-"""Converting a network of others into a file of ours: read, recognised, proved, written."""
+"""Converting a network of others into a file of ours: read, recognised, written, proved."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, flatten
-from inv3d.core.errors import MismatchError, UsageError, WeightsError, printable, shown
+from inv3d.core.errors import MismatchError, UsageError, WeightsError, plain_text, printable
 from inv3d.core.files import atomic_write, file_digest
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
@@ -29,39 +31,41 @@ UNKNOWN_LICENCE = "not stated when it was converted: that of its origin"
 
 
 @dataclass(frozen=True)
-class Wish:
+class ConvertOptions:
     """What a user says of a network; the options of `3dinv convert`.
 
     Attributes:
         entry: which network of the file.
         generator, variant: instead of the guess.
-        options: of the generator, over those of the file.
+        architecture: options of the generator, over those of the file.
         licence: of the weights.
     """
 
     entry: str | None = None
     generator: str | None = None
     variant: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
     licence: str | None = None
 
 
 @dataclass(frozen=True)
-class Read:
-    """A network that was read and recognised.
+class RecognisedNetwork:
+    """A network that was read, and that is known to be one of a generator's.
 
     Attributes:
         network: as the file holds it.
         found: what it is.
-        config: resolved options of its generator.
         kind: its generator.
+        config: resolved options of that generator.
+        camera: where training cameras stood.
         chosen: whether the user said the variant.
     """
 
     network: Network
     found: Recognised
-    config: PluginConfig
     kind: type[Generator]
+    config: PublishedOptions
+    camera: CameraPrior
     chosen: bool
 
     @property
@@ -71,7 +75,7 @@ class Read:
         return [doubt] if doubt else []
 
 
-def read(path: Path, wish: Wish) -> Read:
+def read_recognised(path: Path, options: ConvertOptions) -> RecognisedNetwork:
     """Read a network and settle what it is.
 
     Raises:
@@ -79,93 +83,118 @@ def read(path: Path, wish: Wish) -> Read:
         PluginError: where the generator that it is for isn't installed.
         UsageError: where options that were asked for aren't valid, or aren't kept in a file.
     """
-    if wish.generator is not None and wish.generator not in GENERATORS:
-        registry().record("generators", wish.generator)  # a misspelt name has its own answer
+    if options.generator is not None and options.generator not in GENERATORS:
+        registry().record("generators", options.generator)  # a misspelt name has its own answer
         raise UsageError(
-            f"--generator {wish.generator}: only networks of {' and '.join(GENERATORS)} can be "
+            f"--generator {options.generator}: only networks of {' and '.join(GENERATORS)} can be "
             "converted"
         )
-    network = read_network(path, wish.entry)
-    found = recognise(network, wish.generator, wish.variant)
+    network = read_network(path, options.entry)
+    found = recognise(network, options.generator, options.variant)
     if found.generator not in GENERATORS:
         raise UsageError(
-            f"{path}: a network for generator '{shown(found.generator)}'; those for "
+            f"{path}: a network for generator '{plain_text(found.generator)}'; those for "
             f"{' and '.join(GENERATORS)} can be converted"
         )
     kind: type[Generator] = registry().load("generators", found.generator)
-    _check_kept(wish, found, kind)
-    options, wanted = found.architecture, wish.options
-    if wish.variant is not None:
-        wanted = {**wanted, "variant": wish.variant}
+    config_kind = _published(kind)
+    _check_kept(options, found, config_kind)
+    stored, wanted = found.architecture, options.architecture
+    if options.variant is not None:
+        wanted = {**wanted, "variant": options.variant}
     elif found.variant:
-        options = options | {"variant": found.variant}
-    owner = f"generator {found.generator}"
-    config = Opened(path, {}, options, {}).resolved(kind.Config, wanted, owner)
+        stored = stored | {"variant": found.variant}
+    opened = Opened(path, network.used, stored, found.camera)
+    config = opened.resolved(config_kind, wanted, f"generator {found.generator}")
     check_filters(path, network.tensors)
-    return Read(network, found, config, kind, wish.variant is not None)
+    camera = opened.prior(config.variants[config.variant].camera)
+    return RecognisedNetwork(network, found, kind, config, camera, options.variant is not None)
 
 
-def _check_kept(wish: Wish, found: Recognised, kind: type[Generator]) -> None:
+def _published(kind: type[Generator]) -> type[PublishedOptions]:
+    """Return the options of a generator of published networks."""
+    if not issubclass(kind.Config, PublishedOptions):
+        raise UsageError(f"{kind.name}: networks of this generator can't be converted")
+    return kind.Config
+
+
+def _check_kept(options: ConvertOptions, found: Recognised, config: type[PublishedOptions]) -> None:
     """Refuse options that a file can't hold: its tensors decide them, or each use does."""
-    kept = _architecture_of(kind.Config).model_fields
     sizes = {*dict(flatten(found.sizes)), *_CHANNELS} - {_OPEN}
-    for name, _ in flatten(wish.options):
+    for name, _ in flatten(options.architecture):
         if name in sizes:
             raise UsageError(f"--set {name}: follows from the tensors; leave it out")
-        if name in kind.Config.model_fields and name not in kept:
+        if name in config.model_fields and name not in _kept(config):
             raise UsageError(
                 f"--set {name}: says how a network is used, which isn't stored with it; leave it "
                 f"out, and give '3dinv run' --set generator.{name}=VALUE"
             )
 
 
-def convert(path: Path, out: Path, wish: Wish) -> dict[str, Any]:
+def _kept(config: type[PublishedOptions]) -> set[str]:
+    """Return the options that decide what a network computes."""
+    bases = [base for base in config.__mro__ if issubclass(base, Architecture)]
+    return set(next(b for b in bases if not issubclass(b, PluginConfig)).model_fields)
+
+
+def convert(path: Path, out: Path, options: ConvertOptions) -> dict[str, Any]:
     """Write a network as a .safetensors file that its generator was seen to take.
 
     Args:
         path: a file of any form.
         out: the file to write, whole or not at all.
-        wish: what the user says of it.
+        options: what the user says of it.
 
     Returns:
         Facts about what was found and written.
 
     Raises:
         MismatchError: where its tensors aren't those of the architecture.
-        InvError: as `read`, or where the file can't be written.
+        InvError: as `read_recognised`, or where the file can't be written.
     """
     path, out = Path(path), Path(out)
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors")
-    if out.exists() and out.samefile(path):
+    if os.path.exists(path) and os.path.exists(out) and out.samefile(path):
         raise UsageError(f"--out {out}: is the file to convert; choose another name")
-    read_in = read(path, wish)
-    metadata = _metadata(read_in, wish)
+    recognised = read_recognised(path, options)
+    generator, metadata = write_recognised(recognised, out, options)
+    return {"out": str(out), **_facts(recognised, metadata, generator)}
+
+
+def write_recognised(
+    recognised: RecognisedNetwork, out: Path, options: ConvertOptions
+) -> tuple[Generator, dict[str, Any]]:
+    """Write a network as a .safetensors file, whole or not at all.
+
+    Returns:
+        The generator that read it back, and the metadata in it.
+
+    Raises:
+        MismatchError: where its tensors aren't those of the architecture.
+        InvError: where the file can't be written.
+    """
+    metadata = _metadata(recognised, options)
     with atomic_write(out) as temporary:
-        write_tensors(temporary, read_in.network.used, metadata)
-        generator = _proved(read_in, temporary)
-        metadata["camera"] = asdict(generator.spec.camera)
-        write_tensors(temporary, read_in.network.used, metadata)
-        return {"out": str(out), **_facts(read_in, metadata, generator)}
+        write_tensors(temporary, recognised.network.used, metadata)
+        return _read_back(recognised, temporary), metadata
 
 
-def _proved(read_in: Read, written: Path) -> Generator:
+def _read_back(recognised: RecognisedNetwork, written: Path) -> Generator:
     """Load what was written, as everybody will; that its variant is a guess is said elsewhere."""
-    variant = read_in.config.model_dump(include={"variant"})
+    variant = recognised.config.model_dump(include={"variant"})
     try:
-        return read_in.kind.create(read_in.kind.Config(**variant), written)
+        return recognised.kind.create(recognised.kind.Config(**variant), written)
     except WeightsError as error:
-        message = str(error).replace(str(written), str(read_in.network.path))
+        message = str(error).replace(str(written), str(recognised.network.path))
         if isinstance(error, MismatchError):
             raise MismatchError(message, error.missing, error.extra, error.shapes) from None
         raise WeightsError(message) from None
 
 
-def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
-    network, found = read_in.network, read_in.found
-    config = read_in.config
-    assert isinstance(config, PublishedOptions)
-    names = _architecture_of(type(config)).model_fields
+def _metadata(recognised: RecognisedNetwork, options: ConvertOptions) -> dict[str, Any]:
+    network, found, config = recognised.network, recognised.found, recognised.config
+    names = _kept(type(config))
     said = {name: value for name, value in config.given("json").items() if name in names}
     plain = config.model_dump(mode="json")
     stored = network.metadata
@@ -175,11 +204,11 @@ def _metadata(read_in: Read, wish: Wish) -> dict[str, Any]:
         "name": found.generator,
         "variant": plain["variant"],
         "guess": "" if found.sure else found.because,
-        "licence": wish.licence or _line(stored.get("licence")) or UNKNOWN_LICENCE,
+        "licence": options.licence or _line(stored.get("licence")) or UNKNOWN_LICENCE,
         # not what the variant adds: another one can still be chosen
         "architecture": said,
         "plane_axes": plain["plane_axes"],
-        "camera": found.camera,
+        "camera": asdict(recognised.camera),
         "origin": _stored_origin(stored.get("origin")) or _origin(network),
     }
 
@@ -206,23 +235,17 @@ def _line(value: Any) -> str:
     return printable(" ".join(value.split())) if isinstance(value, str) else ""
 
 
-def _architecture_of(config: type[PluginConfig]) -> type[Architecture]:
-    """Return the part of a generator's options that decides what it computes."""
-    for base in config.__mro__:
-        if issubclass(base, Architecture) and not issubclass(base, PluginConfig):
-            return base
-    raise UsageError(f"{config.__name__}: networks of this generator can't be converted")
-
-
-def _facts(read_in: Read, metadata: Mapping[str, Any], generator: Generator) -> dict[str, Any]:
-    network, found = read_in.network, read_in.found
+def _facts(
+    recognised: RecognisedNetwork, metadata: Mapping[str, Any], generator: Generator
+) -> dict[str, Any]:
+    network, found = recognised.network, recognised.found
     taken = network.used
     return {
         "generator": metadata["name"],
         "variant": metadata["variant"],
         "because": found.because,
         "sure": found.sure,
-        "warnings": read_in.doubts,
+        "warnings": recognised.doubts,
         "class": network.kind,
         "tensors": len(taken),
         "parameters": sum(p.numel() for p in generator.parameters()),
@@ -231,7 +254,7 @@ def _facts(read_in: Read, metadata: Mapping[str, Any], generator: Generator) -> 
         "plane_axes": metadata["plane_axes"],
         "resolution": generator.spec.resolution,
         "render_resolution": generator.spec.render_resolution,
-        "camera": metadata["camera"],
+        "camera": asdict(generator.spec.camera),
         "licence": metadata["licence"],
         "origin": metadata["origin"],
         "fingerprint": generator.spec.fingerprint,

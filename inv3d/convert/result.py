@@ -7,6 +7,7 @@ a network pickle and .npz files, Pose-Opt latents and cameras as .npy.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +17,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.convert.network import Read, Wish, convert, read
+from inv3d.convert.network import (
+    ConvertOptions,
+    RecognisedNetwork,
+    read_recognised,
+    write_recognised,
+)
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
 from inv3d.core.files import atomic_directory, file_digest, write_json
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
+from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.tensors import check_state
-from inv3d.core.weights.torchfile import form_of
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
 from inv3d.io.latents import SUFFIXES, Latents, latents_of, read_labels, read_latents
@@ -79,7 +85,7 @@ class Parts:
     cameras: Path | None
 
 
-def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
+def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> dict[str, Any]:
     """Write a run directory.
 
     With the network before tuning, the run holds what tuning changed; without it, the whole tuned
@@ -88,7 +94,7 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
     Args:
         foreign: the files.
         directory: to be made.
-        wish: what the user says of the networks.
+        options: what the user says of the networks.
 
     Returns:
         Facts about what was found and written.
@@ -97,29 +103,12 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         InvError: where something is missing, damaged, or doesn't go together.
     """
     parts = _parts(foreign)
+    tuned = read_recognised(parts.tuned, options) if parts.tuned else None
     notices: list[str] = []
-    tuned = read(parts.tuned, wish) if parts.tuned else None
     with atomic_directory(directory) as made:
-        if foreign.weights is not None:
-            weights = foreign.weights.absolute()
-            kind = wish.generator or (tuned.found.generator if tuned else None)
-            base = read(weights, replace(wish, entry=None, generator=kind))
-            generator = _build(base, weights, merge(wish.options, _live_changes(tuned, base)))
-            notices += base.doubts
-        elif tuned is not None:
-            weights = Path(OWN_WEIGHTS)
-            convert(tuned.network.path, made / weights, wish)
-            generator = _build(tuned, made / weights, {})
-            notices += tuned.doubts
-        else:
-            raise UsageError(
-                f"{foreign.source}: holds no tuned generator; give the network that the latents "
-                "belong to with --weights"
-            )
+        generator, weights = _generator(foreign, tuned, options, made, notices)
         latents = _latents(parts, tuned, generator, notices)
-        delta = {}
-        if tuned is not None and foreign.weights is not None:
-            delta = _delta(tuned, generator, notices)
+        delta = _delta(tuned, generator, notices) if tuned and foreign.weights else {}
         inversion = Inversion(
             ws=latents.ws,
             cameras=latents.cameras or generator.spec.camera.front(),
@@ -132,9 +121,6 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         record = _record(foreign, parts, generator, weights, inversion, notices)
         write_json(made / RECORD, record)
         (made / LOG).touch()
-    changed = "whole" if tuned else "nothing"
-    if tuned and foreign.weights:
-        changed = f"{len(delta)} tensors" if delta else "nothing: both networks are the same"
     return {
         "directory": str(directory),
         "generator": generator.spec.name,
@@ -142,16 +128,49 @@ def import_run(foreign: Foreign, directory: Path, wish: Wish) -> dict[str, Any]:
         "latent": str(parts.latent or parts.tuned),
         "latents": len(inversion.ws),
         "cameras": "from the file" if latents.cameras else "none: taken as frontal",
-        "tuned": changed,
+        "tuned": _changed(foreign, tuned, delta),
         "input": foreign.capture,
         "warnings": notices,
     }
 
 
+def _generator(
+    foreign: Foreign,
+    tuned: RecognisedNetwork | None,
+    options: ConvertOptions,
+    made: Path,
+    notices: list[str],
+) -> tuple[Generator, Path]:
+    """Return the generator that the run is of, and its weights: relative where they lie in it."""
+    if foreign.weights is not None:
+        weights = foreign.weights.absolute()
+        kind = options.generator or (tuned.found.generator if tuned else None)
+        base = read_recognised(weights, replace(options, entry=None, generator=kind))
+        notices += base.doubts
+        changed = merge(options.architecture, _live_changes(tuned, base))
+        return _build(base, weights, changed), weights
+    if tuned is not None:
+        notices += tuned.doubts
+        return write_recognised(tuned, made / OWN_WEIGHTS, options)[0], Path(OWN_WEIGHTS)
+    raise UsageError(
+        f"{foreign.source}: holds no tuned generator; give the network that the latents "
+        "belong to with --weights"
+    )
+
+
+def _changed(foreign: Foreign, tuned: RecognisedNetwork | None, delta: Mapping[str, Tensor]) -> str:
+    """Say what tuning changed."""
+    if tuned is None:
+        return "nothing"
+    if foreign.weights is None:
+        return "whole"
+    return f"{len(delta)} tensors" if delta else "nothing: both networks are the same"
+
+
 def _parts(foreign: Foreign) -> Parts:
     """Tell which file of a result is what."""
     source = Path(foreign.source)
-    if source.is_dir():
+    if os.path.isdir(source):
         tuned, latent, cameras = (
             _pick(source, patterns) for patterns in (TUNED, FOUND_LATENTS, FOUND_CAMERAS)
         )
@@ -179,7 +198,7 @@ def _number(name: str) -> int:
     return max((int(digits[:18]) for digits in re.findall(r"\d+", name)), default=-1)
 
 
-def _live_changes(tuned: Read | None, base: Read) -> dict[str, Any]:
+def _live_changes(tuned: RecognisedNetwork | None, base: RecognisedNetwork) -> dict[str, Any]:
     """Rendering options of a tuned network that aren't those of the original."""
     if tuned is None or not tuned.network.settings:
         return {}
@@ -198,14 +217,16 @@ def _difference(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any
     return changed
 
 
-def _build(one: Read, weights: Path, options: Mapping[str, Any]) -> Generator:
+def _build(one: RecognisedNetwork, weights: Path, options: Mapping[str, Any]) -> Generator:
     """Build a generator; a guessed variant counts as chosen, so that it isn't guessed again."""
     chosen = {} if one.found.sure and not one.chosen else {"variant": one.found.variant}
     config = build_config(one.kind.Config, merge(options, chosen), f"generator {one.kind.name}")
     return one.kind.create(config, weights)
 
 
-def _latents(parts: Parts, tuned: Read | None, generator: Generator, notices: list[str]) -> Latents:
+def _latents(
+    parts: Parts, tuned: RecognisedNetwork | None, generator: Generator, notices: list[str]
+) -> Latents:
     """Latents of the generator's shape, with cameras where there are any."""
     if parts.latent is not None:
         found = read_latents(parts.latent)
@@ -248,7 +269,7 @@ def _cameras(path: Path) -> Camera:
     return read_labels(path) if path.suffix == ".npy" else read_cameras(path)[0]
 
 
-def _delta(tuned: Read, generator: Generator, notices: list[str]) -> dict[str, Tensor]:
+def _delta(tuned: RecognisedNetwork, generator: Generator, notices: list[str]) -> dict[str, Tensor]:
     """Return tuned minus original, for every tensor that changed."""
     path, tensors = tuned.network.path, tuned.network.used
     state = generator.state_dict()

@@ -93,7 +93,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "")
 
 
-def shown(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a text from a file as it may stand in a message: short, plain and printable."""
     return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:_LONGEST])
 

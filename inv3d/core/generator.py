@@ -17,7 +17,7 @@ from inv3d.core.errors import UnsupportedError
 from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OUTPUTS, OutputName, Rendering, Scene
-from inv3d.core.weights.known import given
+from inv3d.core.weights.known import resolve_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,5 +230,5 @@ def load_generator(
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):
         options = build_config(kind.Config, options or {}, owner)
-    generator = kind.create(options, given(weights, kind.weights, owner))
+    generator = kind.create(options, resolve_path(weights, kind.weights, owner))
     return generator.eval().requires_grad_(False).to(device)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from inv3d.core.camera import LABEL_LENGTH, Camera
-from inv3d.core.errors import InputError
+from inv3d.core.errors import InputError, WeightsError, first_line, plain_text
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.torchfile import StoredTensor, read_pickled
+from inv3d.core.weights.archive import open_archive
+from inv3d.core.weights.forms import describe_other, read_start
+from inv3d.core.weights.plain import OPTIONS
+from inv3d.core.weights.torchfile import TREE, StoredTensor, listed, mapped, read_pickled
 from inv3d.core.weights.unpickle import Refused
 from inv3d.io import labels as camera_labels
 
@@ -43,25 +46,15 @@ def read_latents(path: Path) -> Latents:
     """Read latents that another project wrote.
 
     Args:
-        path: .npz with `w` or `ws` (and `c` or `cs`), .npy, or .pt with a tensor or such names.
+        path: .npz with `w` or `ws` (and `c` or `cs`), .npy, or .pt with a tensor or such names;
+            which of them it is, is told by its contents.
 
     Raises:
         InputError: where the file holds no latents, or is damaged.
-        WeightsError: where a .pt file is damaged or holds anything but tensors.
+        WeightsError: where torch.save wrote it, and it's damaged or holds anything but data.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give latents as {', '.join(SUFFIXES)}")
-    if path.suffix == ".npz":
-        arrays = _read_npz(path)
-    elif path.suffix == ".npy":
-        with path.open("rb") as file:
-            arrays = {"": _read_array(file, path)}
-    elif path.suffix in (".pt", ".pth"):
-        arrays = _read_torch(path)
-    else:
-        raise InputError(f"{path}: unknown kind of latents; expected {', '.join(SUFFIXES)}")
-    return latents_of(arrays, path)
+    return latents_of(_read_arrays(path), path)
 
 
 def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
@@ -72,8 +65,7 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     """
     name = next((n for n in (*LATENTS, "") if n in arrays), None)
     if name is None:
-        held = ", ".join(arrays) or "nothing"
-        raise InputError(f"{path}: no latents named 'w' or 'ws'; it holds {held}")
+        raise _no_latents(list(arrays), path)
     ws = _shaped(arrays[name], path)
     camera = next((arrays[n] for n in CAMERAS if n in arrays), None)
     if camera is None:
@@ -85,6 +77,10 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
             f"{LABEL_LENGTH} numbers each"
         )
     return Latents(ws, _cameras(labels, path))
+
+
+def _no_latents(names: Sequence[str], path: Path) -> InputError:
+    return InputError(f"{path}: no latents named 'w' or 'ws'; it holds {listed(names)}")
 
 
 def _cameras(labels: Tensor, path: Path) -> Camera:
@@ -109,18 +105,52 @@ def _shaped(ws: Tensor, path: Path) -> Tensor:
     return ws.float()
 
 
-def _read_npz(path: Path) -> dict[str, Tensor]:
+def _read_arrays(path: Path) -> dict[str, Tensor]:
+    """Read arrays by name, one without a name as ""; what the file is, is told by its contents."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        start = read_start(path, "file of latents")
+    except WeightsError as error:
+        raise InputError(str(error)) from None
+    if start.startswith(np.lib.format.MAGIC_PREFIX):
+        with path.open("rb") as file:
+            return {"": _read_array(file, path)}
+    if start.startswith(b"PK\x03\x04"):
+        return _read_archive(path)
+    if start[:1] == b"\x80":
+        return _read_torch(path)
+    raise InputError(
+        f"{path}: holds no latents but {describe_other(start)}; expected {', '.join(SUFFIXES)}"
+    )
+
+
+def _read_archive(path: Path) -> dict[str, Tensor]:
+    """Read an archive of NumPy arrays, or one of torch.save."""
+    try:
+        with path.open("rb") as file, mapped(file) as data, open_archive(data) as archive:
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            wanted = {n: member for n, member in names.items() if n in (*LATENTS, *CAMERAS)}
-            found = {}
-            for name, member in wanted.items():
-                with archive.open(member) as file:
-                    found[name] = _read_array(file, path)
-            return found or {str(n)[:40]: torch.empty(0) for n in list(names)[:6]}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
-        raise InputError(f"{path}: not a readable .npz file ({error}); write it again") from None
+            if any(name.rpartition("/")[2] == TREE for name in names):
+                return _read_torch(path)
+            found = {
+                name: _read_member(archive, names[name], path)
+                for name in (*LATENTS, *CAMERAS)
+                if name in names
+            }
+    except Refused as error:
+        raise InputError(f"{path}: {error}; write it again") from None
+    if not found:
+        raise _no_latents(list(names), path)
+    return found
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Tensor:
+    try:
+        member = archive.open(name)
+    # encrypted, packed in an unknown way, or damaged
+    except (RuntimeError, NotImplementedError, zipfile.BadZipFile, ValueError, EOFError) as error:
+        reason = plain_text(str(error))
+        raise InputError(f"{path}: not a readable .npz file ({reason}); write it again") from None
+    with member:
+        return _read_array(member, path)
 
 
 def _read_array(file: Any, path: Path) -> Tensor:
@@ -140,19 +170,18 @@ def _read_array(file: Any, path: Path) -> Tensor:
         array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
         return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     except Exception as error:  # NumPy reads the header as Python's literals, with all their errors
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = plain_text(first_line(error)) or type(error).__name__
         raise InputError(f"{path}: not a readable array ({reason}); write it again") from None
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
-    pickled = read_pickled(path, {})
+    pickled = read_pickled(path, OPTIONS)
     tree = pickled.tree if isinstance(pickled.tree, dict) else {"": pickled.tree}
+    wanted = [n for n in (*LATENTS, *CAMERAS, "") if isinstance(tree.get(n), StoredTensor)]
+    if not wanted:
+        raise _no_latents(list(tree), path)
     try:
-        return {
-            name: pickled.tensor(tree[name])
-            for name in (*LATENTS, *CAMERAS, "")
-            if isinstance(tree.get(name), StoredTensor)
-        }
+        return {name: pickled.tensor(tree[name]) for name in wanted}
     except Refused as error:
         raise InputError(f"{path}: {error}; write it again") from None
 
@@ -162,21 +191,15 @@ def read_labels(path: Path) -> Camera:
 
     Raises:
         InputError: where the file isn't such, or a camera isn't one.
+        WeightsError: where it was written by torch.save and is damaged.
     """
-    with _opened(path) as file:
-        labels = _read_array(file, path)
+    arrays = _read_arrays(Path(path))
+    labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), torch.empty(0))
     if labels.numel() == 0 or labels.numel() % LABEL_LENGTH:
         raise InputError(
             f"{path}: shape {tuple(labels.shape)}, expected {LABEL_LENGTH} numbers a camera"
         )
     return _cameras(labels.reshape(-1, LABEL_LENGTH), path)
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror})") from error
 
 
 def write_latents(path: Path, ws: Tensor, cameras: Camera) -> None:

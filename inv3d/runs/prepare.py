@@ -19,7 +19,7 @@ from inv3d.core.generator import Generator, load_generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
-from inv3d.core.weights.known import given, known_as, misfit
+from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import open_generator
@@ -111,7 +111,7 @@ def prepare(request: Request) -> PreparedRun:
     files = open_capture(request.input)
     _check_needs(request.method, method, files)
     frames, chosen, held_out = _choose(request, method, files)
-    weights = given(request.weights, kind.weights, f"generator {kind.name}")
+    weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
     generator = load_generator(request.generator, generator_config, weights, device=device)
     used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
@@ -136,7 +136,7 @@ def prepare(request: Request) -> PreparedRun:
     )
     known = known_as(weights, kind.weights)
     notices = list(files.notices.values())
-    notices += filter(None, [misfit(known, generator.spec.name) if known else ""])
+    notices += filter(None, [known.misfit(generator.spec.name) if known else ""])
     return PreparedRun(plan, generator, method.create(config), capture, init, notices)
 
 

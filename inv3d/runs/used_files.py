@@ -13,7 +13,6 @@ from inv3d.core.fit.objective import LossTerm
 from inv3d.core.loss import AnyLoss
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
-from inv3d.core.weights.known import find
 
 WEIGHTS = "weights"
 _DEFAULTS = "default_losses"
@@ -67,7 +66,7 @@ def _of_plugin(
 ) -> Iterator[Path]:
     yield from _of_options(config.model_dump(), default_losses)
     if getattr(config, WEIGHTS, None) is None:
-        yield from filter(None, map(find, kind.weights))
+        yield from filter(None, (file.find() for file in kind.weights))
 
 
 def _of_options(options: Mapping[str, Any], default_losses: Mapping[str, float]) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from inv3d.cli import main
 from inv3d.core.camera import Camera
+from inv3d.core.files import file_digest
 from inv3d.core.inversion import Inversion
 from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.io.cameras import write_labels
@@ -72,6 +74,36 @@ def test_a_network_is_written_with_all_that_is_known_of_it(tmp_path: Path) -> No
     assert metadata["origin"]["entry"] == "G_ema"
     assert len(metadata["origin"]["sha256"]) == 64
     assert "not stated" in metadata["licence"]
+
+
+def test_what_is_proved_is_what_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proved: list[str] = []
+    create = EG3D.create
+
+    def watched(config: Any, weights: Path) -> EG3D:
+        proved.append(file_digest(weights))
+        return create(config, weights)
+
+    monkeypatch.setattr(EG3D, "create", watched)
+    out = tmp_path / "net.safetensors"
+    facts = good(TINY, "-o", out)
+    assert proved == [file_digest(out)]
+    _, metadata = read_tensors(out)
+    assert metadata["camera"] == facts["camera"]
+    with pytest.warns(UserWarning, match="taken for"):
+        assert create(EG3DConfig(), out).spec.camera.yaw_deg == metadata["camera"]["yaw_deg"]
+
+
+@pytest.mark.parametrize(
+    "camera", [{"radius": -1}, {"focal": "x"}, {"pivot": [1, 2]}, {"yaw_deg": 1e999}]
+)
+def test_an_impossible_camera_prior_is_refused(tmp_path: Path, camera: dict[str, Any]) -> None:
+    source, out = tmp_path / "odd.safetensors", tmp_path / "net.safetensors"
+    good(TINY, "-o", source)
+    tensors, metadata = read_tensors(source)
+    write_tensors(source, tensors, metadata | {"camera": metadata["camera"] | camera})
+    fails(call("convert", source, "-o", out), 1, f"{source}: its camera prior is")
+    assert not out.exists()
 
 
 def test_what_the_user_says_wins(tmp_path: Path) -> None:
@@ -203,11 +235,16 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         ((TINY, "-o", "n.safetensors", "--set", "random_weights=true"), 2, "generator.random_we"),
         ((TINY, "-o", "n.safetensors", "--set", "generator.c_dim=3"), 2, "leave out 'generator.'"),
         ((TINY, "-o", "n.safetensors", "--entry", "Gema"), 2, "did you mean 'G_ema'?"),
-        (("empty", "-o", "n.safetensors"), 1, "empty: is a folder; give the path of the network"),
+        (("empty", "-o", "n.safetensors"), 1, "empty: is a folder; give the path of the weight"),
         (("less.pt", "-o", "n.safetensors"), 1, "no backbone.mapping.fc1.weight"),
         ((TINY, "-o", "n.safetensors", "--generator", "minihead"), 2, "eg3d and panohead can be"),
         ((TINY, "-o", "n.safetensors", "--generator", "egd3"), 2, "did you mean 'eg3d'"),
         (("none.pkl", "-o", "n.safetensors"), 1, "none.pkl: no such file"),
+        (("none.pkl", "-o", "there.safetensors"), 1, "none.pkl: no such file"),
+        (("n" * 300, "-o", "n.safetensors"), 1, "can't be read (File name too long)"),
+        (("n" * 300, "--as-run", "run"), 1, "can't be read (File name too long)"),
+        ((TINY, "-o", "n" * 300 + ".safetensors"), 1, "can't be written (File name too long)"),
+        (("net.zip", "-o", "n.safetensors"), 1, "unpack it and give ffhq512-128.pkl"),
         (("evil.pkl", "-o", "n.safetensors"), 1, "names posix.system"),
         (("half.pkl", "-o", "n.safetensors"), 1, "cut short"),
         (("other.pth", "-o", "n.safetensors"), 1, "a network of another architecture"),
@@ -237,7 +274,10 @@ def test_refusals(
     np.savez("w.npz", w=foreign.latents().numpy())
     np.savez("narrow.npz", w=foreign.latents().numpy()[..., :256])
     np.savez("many.npz", ws=foreign.latents(2).numpy())
+    with zipfile.ZipFile("net.zip", "w") as archive:
+        archive.writestr("ffhq512-128.pkl", "")
     Path("there").mkdir()
+    Path("there.safetensors").touch()
     Path("empty").mkdir()
     before = sorted(tmp_path.iterdir())
     fails(call("convert", *arguments), code, said)

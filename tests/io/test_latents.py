@@ -37,6 +37,18 @@ def test_every_form(tmp_path: Path) -> None:
         assert read_latents(path).cameras is None
 
 
+def test_a_file_is_told_by_its_contents(tmp_path: Path) -> None:
+    """Some projects save with torch.save under a name that ends in .npy."""
+    ws, labels = torch.from_numpy(WS), torch.from_numpy(LABELS)
+    for data in (saved(ws), saved(ws, as_zip=False), array(WS), archive(w=array(WS))):
+        for name in ("a.npy", "a.npz", "a.pt", "a.pth", "a"):
+            (tmp_path / name).write_bytes(data)
+            assert np.array_equal(read_latents(tmp_path / name).ws.numpy(), WS)
+    for data in (saved(labels), array(LABELS), archive(c=array(LABELS))):
+        (tmp_path / "c.npy").write_bytes(data)
+        np.testing.assert_allclose(read_labels(tmp_path / "c.npy").labels().numpy(), LABELS)
+
+
 @pytest.mark.parametrize(
     ("shape", "read"), [((4,), (1, 1, 4)), ((3, 4), (1, 3, 4)), ((2, 1, 3, 4), (2, 3, 4))]
 )
@@ -66,6 +78,28 @@ def archive(**members: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return buffer.getvalue()
+
+
+def encrypted(data: bytes) -> bytes:
+    """An archive that says so of its only member, in both places."""
+    changed = bytearray(data)
+    changed[6] |= 1
+    changed[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
+
+
+def saved(value: Any, as_zip: bool = True) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=as_zip)
+    return buffer.getvalue()
+
+
 def array(value: Any) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, value, allow_pickle=True)
@@ -83,7 +117,9 @@ def huge() -> bytes:
     ("name", "data", "message"),
     [
         ("a.npz", archive(x=array(WS), y=array(WS)), "no latents named 'w' or 'ws'; it holds x, y"),
-        ("a.npz", archive(w=array(WS))[:-40], "not a readable .npz file"),
+        ("a.npz", archive(w=array(WS))[:-40], "a zip archive that is damaged or cut short"),
+        ("a.npz", encrypted(archive(w=array(WS))), "not a readable .npz file .*encrypted"),
+        ("a.npz", zipped({"x\x1b[2J": b""}), r"it holds x\?\[2J"),
         ("a.npz", archive(w=array(WS)[:-4]), "cut short"),
         ("a.npz", archive(w=array(np.array([{}], dtype=object))), "values of the type object"),
         ("a.npz", archive(w=huge()), "25000000000 values"),
@@ -96,10 +132,11 @@ def huge() -> bytes:
         ("a.npz", archive(w=array(WS), c=array(LABELS * np.nan)), "of latent 0: number 0 is nan"),
         ("a.npz", archive(w=array(WS), c=array(LABELS * 0)), "latent 0: cam2world isn't a rotatio"),
         ("a.npy", array(WS.astype(int)), "type int64, expected floating-point numbers"),
-        ("a.npz", b"text", "not a readable .npz file"),
-        ("a.npy", b"", "not a readable array"),
-        ("a.txt", b"1 2 3", "unknown kind of latents"),
-        ("a.pt", b"text", "not a weight file"),
+        ("a.npz", b"text", r"holds no latents but text \('text'\); expected .npz, .npy, .pt"),
+        ("a.npy", b"", "holds no latents but an empty file"),
+        ("a.txt", b"1 2 3", r"holds no latents but text \('1 2 3'\)"),
+        ("a.pt", b"\x80\x02.", "more from the stack"),
+        ("a.pt", saved({"x": torch.ones(1)}), "no latents named 'w' or 'ws'; it holds x"),
     ],
 )
 def test_damaged_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
@@ -137,5 +174,5 @@ def test_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", LABELS * 0)
     with pytest.raises(InputError, match="cam2world isn't a rotation"):
         read_labels(tmp_path / "c.npy")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="no such file; give the path of a file of latents"):
         read_labels(tmp_path / "none.npy")

@@ -19,7 +19,7 @@ from inv3d.core.fit.state import RunState
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.loss import AnyLoss, Target, load_loss
-from inv3d.core.weights.known import WeightFile, misfit
+from inv3d.core.weights.known import WeightFile
 
 _READ_EVERY_ON_CUDA = 10
 
@@ -99,7 +99,7 @@ class Context:
 
     def check_fit(self, file: WeightFile, generator: Generator) -> None:
         """Warn the user where weights were made for another variant than this generator."""
-        if text := misfit(file, generator.spec.name):
+        if text := file.misfit(generator.spec.name):
             self.notice(text)
 
     def history(self, name: str, config: PluginConfig) -> tuple[Made, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inv3d.core.errors import PluginError, UsageError, suggest
@@ -11,7 +12,7 @@ from inv3d.core.weights.known import WeightFile
 
 
 @dataclass(frozen=True)
-class Entry:
+class KnownWeights:
     """A weight file, and who uses it.
 
     Attributes:
@@ -23,7 +24,7 @@ class Entry:
     users: tuple[str, ...]
 
 
-def weight_entries() -> list[Entry]:
+def list_known_weights() -> list[KnownWeights]:
     """Return every file once, in the order of kinds, plugins and their own lists.
 
     The plugins are imported; one that can't be is left out (`3dinv list-plugins` shows it).
@@ -39,19 +40,19 @@ def weight_entries() -> list[Entry]:
             for file in target.weights:
                 files.setdefault(file.name, file)
                 users.setdefault(file.name, []).append(f"{singular(kind)} {record.name}")
-    return [Entry(file, tuple(users[name])) for name, file in files.items()]
+    return [KnownWeights(file, tuple(users[name])) for name, file in files.items()]
 
 
-def entry(name: str, entries: list[Entry]) -> Entry:
-    """Return the entry of a file.
+def pick_known_weights(name: str, known: Iterable[KnownWeights]) -> KnownWeights:
+    """Return one of the known files by its name.
 
     Raises:
         UsageError: where no plugin knows it.
     """
-    found = {known.file.name: known for known in entries}
-    if name not in found:
+    by_name = {weights.file.name: weights for weights in known}
+    if name not in by_name:
         raise UsageError(
-            f"no plugin knows a weight file '{name}'{suggest(name, found)}; see '3dinv weights "
+            f"no plugin knows a weight file '{name}'{suggest(name, by_name)}; see '3dinv weights "
             "list'"
         )
-    return found[name]
+    return by_name[name]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.weights.download import Report, download
-from inv3d.core.weights.known import WeightFile, missing, weights_dir
+from inv3d.core.weights.known import WeightFile
 
 OFFLINE = "INV3D_OFFLINE"
 _PLAIN_SECONDS = 10.0
@@ -34,17 +34,17 @@ def fetch(file: WeightFile, owner: str = "", *, accepted: bool = False) -> Path:
         RunError: where it can't be written.
     """
     if not file.url:
-        raise missing(file, owner, "there's no direct address")
+        raise file.missing(owner, "there's no direct address")
     if file.noncommercial and not accepted:
         raise licence_refused(file)
     if os.environ.get(OFFLINE, "0") not in ("", "0"):
-        raise missing(file, owner, f"{OFFLINE} is set")
-    path = weights_dir() / file.name
-    with shown(file.name) as report:
+        raise file.missing(owner, f"{OFFLINE} is set")
+    path = file.destination
+    with progress_bar(file.name) as report:
         try:
             download(file.url, path, size=file.size, sha256=file.sha256, report=report)
         except WeightsError as error:
-            raise missing(file, owner, str(error).removeprefix(f"{file.url}: ")) from None
+            raise file.missing(owner, str(error).removeprefix(f"{file.url}: ")) from None
     return path
 
 
@@ -57,7 +57,7 @@ def licence_refused(file: WeightFile) -> UsageError:
 
 
 @contextlib.contextmanager
-def shown(name: str) -> Iterator[Report]:
+def progress_bar(name: str) -> Iterator[Report]:
     """Give a function that shows progress: a bar on a terminal, lines elsewhere."""
     if not sys.stderr.isatty():
         yield _lines(name)
@@ -86,13 +86,13 @@ def shown(name: str) -> Iterator[Report]:
 
 def _lines(name: str) -> Report:
     """Return a function that writes a line now and then."""
-    shown = time.monotonic() - _PLAIN_SECONDS
+    last = time.monotonic() - _PLAIN_SECONDS
 
     def report(done: int, total: int | None) -> None:
-        nonlocal shown
-        if time.monotonic() - shown < _PLAIN_SECONDS and done != total:
+        nonlocal last
+        if time.monotonic() - last < _PLAIN_SECONDS and done != total:
             return
-        shown = time.monotonic()
+        last = time.monotonic()
         share = f" of {total / 1e6:.0f}" if total else ""
         print(f"{name}: {done / 1e6:.0f}{share} MB", file=sys.stderr)
 

@@ -61,6 +61,87 @@ class WeightFile:
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ValueError(f"{self.name}: url {self.url!r} isn't an http address")
 
+    @property
+    def destination(self) -> Path:
+        """Where a download goes."""
+        return weights_dir() / self.name
+
+    @property
+    def state(self) -> State:
+        """Whether it is there, as far as can be said without reading it."""
+        path = self.find()
+        if path is None:
+            return "part" if part_of(self.destination).is_file() else "missing"
+        return "here" if self.size in (None, path.stat().st_size) else "other size"
+
+    def find(self) -> Path | None:
+        """Return where it lies, or None."""
+        paths = (folder / self.name for folder in searched_folders())
+        return next((path for path in paths if path.is_file()), None)
+
+    def locate(self, owner: str = "") -> Path:
+        """Return where it lies.
+
+        Args:
+            owner: who needs it, for the message, such as "loss arcface".
+
+        Raises:
+            WeightsError: where it's nowhere: what it is, where to get it, where to put it, and
+                what works without it.
+        """
+        path = self.find()
+        if path is None:
+            raise self.missing(owner)
+        return path
+
+    def missing(self, owner: str = "", reason: str = "") -> WeightsError:
+        """Return the error to raise where it isn't there.
+
+        Args:
+            owner: who needs it, such as "loss arcface".
+            reason: why it can't be downloaded, where that was tried.
+        """
+        # whoever has to accept a licence should see the page that has it
+        source = self.url if self.url and not self.noncommercial else self.page
+        command = "" if reason or not self.url else f"run '3dinv weights fetch {self.name}', or "
+        parts = [
+            f"{owner}{': ' if owner else ''}{self.name} ({self.purpose}) "
+            + (f"can't be downloaded ({reason})" if reason else "isn't there"),
+            f"{command}get it from {source} and put it at {self.destination}, or give "
+            f"{self.option}",
+            self.without,
+        ]
+        return WeightsError("; ".join(filter(None, parts)))
+
+    def misfit(self, variant: str) -> str:
+        """Say that it was made for another generator, naming both; empty where it fits.
+
+        Args:
+            variant: `GeneratorSpec.name` of the generator.
+        """
+        if not self.fits or variant in self.fits:
+            return ""
+        return (
+            f"{self.name} is made for {' or '.join(self.fits)}, but the generator is {variant}: "
+            "expect poor results; take weights that were made for this generator"
+        )
+
+    def verify(self, path: Path) -> None:
+        """See that the file at `path` is this one; does nothing where no checksum is known.
+
+        Raises:
+            WeightsError: where it's another one, or damaged.
+        """
+        try:
+            found = file_digest(path) if self.sha256 else ""
+        except RunError as error:
+            raise WeightsError(str(error)) from error
+        if found != self.sha256:
+            raise WeightsError(
+                f"{path}: SHA-256 is {found}, expected {self.sha256}: damaged, or another file; "
+                f"delete it and run '3dinv weights fetch {self.name}'"
+            )
+
 
 def weights_dir() -> Path:
     """Return where downloads go: $INV3D_WEIGHTS, else a folder in the user's cache."""
@@ -69,25 +150,11 @@ def weights_dir() -> Path:
     return Path(named).expanduser() if named else cache / "weights"
 
 
-def places() -> tuple[Path, ...]:
-    """Return the folders that are searched: our own, then PyTorch's cache, which may have it."""
+def searched_folders() -> tuple[Path, ...]:
+    """Return where files are looked for: our folder, then PyTorch's cache, which may have them."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     torch_home = Path(os.environ.get("TORCH_HOME") or Path(cache) / "torch").expanduser()
     return weights_dir(), torch_home / "hub" / "checkpoints"
-
-
-def find(file: WeightFile) -> Path | None:
-    """Return where a file lies, or None."""
-    paths = (folder / file.name for folder in places())
-    return next((path for path in paths if path.is_file()), None)
-
-
-def state(file: WeightFile) -> State:
-    """Say whether a file is there, without reading it."""
-    path = find(file)
-    if path is None:
-        return "part" if part_of(weights_dir() / file.name).is_file() else "missing"
-    return "here" if file.size in (None, path.stat().st_size) else "other size"
 
 
 def part_of(path: Path) -> Path:
@@ -95,44 +162,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + PART)
 
 
-def locate(file: WeightFile, owner: str) -> Path:
-    """Return where a file lies.
-
-    Args:
-        file: which one.
-        owner: who needs it, for the message, such as "loss arcface".
-
-    Raises:
-        WeightsError: where it's nowhere: what it is, where to get it, where to put it, and what
-            works without it.
-    """
-    path = find(file)
-    if path is None:
-        raise missing(file, owner)
-    return path
-
-
-def missing(file: WeightFile, owner: str = "", reason: str = "") -> WeightsError:
-    """Return the error to raise where a file isn't there.
-
-    Args:
-        file: which one.
-        owner: who needs it, such as "loss arcface".
-        reason: why it can't be downloaded, where that was tried.
-    """
-    # whoever has to accept a licence should see the page that has it
-    source = file.url if file.url and not file.noncommercial else file.page
-    parts = [
-        f"{owner}{': ' if owner else ''}{file.name} ({file.purpose}) "
-        + (f"can't be downloaded ({reason})" if reason else "isn't there"),
-        ("" if reason or not file.url else f"run '3dinv weights fetch {file.name}', or ")
-        + f"get it from {source} and put it at {weights_dir() / file.name}, or give {file.option}",
-        file.without,
-    ]
-    return WeightsError("; ".join(filter(None, parts)))
-
-
-def given(path: Path | None, files: Iterable[WeightFile], owner: str) -> Path | None:
+def resolve_path(path: Path | None, files: Iterable[WeightFile], owner: str) -> Path | None:
     """Return the path that a user means: the bare name of a known file finds it where it lies.
 
     Args:
@@ -146,44 +176,12 @@ def given(path: Path | None, files: Iterable[WeightFile], owner: str) -> Path | 
     if path is None:
         return None
     known = next((file for file in files if file.name == str(path)), None)
-    if known is None or path.exists():
+    if known is None or os.path.exists(path):
         return path.absolute()
-    return locate(known, owner)
+    return known.locate(owner)
 
 
 def known_as(path: Path | None, files: Iterable[WeightFile]) -> WeightFile | None:
     """Return the known file that a path seems to be, by its name without the ending."""
     stem = path.stem if path is not None else None
     return next((file for file in files if Path(file.name).stem == stem), None)
-
-
-def misfit(file: WeightFile, variant: str) -> str:
-    """Say that a file was made for another generator, naming both; empty where it fits.
-
-    Args:
-        file: the weights that are used.
-        variant: `GeneratorSpec.name` of the generator.
-    """
-    if not file.fits or variant in file.fits:
-        return ""
-    return (
-        f"{file.name} is made for {' or '.join(file.fits)}, but the generator is {variant}: expect "
-        "poor results; take weights that were made for this generator"
-    )
-
-
-def verify(file: WeightFile, path: Path) -> None:
-    """See that a file is the one that is known; does nothing where no checksum is known.
-
-    Raises:
-        WeightsError: where it's another one, or damaged.
-    """
-    try:
-        found = file_digest(path) if file.sha256 else ""
-    except RunError as error:
-        raise WeightsError(str(error)) from error
-    if found != file.sha256:
-        raise WeightsError(
-            f"{path}: SHA-256 is {found}, expected {file.sha256}: damaged, or another file; "
-            f"delete it and run '3dinv weights fetch {file.name}'"
-        )

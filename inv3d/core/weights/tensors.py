@@ -13,10 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from inv3d.core.errors import MismatchError, WeightsError, shown
+from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
+from inv3d.core.weights.forms import read_start
 
 METADATA_KEY = "inv3d"
+# what is in a file is counted before it's made, since empty tensors cost nothing to write
+MOST_TENSORS = 20_000
+_LONGEST_HEADER = 16 << 20
 _DEEPEST = 32
 M = TypeVar("M", bound=nn.Module)
 
@@ -43,14 +47,18 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         WeightsError: where the file is missing, no safetensors file, or cut short.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give the path of a .safetensors file")
+    header = int.from_bytes(read_start(path)[:8], "little")
     try:
+        if _LONGEST_HEADER < header < path.stat().st_size:
+            raise ValueError(f"a header of {header} bytes, expected at most {_LONGEST_HEADER}")
         with safe_open(path, framework="pt", device=device) as file:
+            names = file.keys()
+            if len(names) > MOST_TENSORS:
+                raise ValueError(f"{len(names)} tensors, expected at most {MOST_TENSORS}")
             metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+            return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        reason = shown(str(error))
+        reason = plain_text(str(error))
         raise WeightsError(
             f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
         ) from error
@@ -80,18 +88,33 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | st
     state = module.state_dict()
     check_state(state, tensors, path)
     ready = {n: t.to(state[n].dtype) for n, t in tensors.items()}
-    for name, tensor in ready.items():
+    check_finite(ready, path)
+    module.load_state_dict(ready)
+
+
+def check_finite(tensors: Mapping[str, Tensor], path: Path | str) -> None:
+    """See that all floating-point numbers are finite.
+
+    Args:
+        tensors: by name.
+        path: where they're from, for the message.
+
+    Raises:
+        WeightsError: naming the first tensor that has others.
+    """
+    for name, tensor in tensors.items():
         if not _is_finite(tensor):
             raise WeightsError(
                 f"{path}: {name} has numbers that aren't finite: the file is damaged, or its "
                 "training diverged; take another one"
             )
-    module.load_state_dict(ready)
 
 
 def _is_finite(tensor: Tensor) -> bool:
     if not (tensor.is_floating_point() and tensor.numel()):
         return True
+    if tensor.element_size() == 1:  # these have no aminmax()
+        tensor = tensor.float()
     # much faster than isfinite() of all numbers, and takes no memory; nan is least and most
     least, most = tensor.aminmax()
     return bool(least.isfinite() and most.isfinite())

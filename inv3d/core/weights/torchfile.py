@@ -6,30 +6,29 @@ are made than the file has bytes.
 
 from __future__ import annotations
 
-import io
 import math
 import mmap
-import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import WeightsError, shown
-from inv3d.core.weights.unpickle import Budget, Name, Names, Refused, Window, load
+from inv3d.core.errors import WeightsError, plain_text
+from inv3d.core.weights.archive import open_archive, read_member
+from inv3d.core.weights.forms import LEGACY, Form, form_of
+from inv3d.core.weights.tensors import MOST_TENSORS
+from inv3d.core.weights.unpickle import Budget, Instance, Name, Names, Refused, Window, load
 
-Form = Literal["safetensors", "zip", "legacy", "pickle"]
-
-# the pickled magic number at the start of files that torch.save wrote before 1.6
-_LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e")
-_TAR = slice(257, 262)
-_LONGEST_HEADER = 100 << 20
 _MOST_DIMENSIONS = 16
-MOST_TENSORS = 20_000
+_MOST_NUMBERS = 2**62
+_MOST_SHOWN = 6
+# in the container of torch.save: everything but the numbers
+TREE = "data.pkl"
+_ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors")
 _TYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -42,19 +41,6 @@ _TYPES = {
     "Byte": torch.uint8,
     "Bool": torch.bool,
 }
-# what stands at the start of files that are often taken for networks
-_OTHERS = (
-    (b"\x1f\x8b", "a gzip archive; unpack it"),
-    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"Rar!", "a RAR archive; unpack it"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
-    (b"<", "a web page, not the file itself; the download needs a login or another link"),
-    (b"{", "JSON text"),
-    (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89PNG", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-    (b"\x89HDF", "an HDF5 file"),
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -80,6 +66,17 @@ class StoredTensor:
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+
+
+_KINDS: dict[type, str] = {
+    StoredTensor: "tensor",
+    Storage: "storage",
+    Name: "class",
+    str: "text",
+    int: "number",
+    float: "number",
+    type(None): "None",
+}
 
 
 @dataclass(eq=False, repr=False)
@@ -124,40 +121,6 @@ class Pickled:
             raise Refused("has more numbers in tensors than bytes")
 
 
-def form_of(path: Path) -> Form:
-    """Tell the form of a weight file by its contents.
-
-    Raises:
-        WeightsError: where it's missing, or of no form that weights have.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; give the path of a weight file")
-    try:
-        with path.open("rb") as file:
-            start = file.read(512)
-    except OSError as error:
-        raise WeightsError(f"{path}: can't be read ({error.strerror})") from error
-    found = "something else" if start else "an empty file"
-    if start.startswith(b"PK\x03\x04"):
-        return "zip"
-    if start.startswith(_LEGACY):
-        return "legacy"
-    if start[:1] == b"\x80":
-        return "pickle"
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER:
-        return "safetensors"
-    if start[_TAR] == b"ustar":
-        found = "a tar archive, also where torch.save made it (before 1.0); save it again"
-    for signature, name in _OTHERS:
-        if start.startswith(signature):
-            found = name
-    raise WeightsError(
-        f"{path}: not a weight file but {found}; expected .safetensors, a network pickle (.pkl), "
-        "or what torch.save writes (.pt, .pth)"
-    )
-
-
 def read_pickled(path: Path, names: Names) -> Pickled:
     """Read a network pickle, or a file that torch.save wrote, without running anything in it.
 
@@ -172,7 +135,7 @@ def read_pickled(path: Path, names: Names) -> Pickled:
     names = {**TENSORS, **names}
     try:
         with path.open("rb") as file:
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            data = mapped(file)
         if form == "zip":
             tree = _read_zip(data, names)
         elif form == "legacy":
@@ -188,12 +151,37 @@ def read_pickled(path: Path, names: Names) -> Pickled:
         raise WeightsError(f"{path}: can't be read ({error.strerror})") from error
 
 
-def refusal(path: Path, reason: object) -> WeightsError:
+def mapped(file: BinaryIO) -> memoryview:
+    """Return the bytes of a file that isn't empty; the system reads them when they are needed."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def refusal(path: Path, refused: Refused) -> WeightsError:
     """Return the error for a file that isn't taken."""
-    return WeightsError(
-        f"{path}: {reason}; nothing in it was run: fetch it again from where it is published, or "
-        "give another file"
-    )
+    return WeightsError(f"{path}: {refused}; nothing in it was run: {refused.remedy}")
+
+
+def check_name(name: str) -> None:
+    """Refuse a tensor's name that would do something to a terminal.
+
+    Raises:
+        Refused: showing what can be shown of it.
+    """
+    if plain_text(name) != name:
+        raise Refused(f"has a tensor of the name {plain_text(name)}")
+
+
+def kind_of(value: Any) -> str:
+    """Return the word for what a file holds."""
+    if isinstance(value, Instance):
+        return f"{plain_text(value.kind)} object"
+    return _KINDS.get(type(value)) or type(value).__name__
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Return some names of a file as they may stand in a message."""
+    more = ", ..." if len(names) > _MOST_SHOWN else ""
+    return ", ".join(plain_text(str(name)) for name in names[:_MOST_SHOWN]) + more or "nothing"
 
 
 # --- tensors
@@ -208,8 +196,10 @@ def _rebuild_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or len(shape) > _MOST_DIMENSIONS or len(rest) > 3:
         raise Refused("is damaged: a tensor isn't described as torch does it")
-    if not all(type(n) is int and 0 <= n < 2**62 for n in numbers):
+    if not all(type(n) is int and 0 <= n < _MOST_NUMBERS for n in numbers):
         raise Refused("has a tensor whose sizes aren't whole numbers")
+    if math.prod(max(size, 1) for size in shape) >= _MOST_NUMBERS:
+        raise Refused(f"has a tensor of shape {shape}, which is larger than any")
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if count > storage.count or (count and last >= storage.count) or offset > storage.count:
@@ -227,9 +217,16 @@ def _rebuild_parameter(arguments: tuple[Any, ...]) -> StoredTensor:
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> dict[str, Any]:
-    if arguments:
-        raise Refused("is damaged: an OrderedDict is made of something")
-    return {}
+    match arguments:
+        case ():
+            return {}
+        case (list() as pairs,) if all(_is_pair(pair) for pair in pairs):  # as Python 2 wrote it
+            return dict(pairs)
+    raise Refused("is damaged: an OrderedDict is made of something else than names and values")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _set(arguments: tuple[Any, ...]) -> set[str]:
@@ -254,6 +251,7 @@ def never(arguments: tuple[Any, ...]) -> Any:
 
 TENSORS: Names = {
     "collections.OrderedDict": _ordered_dict,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,  # before 0.4
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "__builtin__.set": _set,
@@ -284,31 +282,14 @@ def _numbers(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
 
 def _read_zip(data: memoryview, names: Names) -> Any:
     """Read the container that torch.save writes since 1.6."""
-    try:
-        archive = zipfile.ZipFile(_File(data))
-        entries = {entry.filename: entry for entry in archive.infolist()}
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-        raise Refused(f"is a zip archive that is damaged or cut short ({error})") from None
-    pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1:
-        if any(name.endswith(".npy") for name in entries):
-            raise Refused("is an archive of NumPy arrays, no network")
-        raise Refused("is a zip archive, but not one of torch.save")
-    root = pickles[0].removesuffix("data.pkl")
-    code = [name for name in entries if name.startswith(f"{root}code/")]
-    if code or f"{root}constants.pkl" in entries:
-        raise Refused("is a TorchScript archive, which holds code")
+    archive = open_archive(data)
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    root = _root(entries)
 
     def contents(name: str) -> bytes:
-        entry = entries.get(name)
-        if entry is None:
-            raise Refused(f"is damaged: it has no {shown(name.removeprefix(root))}")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise Refused("is packed or encrypted, which files of torch.save aren't")
-        try:
-            return archive.read(entry)
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-            raise Refused(f"is damaged or cut short ({error})") from None
+        if name not in entries:
+            raise Refused(f"is damaged: it has no {plain_text(name.removeprefix(root))}")
+        return read_member(archive, entries[name])
 
     order = f"{root}byteorder"
     if order in entries and contents(order) != b"little":
@@ -326,42 +307,39 @@ def _read_zip(data: memoryview, names: Names) -> Any:
             seen[key] = Storage(dtype, count, lambda: _numbers(contents(name), dtype))
         return seen[key]
 
-    return load(Window(contents(pickles[0])), names, storage)
+    return load(Window(contents(f"{root}{TREE}")), names, storage)
 
 
-class _File(io.RawIOBase):
-    """A buffer as a file that can be read and searched, without a copy."""
+def _root(entries: Mapping[str, zipfile.ZipInfo]) -> str:
+    """Return what stands before every name in a file of torch.save.
 
-    def __init__(self, data: memoryview) -> None:
-        self.data = data
-        self.position = 0
+    Raises:
+        Refused: where the archive is another one.
+    """
+    pickles = [name for name in entries if name.rpartition("/")[2] == TREE]
+    if len(pickles) != 1:
+        raise _other_archive(list(entries))
+    root = pickles[0].removesuffix(TREE)
+    code = [name for name in entries if name.startswith(f"{root}code/")]
+    if code or f"{root}constants.pkl" in entries:
+        raise Refused("is a TorchScript archive, which holds code")
+    return root
 
-    def readable(self) -> bool:
-        return True
 
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: len(self.data)}[whence]
-        if start + offset < 0:
-            raise ValueError("a position before the start")
-        self.position = start + offset
-        return self.position
-
-    def tell(self) -> int:
-        return self.position
-
-    def readinto(self, buffer: Any) -> int:
-        part = self.data[self.position : self.position + len(buffer)]
-        buffer[: len(part)] = part
-        self.position += len(part)
-        return len(part)
+def _other_archive(names: Sequence[str]) -> Refused:
+    if any(name.endswith(".npy") for name in names):
+        return Refused("is an archive of NumPy arrays, no network")
+    weights = [name for name in names if name.endswith(_ENDINGS)]
+    wanted = listed(weights) if weights else "the weight file"
+    return Refused(
+        f"is a zip archive of other files ({listed(names)}), not one of torch.save",
+        f"unpack it and give {wanted}",
+    )
 
 
 def _read_legacy(data: memoryview, names: Names, budget: Budget) -> Any:
     """Read the stream that torch.save wrote before 1.6: five pickles, then the numbers."""
-    file = Window(data, len(_LEGACY))
+    file = Window(data, len(LEGACY))
     _check_machine(load(file, {}, budget=budget))
     storages: dict[str, tuple[torch.dtype, int, Storage]] = {}
     places: dict[str, memoryview] = {}
@@ -411,7 +389,7 @@ def _storage_in_bytes(arguments: tuple[Any, ...], budget: Budget) -> Storage:
             pass
         case _:
             raise Refused("is damaged: a storage isn't bytes")
-    if bytes(data[: len(_LEGACY)]) != _LEGACY:
+    if bytes(data[: len(LEGACY)]) != LEGACY:
         raise Refused("has a storage that isn't in the form that torch pickles")
     stored = _read_legacy(memoryview(data), _TYPE_NAMES, budget)
     if not isinstance(stored, Storage):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inv3d.core.errors import shown
+from inv3d.core.errors import plain_text
 
 MAX_OPCODES = 1_000_000
 MAX_TEXT = 64 << 20
@@ -23,13 +23,27 @@ _LONGEST_NAME = 300
 _LONGEST_INT = 16
 _LARGEST_KEY = 2**60
 _VIEW = 4096
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+_STOP = pickle.STOP.decode()
 
 Maker = Callable[[tuple[Any, ...]], Any]
 Names = Mapping[str, Maker]
 
 
 class Refused(ValueError):
-    """Something in a file that isn't taken; the message names it."""
+    """Something in a file that isn't taken; the message names it.
+
+    Attributes:
+        remedy: what to do.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        remedy: str = "fetch it again from where it is published, or give another file",
+    ) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 @dataclass(slots=True)
@@ -43,6 +57,16 @@ class Budget:
 
     opcodes: int = MAX_OPCODES
     text: int = MAX_TEXT
+
+    def spend_opcode(self) -> None:
+        """Take one from what is left.
+
+        Raises:
+            Refused: where there's none.
+        """
+        self.opcodes -= 1
+        if self.opcodes < 0:
+            raise Refused("has more opcodes than any network file needs")
 
     def spend_text(self, size: int) -> None:
         """Take characters from what is left.
@@ -116,19 +140,31 @@ def load(
     budget = budget or Budget()
     machine = _Machine(names, persistent, budget)
     try:
-        for opcode, argument, _ in pickletools.genops(file):  # type: ignore[arg-type]
-            budget.opcodes -= 1
-            if budget.opcodes < 0:
-                raise Refused("has more opcodes than any network file needs")
-            step = _STEPS.get(opcode.name)
-            if step is None:
-                raise Refused(f"uses the opcode {opcode.name}, which isn't among those for data")
-            step(machine, argument)
+        unfinished = True
+        while unfinished:
+            budget.spend_opcode()
+            unfinished = _do_next(file, machine)
     except Refused:
         raise
     except (ValueError, OverflowError) as error:
         raise Refused(f"is damaged or cut short at byte {file.position} ({error})") from None
     return machine.pop()
+
+
+def _do_next(file: Window, machine: _Machine) -> bool:
+    """Do what the next opcode says; false after the last one.
+
+    An opcode that isn't taken is refused before its argument is looked at.
+    """
+    code = bytes(file.read(1)).decode("latin-1")
+    opcode = _OPCODES.get(code)
+    if opcode is None:
+        raise ValueError(f"no opcode {code!r}" if code else "the end comes before that of the data")
+    step = _STEPS.get(opcode.name)
+    if step is None:
+        raise Refused(f"uses the opcode {opcode.name}, which isn't among those for data")
+    step(machine, opcode.arg.reader(file) if opcode.arg else None)  # type: ignore[arg-type]
+    return code != _STOP
 
 
 class _Machine:
@@ -182,7 +218,7 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         text = f"{self.expect(module, str, 'a name')}.{self.expect(name, str, 'a name')}"
         if text not in self.names:
-            raise Refused(f"names {shown(text)}, which isn't among what a network file needs")
+            raise Refused(f"names {plain_text(text)}, which isn't among what a network file needs")
         self.push(Name(text, self.names[text]))
 
     def call(self, arguments: Any) -> None:
@@ -254,11 +290,13 @@ def _add_to_set(m: _Machine) -> None:
 
 _Step = Callable[[_Machine, Any], Any]
 _PUSHED = ("BININT", "BININT1", "BININT2", "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
+# the last one is how Python 2 wrote names
+_TEXTS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING")
 _STEPS: dict[str, _Step] = {
     **dict.fromkeys(("FRAME", "STOP"), lambda m, a: None),
     "PROTO": lambda m, a: _check_protocol(a),
     **dict.fromkeys(_PUSHED, lambda m, a: m.push(a)),
-    **dict.fromkeys(("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), lambda m, a: m.text(a)),
+    **dict.fromkeys(_TEXTS, lambda m, a: m.text(a)),
     "LONG1": lambda m, a: m.integer(a),
     "NONE": lambda m, a: m.push(None),
     "NEWTRUE": lambda m, a: m.push(True),

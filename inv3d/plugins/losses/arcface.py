@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from inv3d.core.config import PluginConfig
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights.known import WeightFile, locate
+from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import load_state
 from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
@@ -71,7 +71,7 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
         Raises:
             WeightsError: where the weight file is missing or of another network.
         """
-        path = config.weights or locate(WEIGHTS, "loss arcface")
+        path = config.weights or WEIGHTS.locate("loss arcface")
         with torch.device("meta"):
             network = IRSE50()
         network.to_empty(device="cpu")

@@ -10,10 +10,11 @@ from pydantic import Field
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights.tensors import asset, load_state, read_tensors
+from inv3d.core.weights.state_dict import open_checkpoint
+from inv3d.core.weights.tensors import asset, load_state
 from inv3d.nn.headid import HeadNetwork, NetworkName, build_headid, unit_channels
 
 K = TypeVar("K", Tensor, dict[str, Tensor])
@@ -26,7 +27,8 @@ class HeadIDConfig(PluginConfig):
         "a", description="embedded network: a for losses, b (another architecture) for metrics"
     )
     weights: Path | None = Field(
-        None, description="path of a .safetensors file to use instead of the embedded weights"
+        None,
+        description="path of a .safetensors or .pth file to use instead of the embedded weights",
     )
 
 
@@ -48,16 +50,17 @@ class _HeadNetworkLoss(Loss[HeadIDConfig, K]):
             WeightsError: where the weights are missing or of another network.
         """
         path = config.weights or asset(f"headid_{config.network}.safetensors")
-        tensors, facts = read_tensors(path)
-        if facts.get("network", config.network) != config.network:
+        checkpoint = open_checkpoint(path)
+        stored = plain_text(str(checkpoint.metadata.get("network", config.network)))
+        if stored != config.network:
             raise WeightsError(
-                f"{path}: weights of headid-{facts['network']}, expected headid-{config.network}; "
-                f"set option 'network' of loss {cls.name} to '{facts['network']}'"
+                f"{path}: weights of headid-{stored}, expected headid-{config.network}; "
+                f"set option 'network' of loss {cls.name} to '{stored}'"
             )
         with torch.device("meta"):
             network = build_headid(config.network)
         network.to_empty(device="cpu")
-        load_state(network, tensors, path)
+        load_state(network, checkpoint.state_dict(), path)
         return cls(config, network.eval().requires_grad_(False))
 
 

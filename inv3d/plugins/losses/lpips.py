@@ -15,8 +15,9 @@ from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.fetch import fetch
-from inv3d.core.weights.known import WeightFile, find
+from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
+from inv3d.core.weights.tensors import check_finite
 from inv3d.nn.resample import shrink
 
 NetName = Literal["alex", "vgg", "squeeze"]
@@ -147,20 +148,21 @@ def _renamed(backbone: nn.Module, state: dict[str, Tensor], source: str) -> dict
     """Give torchvision's tensors the names of the package's slices."""
     renamed = {}
     for name, expected in backbone.state_dict().items():
-        theirs = "features." + name.partition(".")[2]
+        theirs = name.partition(".")[2]
         found = state.get(theirs)
         if found is None or found.shape != expected.shape:
             shape = "missing" if found is None else str(tuple(found.shape))
             raise WeightsError(
-                f"{source}: weights of another network: {theirs} is {shape}, expected "
+                f"{source}: weights of another network: features.{theirs} is {shape}, expected "
                 f"{tuple(expected.shape)}; give the file that belongs to losses.lpips.net"
             )
         renamed[name] = found.float()
+    check_finite(renamed, source)  # again: not every double is a float
     return renamed
 
 
 def _backbone(config: LPIPSConfig) -> tuple[dict[str, Tensor], str]:
     """Read the backbone from the given path, a cache or the network."""
     file = BACKBONES[config.net]
-    path = config.weights or find(file) or fetch(file, "loss lpips")
-    return read_state_dict(path), str(path)
+    path = config.weights or file.find() or fetch(file, "loss lpips")
+    return read_state_dict(path, prefix="features."), str(path)

@@ -14,7 +14,7 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights.known import WeightFile, locate, verify
+from inv3d.core.weights.known import WeightFile
 from inv3d.nn.resample import shrink
 
 WEIGHTS = WeightFile(
@@ -73,11 +73,11 @@ class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):
         Raises:
             WeightsError: where it's missing or no TorchScript file.
         """
-        path = config.weights or locate(WEIGHTS, "loss stylegan_vgg")
+        path = config.weights or WEIGHTS.locate("loss stylegan_vgg")
         if not path.is_file():
             raise WeightsError(f"loss stylegan_vgg: {path}: no such file; give {WEIGHTS.option}")
         if config.weights is None:
-            verify(WEIGHTS, path)
+            WEIGHTS.verify(path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)

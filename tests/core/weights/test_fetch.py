@@ -13,7 +13,7 @@ import pytest
 from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.weights import download
 from inv3d.core.weights.fetch import fetch
-from inv3d.core.weights.known import WeightFile, find
+from inv3d.core.weights.known import WeightFile
 from tests.web import Server, serving
 
 DATA = random.Random(1).randbytes(70_000)
@@ -47,7 +47,7 @@ def test_a_file_goes_where_it_is_found(
 ) -> None:
     server.cuts = [1000]
     path = fetch(file(server))
-    assert path == tmp_path / "weights" / "file.bin" == find(file(server))
+    assert path == tmp_path / "weights" / "file.bin" == file(server).find()
     assert path.read_bytes() == DATA
     said = capsys.readouterr()
     assert said.out == ""

@@ -12,15 +12,10 @@ import pytest
 from inv3d.core.errors import WeightsError
 from inv3d.core.weights.known import (
     WeightFile,
-    find,
-    given,
     known_as,
-    locate,
-    misfit,
-    missing,
     part_of,
-    state,
-    verify,
+    resolve_path,
+    searched_folders,
     weights_dir,
 )
 
@@ -78,50 +73,48 @@ def test_the_folder_is_the_users_cache_unless_a_variable_names_one(
 
 
 def test_files_are_found_in_our_folder_then_in_that_of_torch(tmp_path: Path) -> None:
-    assert find(FILE) is None
+    assert FILE.find() is None
     theirs = put(tmp_path / "torch" / "hub" / "checkpoints" / FILE.name)
-    assert find(FILE) == theirs
+    assert FILE.find() == theirs
     ours = put(weights_dir() / FILE.name)
-    assert find(FILE) == ours == locate(FILE, "loss x")
+    assert FILE.find() == ours == FILE.locate("loss x")
 
 
 def test_torchs_folder_is_the_one_that_torch_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from inv3d.core.weights.known import places
-
-    assert places()[1] == Path(torch.hub.get_dir()) / "checkpoints"
+    assert searched_folders()[1] == Path(torch.hub.get_dir()) / "checkpoints"
     monkeypatch.delenv("TORCH_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert places()[1] == Path(torch.hub.get_dir()) / "checkpoints"
+    assert searched_folders()[1] == Path(torch.hub.get_dir()) / "checkpoints"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert places()[1] == Path(torch.hub.get_dir()) / "checkpoints"
+    assert searched_folders()[1] == Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def test_states() -> None:
-    assert state(FILE) == "missing"
+    assert FILE.state == "missing"
     path = weights_dir() / FILE.name
     put(part_of(path))
-    assert state(FILE) == "part"
+    assert FILE.state == "part"
     put(path, b"ab")
-    assert state(FILE) == "other size"
-    assert state(replace(FILE, size=None)) == "here"
+    assert FILE.state == "other size"
+    assert replace(FILE, size=None).state == "here"
     put(path)
-    assert state(FILE) == "here"
+    assert FILE.state == "here"
 
 
 def test_the_message_says_what_it_is_where_to_get_it_where_to_put_it_and_what_works() -> None:
     with pytest.raises(WeightsError) as error:
-        locate(FILE, "generator eg3d")
+        FILE.locate("generator eg3d")
     assert str(error.value) == (
         "generator eg3d: net-1.pkl (a network) isn't there; run '3dinv weights fetch net-1.pkl', "
         f"or get it from https://example.org/net-1.pkl and put it at {weights_dir() / 'net-1.pkl'}"
         ", or give --weights PATH; minihead needs no file"
     )
-    by_hand = str(missing(replace(FILE, url="")))
+    by_hand = str(replace(FILE, url="").missing())
     assert "get it from https://example.org/page and put" in by_hand and "fetch" not in by_hand
     # the licence stands on the page
-    assert "from https://example.org/page" in str(missing(replace(FILE, noncommercial=True)))
+    assert "from https://example.org/page" in str(replace(FILE, noncommercial=True).missing())
 
 
 def test_a_bare_name_means_the_known_file_and_a_path_always_works(
@@ -129,26 +122,26 @@ def test_a_bare_name_means_the_known_file_and_a_path_always_works(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     other = put(tmp_path / "other.pkl")
-    assert given(None, [FILE], "x") is None
-    assert given(Path("other.pkl"), [FILE], "x") == other
+    assert resolve_path(None, [FILE], "x") is None
+    assert resolve_path(Path("other.pkl"), [FILE], "x") == other
     # a path that isn't there is the plugin's own error
-    assert given(Path("nowhere.pkl"), [FILE], "x") == tmp_path / "nowhere.pkl"
-    assert given(Path("a/net-1.pkl"), [FILE], "x") == tmp_path / "a" / "net-1.pkl"
+    assert resolve_path(Path("nowhere.pkl"), [FILE], "x") == tmp_path / "nowhere.pkl"
+    assert resolve_path(Path("a/net-1.pkl"), [FILE], "x") == tmp_path / "a" / "net-1.pkl"
     with pytest.raises(WeightsError, match=r"^x: net-1\.pkl \(a network\) isn't there"):
-        given(Path("net-1.pkl"), [FILE], "x")
+        resolve_path(Path("net-1.pkl"), [FILE], "x")
     cached = put(weights_dir() / FILE.name)
-    assert given(Path("net-1.pkl"), [FILE], "x") == cached
+    assert resolve_path(Path("net-1.pkl"), [FILE], "x") == cached
     here = put(tmp_path / FILE.name)
-    assert given(Path("net-1.pkl"), [FILE], "x") == here
+    assert resolve_path(Path("net-1.pkl"), [FILE], "x") == here
 
 
 def test_weights_for_another_generator_name_both() -> None:
-    assert misfit(FILE, "eg3d-ffhq") == ""
-    text = misfit(FILE, "eg3d-ffhq-rebalanced")
+    assert FILE.misfit("eg3d-ffhq") == ""
+    text = FILE.misfit("eg3d-ffhq-rebalanced")
     assert text.startswith(
         "net-1.pkl is made for eg3d-ffhq, but the generator is eg3d-ffhq-rebalanced: "
     )
-    assert misfit(replace(FILE, fits=()), "eg3d-ffhq-rebalanced") == ""
+    assert replace(FILE, fits=()).misfit("eg3d-ffhq-rebalanced") == ""
 
 
 def test_a_converted_file_is_known_by_its_name() -> None:
@@ -159,10 +152,10 @@ def test_a_converted_file_is_known_by_its_name() -> None:
 
 def test_checksums(tmp_path: Path) -> None:
     path = put(tmp_path / "a")
-    verify(FILE, path)
+    FILE.verify(path)
     path.write_bytes(b"abd")
     with pytest.raises(WeightsError, match=r"SHA-256 is [0-9a-f]{64}, expected ba7816bf"):
-        verify(FILE, path)
-    verify(replace(FILE, sha256=""), path)
+        FILE.verify(path)
+    replace(FILE, sha256="").verify(path)
     with pytest.raises(WeightsError, match=r"gone: can't be read \(No such file"):
-        verify(FILE, tmp_path / "gone")
+        FILE.verify(tmp_path / "gone")

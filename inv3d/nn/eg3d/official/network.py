@@ -9,19 +9,21 @@ from typing import Any
 
 from torch import Tensor
 
-from inv3d.core.errors import UsageError, WeightsError, shown, suggest
-from inv3d.core.weights.tensors import read_tensors
+from inv3d.core.errors import UsageError, WeightsError, plain_text, suggest
+from inv3d.core.weights.forms import Form, form_of
+from inv3d.core.weights.plain import MOST_VALUES, plain
+from inv3d.core.weights.state_dict import unwrapped
+from inv3d.core.weights.tensors import MOST_TENSORS, read_tensors
 from inv3d.core.weights.torchfile import (
-    MOST_TENSORS,
-    Form,
     Pickled,
-    Storage,
     StoredTensor,
-    form_of,
+    check_name,
+    kind_of,
+    listed,
     read_pickled,
     refusal,
 )
-from inv3d.core.weights.unpickle import Instance, Name, Refused
+from inv3d.core.weights.unpickle import Instance, Refused
 from inv3d.nn.eg3d.official.names import NAMES
 
 # which of a file's networks is taken, the first that is there
@@ -30,13 +32,9 @@ ENTRIES = ("G_ema", "G", "state_dict")
 BESIDE = ("w", "c")
 # Buffers that official training leaves on the network and that nothing computes with.
 _IGNORED = frozenset({"dataset_label_std"})
-# what data-parallel training puts before every name of a state dict
-_PARALLEL = "module."
-_KINDS = {StoredTensor: "tensor", Storage: "storage", Name: "class", type(None): "None"}
 _DEEPEST = 32
 _MOST_MODULES = 20_000
 _MOST_NAMES = 300
-_MOST_SETTINGS = 5_000
 
 
 @dataclass(frozen=True)
@@ -83,17 +81,14 @@ def read_network(path: Path, entry: str | None = None) -> Network:
         UsageError: where it has other networks than the one that was named.
     """
     path = Path(path)
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a folder; give the path of the network file in it")
     form = form_of(path)
-    if form == "safetensors":
-        tensors, metadata = read_tensors(path)
-        for name in tensors:
-            _check_name(path, name)
-        return Network(path, form, "", "", _unwrapped(tensors), metadata=metadata)
-    pickled = read_pickled(path, NAMES)
     try:
-        return _find(path, pickled, entry)
+        if form == "safetensors":
+            tensors, metadata = read_tensors(path)
+            for name in tensors:
+                check_name(name)
+            return Network(path, form, "", "", unwrapped(tensors), metadata=metadata)
+        return _find(path, read_pickled(path, NAMES), entry)
     except Refused as error:
         raise refusal(path, error) from None
 
@@ -103,19 +98,18 @@ def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
     if isinstance(tree, Instance):
         return _taken(path, pickled, "", tree)
     if not isinstance(tree, dict):
-        kind = _KINDS.get(type(tree), type(tree).__name__)
-        raise _no_network(path, f"holds a {kind}, no network")
+        raise _no_network(path, f"holds a {kind_of(tree)}, no network")
     if wanted is None and _is_state(tree):
         return _taken(path, pickled, "", tree)
-    held = ", ".join(shown(str(name)) for name in list(tree)[:6]) or "nothing"
+    held = listed(list(tree))
     if len(tree) > _MOST_NAMES:
-        raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}, ...")
+        raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}")
     found = [n for n, value in tree.items() if isinstance(value, Instance) or _is_state(value)]
     if not found:
         raise _no_network(path, f"has no network; it holds {held}")
     name = wanted or next(n for n in (*ENTRIES, *found) if n in found)
     if name not in found:
-        near = suggest(name, [shown(str(n)) for n in found])
+        near = suggest(name, [plain_text(str(n)) for n in found])
         raise UsageError(f"{path}: has no network {name!r}{near}")
     return _taken(path, pickled, name, tree[name])
 
@@ -141,27 +135,15 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     module = isinstance(value, Instance)
     tensors = {}
     for name, stored in _tensors(value) if module else value.items():
-        _check_name(path, name)
+        check_name(name)
         tensors[name] = pickled.tensor(stored)
-    kind = shown(value.kind) if module else ""
+    kind = plain_text(value.kind) if module else ""
     if not tensors:
         raise Refused(f"holds a {kind} without weights")
     settings = _settings(pickled, value) if module else {}
     tree = pickled.tree if isinstance(pickled.tree, dict) else {}
     beside = {n: pickled.tensor(tree[n]) for n in BESIDE if isinstance(tree.get(n), StoredTensor)}
-    return Network(path, pickled.form, entry, kind, _unwrapped(tensors), settings, {}, beside)
-
-
-def _unwrapped(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    if all(name.startswith(_PARALLEL) for name in tensors):
-        return {name.removeprefix(_PARALLEL): tensor for name, tensor in tensors.items()}
-    return tensors
-
-
-def _check_name(path: Path, name: str) -> None:
-    """Refuse names that would do something to a terminal."""
-    if shown(name) != name:
-        raise refusal(path, f"has a tensor of the name {shown(name)}")
+    return Network(path, pickled.form, entry, kind, unwrapped(tensors), settings, {}, beside)
 
 
 def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:
@@ -175,14 +157,14 @@ def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:
             raise Refused("nests modules deeper or oftener than any network does")
         state = part.state if isinstance(part, Instance) else None
         if not isinstance(state, dict):
-            raise Refused(f"is damaged: module {shown(prefix) or 'at the top'} has no state")
+            raise Refused(f"is damaged: module {plain_text(prefix) or 'at the top'} has no state")
         held_back = state.get("_non_persistent_buffers_set")
         for kind in ("_parameters", "_buffers"):
             for name, stored in _named(state, kind).items():
                 if stored is None or (isinstance(held_back, set) and name in held_back):
                     continue
                 if not isinstance(stored, StoredTensor):
-                    raise Refused(f"is damaged: {shown(prefix + name)} isn't a tensor")
+                    raise Refused(f"is damaged: {plain_text(prefix + name)} isn't a tensor")
                 yield prefix + name, stored
         children = reversed(_named(state, "_modules").items())
         todo.extend((f"{prefix}{n}.", depth + 1, m) for n, m in children if m is not None)
@@ -201,7 +183,7 @@ def _named(state: Mapping[str, Any], group: str) -> dict[str, Any]:
 def _settings(pickled: Pickled, module: Instance) -> dict[str, Any]:
     """Return what a generator's object says besides its tensors."""
     state: dict[str, Any] = module.state
-    left = [_MOST_SETTINGS]
+    left = [MOST_VALUES]
     settings = {
         name: plain(value, left)
         for name, value in state.items()
@@ -218,28 +200,3 @@ def _settings(pickled: Pickled, module: Instance) -> dict[str, Any]:
             raise Refused(f"has plane axes of shape {axes.shape}, expected (3, 3, 3)")
         settings["plane_axes"] = pickled.tensor(axes).float().tolist()
     return {name: value for name, value in settings.items() if value is not None}
-
-
-def plain(value: Any, left: list[int], depth: int = 0) -> Any:
-    """Return a copy of plain values, None for all else.
-
-    Args:
-        value: of a file.
-        left: one number, of values that may still be copied; it's counted down.
-        depth: that this value lies at.
-
-    Raises:
-        Refused: where there are more.
-    """
-    left[0] -= 1
-    if left[0] < 0 or depth > _DEEPEST:
-        raise Refused("has more settings than any network does")
-    if isinstance(value, str):
-        return shown(value)
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(item, left, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {shown(str(name)): plain(item, left, depth + 1) for name, item in value.items()}
-    return None

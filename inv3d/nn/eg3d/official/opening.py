@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, build_config, merge
-from inv3d.core.errors import ConfigError, WeightsError, shown
+from inv3d.core.errors import ConfigError, WeightsError, plain_text
 from inv3d.nn.eg3d.official.network import read_network
 from inv3d.nn.eg3d.official.recognise import recognise
 from inv3d.nn.filters import is_standard
@@ -78,7 +78,7 @@ class Opened:
                 raise ValueError("not a camera prior")
             return prior
         except (TypeError, ValueError, OverflowError):
-            found = shown(str(dict(self.camera)))
+            found = plain_text(str(dict(self.camera)))
             raise WeightsError(
                 f"{self.path}: its camera prior is {found}, expected finite numbers, lengths above "
                 "0 and a pivot of three; convert the network again"
@@ -100,7 +100,7 @@ def open_weights(path: Path, generator: str, variant: str | None = None) -> Open
     network = read_network(path)
     found = recognise(network, variant=variant)
     if found.generator != generator:
-        other = shown(found.generator)
+        other = plain_text(found.generator)
         raise WeightsError(
             f"{path}: a network for the generator '{other}', not for '{generator}'; "
             f"give --generator {other}"

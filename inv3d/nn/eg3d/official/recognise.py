@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.config import merge
-from inv3d.core.errors import WeightsError, shown
+from inv3d.core.errors import WeightsError, plain_text
 from inv3d.nn.eg3d.official.network import Network
 from inv3d.nn.stylegan2 import default_channels
 from inv3d.nn.superresolution import KINDS, SuperresolutionName
@@ -95,7 +95,7 @@ def recognise(
     shapes = {name: tuple(tensor.shape) for name, tensor in network.tensors.items()}
     missing = [name for name in _SIGNS if name not in shapes]
     if missing:
-        held = ", ".join(shown(name) for name in list(shapes)[:3]) or "nothing"
+        held = ", ".join(plain_text(name) for name in list(shapes)[:3]) or "nothing"
         raise WeightsError(
             f"{network.path}: a network of another architecture: it has no {missing[0]} (its "
             f"tensors: {held}, ...); give a generator of EG3D or PanoHead"
@@ -117,7 +117,7 @@ def recognise(
         elif isinstance(error, ValueError):
             reason = str(error)
         raise WeightsError(
-            f"{network.path}: a network of another architecture ({shown(reason)}); give a "
+            f"{network.path}: a network of another architecture ({plain_text(reason)}); give a "
             "generator of EG3D or PanoHead"
         ) from None
 
@@ -305,7 +305,7 @@ class _Known:
         """Variant, what told it, and whether it's certain."""
         said = self.network.metadata.get("variant") or self.stored.get("variant")
         if said or self.stored:
-            guess = shown(str(self.network.metadata.get("guess") or ""))
+            guess = plain_text(str(self.network.metadata.get("guess") or ""))
             return str(said or ""), guess or "the file says so", not guess
         if self.panohead:
             head = "bcg_synthesis.b4.const" in self.shapes
@@ -322,7 +322,7 @@ class _Known:
         for text in self.hints():
             for name, pattern in _NAMED:
                 if re.search(pattern, text.lower()):
-                    return name, f"the name {shown(text)!r}", True
+                    return name, f"the name {plain_text(text)!r}", True
         if self.size() == 128 and not self.rendering:
             return "shapenet", "its pictures have 128 pixels", False
         return "ffhq", "networks of FFHQ, FFHQ rebalanced and LPFF look alike", False

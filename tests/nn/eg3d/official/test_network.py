@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import collections
-import copyreg
-import functools
 import gzip
 import io
 import json
@@ -13,7 +10,6 @@ import pickle
 import random
 import re
 import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.official import Network, read_network
 from tests.children import outcome
 from tests.golden_cases import FOLDER, GoldenCase
+from tests.hostile import SYSTEM, attacks, changed_zip, mutated
 from tests.pickles import Call, Name, Raw, dump, module, save_module, stored, stream
 
 TINY = FOLDER / "official_format_tiny.pkl"
@@ -151,30 +148,6 @@ def test_modules_with_their_classes(tmp_path: Path) -> None:
 # --- files that mean harm
 
 
-class Hostile:
-    """Runs something when it's unpickled."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.reduced = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.reduced
-
-
-def attacks(canary: Path) -> dict[str, Any]:
-    """Objects that would make the canary if they were unpickled."""
-    text = f"open({str(canary)!r}, 'w')"
-    shell = Hostile(os.system, f"echo > {canary}")
-    return {
-        "os.system": shell,
-        "builtins.eval": Hostile(eval, text),
-        "functools.partial": Hostile(functools.partial(os.system, f"echo > {canary}")),
-        "numpy object array": np.array([shell], dtype=object),
-        "copyreg": Hostile(copyreg._reconstructor, Hostile(os.system, f"echo > {canary}")),
-        "counter": collections.Counter({"a": shell}),
-    }
-
-
 NAMES = tuple(attacks(Path("x")))
 FORMS = ("pickle", "entry", "zip", "legacy", "tar", "nested", "nested zip")
 
@@ -229,20 +202,6 @@ def test_embedded_source_is_not_looked_at(write: Write, tmp_path: Path) -> None:
     assert not canary.exists()
 
 
-def zipped(tree: Any, change: Callable[[dict[str, bytes]], None], packed: bool = False) -> bytes:
-    """A file of torch.save with changed members."""
-    buffer, out = io.BytesIO(), io.BytesIO()
-    torch.save(tree, buffer)
-    with zipfile.ZipFile(buffer) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
-    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return out.getvalue()
-
-
 def more_numbers(members: dict[str, bytes]) -> None:
     data = members["archive/data.pkl"]
     assert b"K\x06t" in data
@@ -279,7 +238,10 @@ DAMAGED = {
         "a storage of 2147483647 numbers",
     ),
     "cut storage": (small(x=stored(torch.ones(4), STREAM[:-4])), "cut short"),
-    "declared zip storage": (zipped(PLAIN, more_numbers), "of 25000000000 numbers, but 24 bytes"),
+    "declared zip storage": (
+        changed_zip(PLAIN, more_numbers),
+        "of 25000000000 numbers, but 24 bytes",
+    ),
     "declared bytes": (dump(Raw(b"\x8e" + (10**11).to_bytes(8, "little"))), "cut short"),
     "a storage named by a number": (legacy("5", b"]K\x05a"), "its list of storages isn't"),
     "a storage named by a list": (legacy("[5]", b"]](K\x05ea"), "its list of storages isn't"),
@@ -287,11 +249,14 @@ DAMAGED = {
         legacy("x", b"]" * 9999 + b"a" * 9998),
         "its list of storages isn't",
     ),
-    "packed zip": (zipped(PLAIN, lambda m: None, packed=True), "packed or encrypted"),
-    "torchscript": (zipped(PLAIN, torchscript), "TorchScript archive, which holds code"),
-    "a plain zip": (zipped(PLAIN, lambda m: m.pop("archive/data.pkl")), "not one of torch.save"),
-    "lost storage": (zipped(PLAIN, lambda m: m.pop("archive/data/0")), "but 0 bytes"),
-    "half a zip": (zipped(PLAIN, lambda m: None)[:-200], "damaged or cut short"),
+    "packed zip": (changed_zip(PLAIN, lambda m: None, packed=True), "packed or encrypted"),
+    "torchscript": (changed_zip(PLAIN, torchscript), "TorchScript archive, which holds code"),
+    "a plain zip": (
+        changed_zip(PLAIN, lambda m: m.pop("archive/data.pkl")),
+        "not one of torch.save",
+    ),
+    "lost storage": (changed_zip(PLAIN, lambda m: m.pop("archive/data/0")), "but 0 bytes"),
+    "half a zip": (changed_zip(PLAIN, lambda m: None)[:-200], "damaged or cut short"),
     "half a pickle": (small()[:-9], "cut short"),
     "half the official file": (TINY.read_bytes()[: 3 << 20], "cut short"),
     "no network": (dump({"weights": 1, "steps": 2}), "has no network; it holds weights, steps"),
@@ -299,7 +264,7 @@ DAMAGED = {
     "a tensor": (dump(stored(torch.ones(4))), "holds a tensor, no network"),
     "no weights": (small(G_ema=module("G", {})), "a G without weights"),
     "empty": (b"", "an empty file"),
-    "text": (b"ffhq512-128.pkl\n", "something else"),
+    "text": (b"ffhq512-128.pkl\n", r"text \('ffhq512-128.pkl'\)"),
     "web page": (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
     "gzip": (gzip.compress(small()), "a gzip archive"),
@@ -388,35 +353,6 @@ def test_bombs(write: Write, name: str) -> None:
 
 
 # --- mutations
-
-
-# makes ./canary
-SYSTEM = b"cposix\nsystem\nX\x0d\0\0\0echo > canary\x85R"
-OPCODES = (SYSTEM, b"\x85R", b"\x81", b"b", b"h\x01", b"Q", b"0", b"2", b"(", b"t")
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Change a file a little, as a bad disk or a bad person would."""
-    changed = bytearray(data)
-    for _ in range(chance.choice((1, 1, 1, 2, 5, 20))):
-        place = chance.randrange(len(changed))
-        kind = chance.randrange(6)
-        if kind == 0:
-            changed[place] = chance.randrange(256)
-        elif kind == 1:
-            changed[place] ^= 1 << chance.randrange(8)
-        elif kind == 2:
-            del changed[place : place + chance.randrange(1, 40)]
-        elif kind == 3:
-            other = chance.randrange(len(changed))
-            changed[place:place] = changed[other : other + chance.randrange(1, 60)]
-        elif kind == 4:
-            changed[place : place + 4] = chance.choice((b"\xff" * 4, b"\0" * 4, b"\x7f" * 4))
-        else:
-            changed[place:place] = chance.choice(OPCODES)
-        if not changed:
-            return b"\x80"
-    return bytes(changed)
 
 
 @pytest.fixture

@@ -1,0 +1,91 @@
+"""Opening zip archives of others: from a buffer, with a directory of limited length."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from typing import Any
+
+from inv3d.core.errors import plain_text
+from inv3d.core.weights.unpickle import Refused
+
+# 46 bytes and a name for each entry; a thousandth of what some machines have memory for
+_LONGEST_DIRECTORY = 4 << 20
+
+
+def open_archive(data: memoryview) -> zipfile.ZipFile:
+    """Open an archive without reading its members.
+
+    Raises:
+        Refused: where it's damaged, or has more members than any weight file.
+    """
+    source = _Source(data, _LONGEST_DIRECTORY)
+    try:
+        archive = zipfile.ZipFile(source)
+    except Refused:
+        raise
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise Refused(
+            f"is a zip archive that is damaged or cut short ({plain_text(str(error))})"
+        ) from None
+    source.longest_read = len(data)
+    return archive
+
+
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Read a member that is neither packed nor encrypted, as those of torch.save are.
+
+    Raises:
+        Refused: where it's another one, or damaged.
+    """
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+        raise Refused("is packed or encrypted, which files of torch.save aren't")
+    try:
+        return archive.read(entry)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+        raise Refused(f"is damaged or cut short ({plain_text(str(error))})") from None
+
+
+class _Source(io.RawIOBase):
+    """A buffer as a file that can be read and searched, without a copy.
+
+    Attributes:
+        longest_read: bytes that may be asked for at once; `zipfile` reads the directory, which it
+            then makes an object of each entry of, in one piece.
+    """
+
+    def __init__(self, data: memoryview, longest_read: int) -> None:
+        self.data = data
+        self.longest_read = longest_read
+        self.position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: len(self.data)}[whence]
+        if start + offset < 0:
+            raise ValueError("a position before the start")
+        self.position = start + offset
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        rest = max(len(self.data) - self.position, 0)
+        size = rest if size is None or size < 0 else min(size, rest)
+        if size > self.longest_read:
+            raise Refused("is a zip archive with more members than any weight file has")
+        part = bytes(self.data[self.position : self.position + size])
+        self.position += len(part)
+        return part
+
+    def readinto(self, buffer: Any) -> int:
+        part = self.read(len(buffer))
+        buffer[: len(part)] = part
+        return len(part)

@@ -1,0 +1,98 @@
+"""Telling what a file is by its contents: the forms of weight files, and what is taken for them."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Literal
+
+from inv3d.core.errors import WeightsError, plain_text
+
+Form = Literal["safetensors", "zip", "legacy", "pickle"]
+
+# the pickled magic number at the start of files that torch.save wrote before 1.6
+LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e")
+_TAR = slice(257, 262)
+_LONGEST_HEADER = 100 << 20
+_LONGEST_QUOTE = 60
+# what stands at the start of files that are often taken for networks
+_OTHERS = (
+    (b"\x1f\x8b", "a gzip archive; unpack it"),
+    (b"BZh", "a bzip2 archive; unpack it"),
+    (b"\xfd7zXZ", "an xz archive; unpack it"),
+    (b"(\xb5/\xfd", "a zstd archive; unpack it"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it"),
+    (b"Rar!", "a RAR archive; unpack it"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run 'git lfs pull'"),
+    (b"<", "a web page, not the file itself; the download needs a login or another link"),
+    (b"{", "JSON text"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+
+
+def form_of(path: Path) -> Form:
+    """Tell the form of a weight file by its contents.
+
+    Raises:
+        WeightsError: where it's missing, or of no form that weights have.
+    """
+    start = read_start(path)
+    # before the pickle, whose first byte a header's length may have too
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER:
+        return "safetensors"
+    if start.startswith(b"PK\x03\x04"):
+        return "zip"
+    if start.startswith(LEGACY):
+        return "legacy"
+    if start[:1] == b"\x80":
+        return "pickle"
+    raise WeightsError(
+        f"{path}: not a weight file but {describe_other(start)}; expected .safetensors, a network "
+        "pickle (.pkl), or what torch.save writes (.pt, .pth)"
+    )
+
+
+def read_start(path: Path, wanted: str = "weight file") -> bytes:
+    """Return the first 512 bytes of a file, fewer where it's shorter.
+
+    Args:
+        path: of the file.
+        wanted: what it should be, for the message.
+
+    Raises:
+        WeightsError: where there's no such file, or it can't be read twice.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise WeightsError(f"{path}: is a folder; give the path of the {wanted} in it")
+        if not stat.S_ISREG(mode):
+            raise WeightsError(f"{path}: is a pipe or a device; save what comes from it to a file")
+        with path.open("rb") as file:
+            return file.read(512)
+    except (FileNotFoundError, NotADirectoryError):
+        raise WeightsError(f"{path}: no such file; give the path of a {wanted}") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from None
+
+
+def describe_other(start: bytes) -> str:
+    """Say what a file is that isn't what it should be, by its first 512 bytes."""
+    if not start:
+        return "an empty file"
+    if start[_TAR] == b"ustar":
+        return "a tar archive, also where torch.save made it (before 1.0); save it again"
+    text = start.lstrip()
+    named = next((name for signature, name in _OTHERS if text.startswith(signature)), None)
+    return named or _quoted(text) or "something else"
+
+
+def _quoted(start: bytes) -> str:
+    """Return the first line of a text, such as a server's answer; empty where it's no text."""
+    text = start.decode("utf-8", "ignore")
+    if not text or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return f"text ('{plain_text(text.splitlines()[0][:_LONGEST_QUOTE])}')"

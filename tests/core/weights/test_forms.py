@@ -1,0 +1,139 @@
+"""What a file is, told by its contents; and files that are no files, or of countless parts."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import resource
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from inv3d.core.errors import WeightsError
+from inv3d.core.weights.forms import form_of
+from inv3d.core.weights.state_dict import read_state_dict
+from inv3d.core.weights.tensors import METADATA_KEY, read_tensors, write_tensors
+
+
+def padded(path: Path, length: int) -> Path:
+    """A file whose header has a length that ends in the byte 0x80, as pickles begin."""
+    for extra in range(0x200):
+        write_tensors(path, {"a.b": torch.ones(4)}, {"licence": "x" * extra})
+        if path.read_bytes()[0] == length:
+            return path
+    raise AssertionError
+
+
+def test_every_form_is_told_by_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "net.bin"
+    write_tensors(path, {"a": torch.ones(1)}, {})
+    assert form_of(path) == "safetensors"
+    assert form_of(padded(path, 0x80)) == "safetensors"
+    assert set(read_state_dict(path)) == {"a.b"}
+    torch.save({"a": torch.ones(1)}, path)
+    assert form_of(path) == "zip"
+    torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
+    assert form_of(path) == "legacy"
+    path.write_bytes(b"\x80\x02}.")
+    assert form_of(path) == "pickle"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "an empty file"),
+        (b"<!DOCTYPE html>", "a web page, not the file itself"),
+        (b"\n\n \t <html>", "a web page, not the file itself"),
+        (b' {"error": 1}', "JSON text"),
+        (b"Too many requests\nwait", r"text \('Too many requests'\)"),
+        ("Détail: non trouvé".encode(), r"text \('D\?tail: non trouv\?'\)"),
+        (b"\x1b[2J is no text", "something else"),
+        (b"\x00" * 600, "something else"),
+        (gzip.compress(b"x"), "a gzip archive; unpack it"),
+        (bz2.compress(b"x"), "a bzip2 archive; unpack it"),
+        (lzma.compress(b"x"), "an xz archive; unpack it"),
+        (b"\x93NUMPY\x01\x00", "a NumPy array"),
+    ],
+)
+def test_other_files_are_named(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "net.pkl"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"net\.pkl: not a weight file but {message}") as caught:
+        form_of(path)
+    assert str(caught.value).isprintable()
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path, "is a folder; give the path of the weight file in it"),
+        (tmp_path / "none", "no such file; give the path"),
+        (tmp_path / "file" / "none", "no such file; give the path"),
+        (tmp_path / "pipe", "is a pipe or a device; save what comes from it to a file"),
+        (tmp_path / ("n" * 300), "can't be read \\(File name too long\\)"),
+    ):
+        for read in (form_of, read_tensors, read_state_dict):
+            with pytest.raises(WeightsError, match=message):
+                read(path)
+
+
+def test_an_archive_of_other_files_says_what_to_unpack(tmp_path: Path) -> None:
+    path = tmp_path / "net.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ffhq512-128.pkl", b"network")
+        archive.writestr("README.txt", b"hello")
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(path)
+    assert str(caught.value) == (
+        f"{path}: is a zip archive of other files (ffhq512-128.pkl, README.txt), not one of "
+        "torch.save; nothing in it was run: unpack it and give ffhq512-128.pkl"
+    )
+
+
+def many_tensors(count: int) -> bytes:
+    entries = ",".join(
+        f'"{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(count)
+    )
+    header = f'{{"__metadata__":{{"{METADATA_KEY}":"{{}}"}},{entries}}}'.encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+def many_members(count: int) -> bytes:
+    """A zip whose directory says that it has so many members."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\x01\x02", *[0] * 9, 1, *[0] * 6) + b"a"
+    assert len(entry) == 47
+    directory = entry * count
+    end = struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), 30, 0)
+    return b"PK\x03\x04" + bytes(26) + directory + end
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (many_tensors(30_000), "30000 tensors, expected at most 20000"),
+        (many_tensors(400_000), "a header of 2[0-9]{7} bytes, expected at most"),
+        (many_members(500_000), "more members than any weight file has"),
+    ],
+    ids=["tensors", "header", "members"],
+)
+def test_parts_are_counted_before_they_are_made(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError, match=message):
+        read_state_dict(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+
+
+def test_an_archive_may_have_as_many_members_as_a_network_has_tensors(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save({f"a.{i}": torch.ones(1) for i in range(5_000)}, buffer)
+    (tmp_path / "net.pt").write_bytes(buffer.getvalue())
+    assert len(read_state_dict(tmp_path / "net.pt")) == 5_000
