@@ -36,9 +36,9 @@ def run_in(
 ) -> Tensor:
     """Call a network with its convolutions in a precision; the result is float32 again.
 
-    Mapping, sampling of planes, decoder, volume rendering, losses and optimiser never see a
-    reduced precision: depths and sums over many samples need all their digits. Parameters and their
-    gradients stay in float32.
+    Mapping, sampling of planes, decoder, volume rendering and optimiser never see a reduced
+    precision: depths and sums over many samples need all their digits. Parameters and their
+    gradients stay in float32. What a loss computes with is no generator's business.
 
     On CUDA, fp32 forbids cuDNN to round factors to TF32 (10 bits of mantissa) and tf32 lets it, in
     this call and in the backward pass through its result, whatever the process allows. Elsewhere
