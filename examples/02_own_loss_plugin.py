@@ -20,13 +20,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from inv3d.core.config import PluginConfig
-from inv3d.core.fit.context import Context
-from inv3d.core.inverter import load_method
-from inv3d.core.loss import Loss, Target
-from inv3d.core.registry.discovery import registry
-from inv3d.core.scene import Rendering
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d import (
+    Context,
+    Loss,
+    PluginConfig,
+    Rendering,
+    Target,
+    ToyConfig,
+    ToyGenerator,
+    load_method,
+    registry,
+    toy_capture,
+)
 
 
 class EdgesConfig(PluginConfig):

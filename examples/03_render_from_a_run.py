@@ -21,44 +21,29 @@ from pathlib import Path
 
 import torch
 
-from inv3d.core.camera import interpolate
-from inv3d.core.device import resolve_device
-from inv3d.io.cameras import write_labels
-from inv3d.report.pictures import colour_frames, depth_frames, save_png, tile
-from inv3d.report.views import render_views
-from inv3d.rundir.opening import open_run, read_metrics
-from inv3d.runs.display import open_display
-from inv3d.runs.execute import start
-from inv3d.runs.prepare import Request, prepare
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+import inv3d
 
 os.environ.setdefault("INV3D_PLUGINS", "generators:toy=inv3d.testing.toy:ToyGenerator")
 
 
-def write_capture(folder: Path) -> Path:
-    """Write nine views of the toy as images with EG3D's dataset.json."""
-    capture = toy_capture(ToyGenerator(ToyConfig()), views=9)
-    for name, frame in zip(capture.names, colour_frames(capture.images), strict=True):
-        save_png(folder / name, frame)
-    write_labels(folder / "dataset.json", capture.camera, capture.names)
-    return folder
-
-
 def make_run(folder: Path) -> Path:
-    """Invert five of nine views and hold out the others."""
-    request = Request(
+    """Invert five of nine views of the toy and hold out the others."""
+    capture = inv3d.toy_capture(inv3d.ToyGenerator(inv3d.ToyConfig()), views=9)
+    for name, frame in zip(capture.names, inv3d.colour_frames(capture.images), strict=True):
+        inv3d.save_png(folder / "capture" / name, frame)
+    inv3d.write_labels(folder / "capture" / "dataset.json", capture.camera, capture.names)
+    inv3d.invert(
+        folder / "capture",
         method="multiview",
         generator="toy",
-        input=str(write_capture(folder / "capture")),
         options={"latent": {"steps": 40, "samples": 500}, "tuning": {"steps": 20}},
         views=5,
         device="cpu",
         pictures=False,
+        out=folder / "run",
+        overwrite=True,
     )
-    with open_display() as display:
-        prepared = prepare(request)
-        directory, _ = start(prepared, folder / "run", display, overwrite=True, command=[__file__])
-    return directory.path
+    return folder / "run"
 
 
 def main() -> None:
@@ -67,8 +52,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "3dinv-example")
     given = parser.parse_args()
 
-    run = open_run(given.run or make_run(given.out), resolve_device("auto"))
-    held_out = read_metrics(run.directory)["held_out"]["psnr"]
+    run = inv3d.open_run(given.run or make_run(given.out))
+    held_out = inv3d.read_metrics(run.directory)["held_out"]["psnr"]
     print(f"{run.directory}: {run.inversion.method}, {len(run.inversion.ws)} latents")
     print("held out: " + ("none" if held_out is None else f"PSNR {held_out:.2f} dB"))
 
@@ -76,12 +61,12 @@ def main() -> None:
     prior = run.generator.spec.camera
     limit, tilt = math.radians(40), math.radians(15)
     ends = prior.orbit(torch.tensor([-limit, limit]), torch.tensor([-tilt, tilt]))
-    camera = interpolate(ends[0], ends[1], torch.linspace(0, 1, 7))
+    camera = inv3d.interpolate(ends[0], ends[1], torch.linspace(0, 1, 7))
     outputs = ("image", "depth", "mask")
-    seen = [view for _, view in render_views(run.generator, run.inversion, camera, outputs)]
+    seen = [view for _, view in inv3d.render_views(run.generator, run.inversion, camera, outputs)]
     images, depth, mask = (torch.cat([v.require(name) for v in seen]).cpu() for name in outputs)
-    rows = [colour_frames(images), depth_frames(depth, mask, images.shape[-1])]
-    save_png(given.out / "path.png", tile(rows))
+    rows = [inv3d.colour_frames(images), inv3d.depth_frames(depth, mask, images.shape[-1])]
+    inv3d.save_png(given.out / "path.png", inv3d.tile(rows))
     print(f"written: {given.out / 'path.png'}")
 
 

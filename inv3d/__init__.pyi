@@ -8,15 +8,39 @@ from .runs.invert import (
 from .rundir.opening import (
     Run as Run,
     open_run as open_run,
+    read_metrics as read_metrics,
 )
 from .io.dataset import (
     open_capture as open_capture,
+)
+
+# pictures, videos, meshes
+from .report.views import (
+    render_views as render_views,
+)
+from .report.pictures import (
+    colour_frames as colour_frames,
+    depth_frames as depth_frames,
+    save_png as save_png,
+    tile as tile,
+)
+from .io.cameras import (
+    read_cameras as read_cameras,
+    write_labels as write_labels,
+)
+from .io.mesh import (
+    extract_mesh as extract_mesh,
+    write_mesh as write_mesh,
+)
+from .io.video import (
+    write_video as write_video,
 )
 
 # data
 from .core.camera import (
     Camera as Camera,
     CameraPrior as CameraPrior,
+    interpolate as interpolate,
     look_at as look_at,
     orbit as orbit,
 )
@@ -156,6 +180,66 @@ from .core.errors import (
     UnsupportedError as UnsupportedError,
     UsageError as UsageError,
     WeightsError as WeightsError,
+)
+
+# parts of generators
+from .nn.eg3d.generator import (
+    TriplaneGenerator as TriplaneGenerator,
+)
+from .nn.eg3d.trigrid import (
+    TrigridGenerator as TrigridGenerator,
+)
+from .nn.eg3d.architecture import (
+    Architecture as Architecture,
+    TrigridArchitecture as TrigridArchitecture,
+)
+from .nn.eg3d.options import (
+    ComputeOptions as ComputeOptions,
+)
+from .nn.eg3d.spec import (
+    spec_of as spec_of,
+)
+from .nn.eg3d.published import (
+    PublishedOptions as PublishedOptions,
+    Variant as Variant,
+    load_published as load_published,
+)
+from .nn.stylegan2 import (
+    MappingNetwork as MappingNetwork,
+    StyleGAN2Backbone as StyleGAN2Backbone,
+    SynthesisNetwork as SynthesisNetwork,
+)
+from .nn.triplane import (
+    PlaneAxes as PlaneAxes,
+    sample_planes as sample_planes,
+)
+from .nn.decoder import (
+    Decoder as Decoder,
+)
+from .nn.volume import (
+    Composite as Composite,
+    Field as Field,
+    March as March,
+    Rays as Rays,
+    box_limits as box_limits,
+    draw as draw,
+    render_chunked as render_chunked,
+    render_rays as render_rays,
+)
+from .nn.superresolution import (
+    Superresolution as Superresolution,
+)
+from .nn.precision import (
+    Precision as Precision,
+    run_in as run_in,
+)
+
+# for tests and examples
+from .testing.toy import (
+    ToyConfig as ToyConfig,
+    ToyGenerator as ToyGenerator,
+    toy_capture as toy_capture,
+    toy_latents as toy_latents,
 )
 
 __version__: str

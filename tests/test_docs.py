@@ -312,7 +312,7 @@ def test_the_method_of_the_documentation_works(examples: dict[str, types.ModuleT
     steps = list(method.steps(generator, toy_capture(generator, 3), Context.create()))
     assert len(steps) == 30
     assert steps[-1].losses["total"] < steps[0].losses["total"] / 2
-    assert method.result().ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
+    assert ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
 
 
 def test_the_hooks_of_the_documentation_work(

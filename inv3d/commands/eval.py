@@ -13,10 +13,8 @@ from inv3d.core.errors import UsageError
 from inv3d.rundir.files import LOG, METRICS
 
 if TYPE_CHECKING:
-    from inv3d.core.capture import Capture
+    from inv3d.rundir.frames import Frames
     from inv3d.rundir.opening import Run
-
-    Frames = tuple[Capture, list[int], list[int]]
 
 
 @click.command("eval")

@@ -131,12 +131,12 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     registry().record("generators", options["generator"])
     request = _request(options)
 
-    from inv3d.runs.allocator import keep_freed_memory
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import start
     from inv3d.runs.prepare import prepare
+    from inv3d.runs.process import settle_process
 
-    keep_freed_memory()
+    settle_process()
     prepared = prepare(request)
     out = options["out"] or _default_out(request.method)
     with open_display() as display:
@@ -196,14 +196,14 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirector
     directory = RunDirectory.reopen(Path(named) if named else _latest())
 
     from inv3d.rundir.opening import read_metrics
-    from inv3d.runs.allocator import keep_freed_memory
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import resume
+    from inv3d.runs.process import settle_process
 
     if directory.record.get("status") == "finished":
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path)
-    keep_freed_memory()
+    settle_process()
     with open_display() as display:
         return directory, resume(directory, display)
 

@@ -77,6 +77,7 @@ class Generator(nn.Module, Plugin, ABC):
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         rng: source of random samples and noise, where it uses any; set by the run.
+        config: its options, as its weight file and those that were given settle them.
         tuned: whether its weights are no longer those of its fingerprint.
     """
 
@@ -84,6 +85,7 @@ class Generator(nn.Module, Plugin, ABC):
     method_options: ClassVar[Presets] = {}
     rays_option: ClassVar[str] = ""
     rng: torch.Generator | None = None
+    config: PluginConfig | None = None
     tuned: bool = False
 
     @classmethod
@@ -118,11 +120,15 @@ class Generator(nn.Module, Plugin, ABC):
         Args:
             z: [B, z_dim], standard normal.
             condition: what `spec.condition` says: one camera or B of them, a vector
-                [B or 1, condition_dim], or nothing. None is the generator's neutral condition.
+                [B or 1, condition_dim], or nothing. Without one, networks that want one are given
+                zeros, which none was trained with; see `neutral_condition`.
             truncation: 1 keeps w, 0 gives the mean w.
 
         Returns:
             [B, num_ws, w_dim].
+
+        Raises:
+            UnsupportedError: where the condition is of another kind.
         """
 
     @abstractmethod

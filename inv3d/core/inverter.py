@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Iteration
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -112,15 +112,30 @@ class Inverter(Plugin, ABC, Generic[C]):
         """Return pictures for the report, after the last step; none by default."""
         return ()
 
-    def invert(self, generator: Generator, capture: Capture, context: Context) -> Inversion:
-        """Run to the end and return the result."""
+    def invert(
+        self,
+        generator: Generator,
+        capture: Capture,
+        context: Context,
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> Inversion:
+        """Run to the end and return the result.
+
+        Args:
+            generator: see `steps`.
+            capture: see `steps`.
+            context: see `steps`.
+            on_step: is told of every step.
+        """
         steps = self.steps(generator, capture, context)
         while True:
             try:
-                next(steps)
+                step = next(steps)
             except StopIteration as end:
                 found: Inversion = end.value
                 return found
+            if on_step is not None:
+                on_step(step)
 
 
 AnyInverter = Inverter[Any]

@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from inv3d.core.capture import Capture
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError, RunError
+from inv3d.core.inversion import Inversion
 from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.rundir.record import InputPart
+
+# a capture, the positions of the chosen and those of the held-out frames in it
+Frames = tuple[Capture, list[int], list[int]]
 
 
 def describe_input(
@@ -32,9 +37,7 @@ def describe_input(
     )
 
 
-def load_input(
-    part: InputPart, resolution: int, *, run: str = "the run", remedy: str
-) -> tuple[Capture, list[int], list[int]]:
+def load_input(part: InputPart, resolution: int, *, run: str = "the run", remedy: str) -> Frames:
     """Read the frames of a run again, and see that they're what they were.
 
     Args:
@@ -75,9 +78,46 @@ def load_frames(files: CaptureFiles, frames: Sequence[str], resolution: int) -> 
 
 
 def digest(capture: Capture) -> str:
-    """Return 16 hex digits that tell images, cameras and masks apart."""
+    """Return 16 hex digits that tell images, cameras, masks and depth maps apart."""
     result = hashlib.sha256()
-    for tensor in (capture.images, capture.camera.labels(), capture.masks):
+    labels = None if capture.cameras is None else capture.cameras.labels()
+    for tensor in (capture.images, labels, capture.masks, capture.depths):
         if tensor is not None:
             result.update(tensor.contiguous().numpy().data)
     return result.hexdigest()[:16]
+
+
+def located(
+    capture: Capture, inversion: Inversion, chosen: Sequence[int], held_out: Sequence[int]
+) -> Frames:
+    """Give frames the cameras that the method found, and leave out those without any.
+
+    Args:
+        capture: the frames of a run, with or without cameras.
+        inversion: whose `poses` come before the capture's own cameras.
+        chosen: positions of the frames that were inverted.
+        held_out: positions of those that only the metrics see.
+
+    Returns:
+        The same, with a camera for every frame that's left.
+
+    Raises:
+        InputError: where no frame has a camera.
+    """
+    if capture.posed and not inversion.poses:
+        return capture, list(chosen), list(held_out)
+    cameras = [
+        inversion.camera_of(name) or (capture.camera[row] if capture.posed else None)
+        for row, name in enumerate(capture.names)
+    ]
+    rows = [row for row, camera in enumerate(cameras) if camera is not None]
+    if not rows:
+        raise no_cameras(capture.source)
+    found = Camera.cat([camera for camera in cameras if camera is not None])
+    place = {row: i for i, row in enumerate(rows)}
+    kept = capture[rows].with_cameras(found)
+    return (
+        kept,
+        [place[r] for r in chosen if r in place],
+        [place[r] for r in held_out if r in place],
+    )

@@ -101,16 +101,23 @@ def method_of(record: Mapping[str, Any]) -> str:
     return f"{name} ({preset})" if preset else str(name)
 
 
-def open_run(directory: Path, device: torch.device) -> Run:
+def open_run(directory: Path | str, device: torch.device | str = "auto") -> Run:
     """Load a run that has a result, with its tuned generator.
+
+    Args:
+        directory: of the run.
+        device: where it goes; a name means what `--device` means.
 
     Raises:
         RunError: where there's no such run.
         PluginError: where the generator's plugin is missing or broken.
         WeightsError: where the generator's weights are missing or others than those of the run.
     """
+    from inv3d.core.device import resolve_device
+
     directory = Path(directory)
     record, inversion = read_result(directory)
+    device = resolve_device(device) if isinstance(device, str) else device
     part = read_part(GeneratorPart, record["generator"], directory / RECORD)
     generator = open_generator(part, directory, device)
     inversion.tune(generator)
@@ -161,11 +168,12 @@ def run_capture(
         RunError: where images, cameras or masks aren't those that the run was made from.
     """
     from inv3d.io.dataset import open_capture
-    from inv3d.rundir.frames import load_input
+    from inv3d.rundir.frames import load_input, located
 
     resolution = run.generator.spec.resolution
     if source is not None:
         capture = open_capture(source).load(resolution)
         return capture, [], list(range(len(capture)))
     part = read_part(InputPart, run.record["input"], run.directory / RECORD)
-    return load_input(part, resolution, run=str(run.directory), remedy=remedy)
+    frames = load_input(part, resolution, run=str(run.directory), remedy=remedy)
+    return located(frames[0], run.inversion, *frames[1:])

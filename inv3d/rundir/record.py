@@ -200,7 +200,7 @@ def generator_part(
 
 def _resolved_options(generator: Generator, given: PluginConfig) -> dict[str, Any]:
     """A generator's options as plain values: with what its weight file says, if it knows."""
-    config = getattr(generator, "config", None)
+    config = generator.config
     resolved = config if isinstance(config, PluginConfig) else given
     return resolved.model_dump(mode="json")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -137,3 +139,25 @@ class Lines:
     def say(self, text: str) -> None:
         """Write a line."""
         click.echo(text, err=True)
+
+
+class Told:
+    """Tells a function of every step; what there is to say becomes a warning."""
+
+    def __init__(self, on_step: Callable[[Step], None]) -> None:
+        self.on_step = on_step
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def step(self, step: Step) -> None:
+        """Tell of a step."""
+        self.on_step(step)
+
+    def say(self, text: str) -> None:
+        """Warn of what is worth a warning; what goes on at the moment isn't."""
+        if text.startswith("warning: "):
+            warnings.warn(text.removeprefix("warning: "), stacklevel=2)

@@ -17,6 +17,7 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import LOG
+from inv3d.rundir.frames import located
 from inv3d.rundir.lock import held
 from inv3d.rundir.log import read_log, stage_seconds
 from inv3d.rundir.record import Plan, new_record
@@ -165,13 +166,12 @@ def _report(
     # a method without steps has none after which it could have stopped
     if context.state.stop_requested:
         raise InterruptedRun("stopped")
+    part = run.plan.input
     return finish.finish_run(
         directory.path,
         run.generator,
         inversion,
-        run.capture,
-        list(run.plan.input.chosen),
-        list(run.plan.input.held_out),
+        *located(run.capture, inversion, part.chosen, part.held_out),
         device=run.device,
         seconds=seconds,
         pictures=run.plan.pictures,

@@ -82,8 +82,12 @@ class PreparedRun:
         """Where everything runs."""
         return torch.device(self.plan.device)
 
-    def context(self, checkpoint: Path) -> Context:
-        """Return a fresh context, and let the generator draw from its random numbers."""
+    def context(self, checkpoint: Path | None) -> Context:
+        """Return a fresh context, and let the generator draw from its random numbers.
+
+        Args:
+            checkpoint: file to write; None for none.
+        """
         plan = self.plan
         context = Context.create(
             self.device,

@@ -55,6 +55,7 @@ class ToyGenerator(Generator):
         rng: source of the stochastic rays.
     """
 
+    config: ToyConfig
     noise_const: Tensor
     name = "toy"
     summary = "coloured Gaussian blobs with known answers, for tests"

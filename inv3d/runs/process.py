@@ -1,16 +1,28 @@
-"""How the C library hands memory back."""
+"""What the process of a run sets for itself: memory, and exact arithmetic."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 
+import torch
+
 # numbers of glibc's malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _NEVER, _STEP = 2**31 - 1, 1 << 28
 
 
-def keep_freed_memory() -> None:
+def settle_process() -> None:
+    """Prepare the process of a command that takes a run; programs that use 3dinv decide themselves.
+
+    Convolutions of losses are exact on CUDA, where torch lets them round their factors unless told
+    otherwise; those of a generator follow its own precision anyway.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next tensor instead of handing it back to the system.
 
     A step of an inversion frees and takes the same large blocks again and again. Handed back, they

@@ -1,0 +1,114 @@
+"""Inverting a capture from Python in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture
+from inv3d.core.fit.loop import Progress
+from inv3d.core.generator import Generator
+from inv3d.core.inversion import Inversion
+from inv3d.report.views import render_views
+from inv3d.runs.display import Display, Told, open_display
+from inv3d.runs.execute import start
+from inv3d.runs.prepare import PreparedRun, Request, prepare
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A head that was inverted, ready to render.
+
+    Attributes:
+        generator: tuned for the inversion, on the device.
+        inversion: the result.
+        capture: the frames that were read, those that were inverted and those held out.
+        directory: of the run, if one was asked for.
+        metrics: contents of its metrics.json, if there is one.
+    """
+
+    generator: Generator
+    inversion: Inversion
+    capture: Capture
+    directory: Path | None = None
+    metrics: Mapping[str, Any] | None = None
+
+    def render(self, camera: Camera) -> Tensor:
+        """Return what cameras see.
+
+        Args:
+            camera: N cameras, such as `generator.spec.camera.orbit(yaw)`.
+
+        Returns:
+            [N, 3, H, W] in [-1, 1], on the generator's device.
+        """
+        views = render_views(self.generator, self.inversion, camera)
+        return torch.cat([seen.require("image") for _, seen in views])
+
+
+def invert(
+    capture: str | Path,
+    *,
+    method: str = "multilatent",
+    generator: str = "minihead",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+    **request: Any,
+) -> Inverted:
+    """Invert a capture, as `3dinv run` does.
+
+    Args:
+        capture: folder or zip with images and cameras, or "sample:dynamic", "sample:static".
+        method: name of the plugin.
+        generator: name of the plugin.
+        out: directory to write with everything that `3dinv run` writes; nothing is written if
+            None, and nothing is measured.
+        overwrite: replace a run that is in `out`.
+        on_step: is told of every step; without it, progress is shown on stderr.
+        request: other fields of `inv3d.runs.prepare.Request`: `options` (nested, of the method,
+            with those of the generator in a table "generator"), `preset`, `weights`, `views`,
+            `selection`, `hold_out`, `seed`, `device`, `view_chunk`, `init`, `pictures`.
+
+    Returns:
+        The tuned generator, the inversion and the frames.
+
+    Raises:
+        InvError: with one line that says what's wrong and what to do.
+
+    Example:
+        >>> import inv3d, torch
+        >>> found = inv3d.invert("sample:static", method="wplus", hold_out="none",
+        ...     options={"latent": {"steps": 1, "samples": 100}}, on_step=print)
+        Progress(stage='latent', step=0, ...)
+        >>> yaw = torch.tensor([-0.5, 0.5])
+        >>> found.render(found.generator.spec.camera.orbit(yaw)).shape
+        torch.Size([2, 3, 128, 128])
+    """
+    run = prepare(Request(method=method, generator=generator, input=str(capture), **request))
+    if on_step is not None:
+        return _invert(run, Told(on_step), out, overwrite)
+    with open_display() as display:
+        return _invert(run, display, out, overwrite)
+
+
+def _invert(
+    run: PreparedRun, display: Display, out: str | Path | None, overwrite: bool
+) -> Inverted:
+    if out is not None:
+        directory, metrics = start(
+            run, Path(out), display, overwrite=overwrite, command=["inv3d.invert"]
+        )
+        inversion = Inversion.load(directory.path)
+        return Inverted(run.generator, inversion, run.capture, directory.path, metrics)
+    for notice in run.notices:
+        display.say(f"warning: {notice}")
+    chosen, context = run.capture[run.plan.input.chosen], run.context(None)
+    inversion = run.method.invert(run.generator, chosen, context, display.step)
+    return Inverted(run.generator, inversion, run.capture)
