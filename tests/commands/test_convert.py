@@ -150,6 +150,20 @@ def test_a_state_dict_of_data_parallel_training(tmp_path: Path) -> None:
     assert facts["left_out"] == ["dataset_label_std"]
 
 
+def test_the_generator_in_the_checkpoint_of_an_encoder(tmp_path: Path) -> None:
+    state = foreign.original().tensors
+    inside = {f"decoder.{name}": tensor for name, tensor in state.items()}
+    encoder = {"encoder.input_layer.0.weight": torch.zeros(4, 3, 3, 3)}
+    torch.save({"state_dict": encoder | inside, "opts": {"n_styles": 14}}, tmp_path / "encoder.pt")
+    torch.save(state, tmp_path / "net.pt")
+    facts = good(tmp_path / "encoder.pt", "-o", tmp_path / "a.safetensors")
+    alone = good(tmp_path / "net.pt", "-o", tmp_path / "b.safetensors")
+    assert facts["fingerprint"] == alone["fingerprint"]
+    assert facts["origin"]["entry"] == "state_dict.decoder"
+    result = call("convert", tmp_path / "encoder.pt", "-o", tmp_path / "c.safetensors")
+    assert "state_dict.decoder" in result.stdout
+
+
 @pytest.mark.parametrize("odd", [5, ["x"], {"a": 1}, {"file": 1, "sha256": "", "form": ""}, None])
 def test_a_stored_licence_or_origin_of_another_type_is_left_out(tmp_path: Path, odd: Any) -> None:
     metadata = {"name": "eg3d", "variant": "ffhq", "licence": odd, "origin": odd}

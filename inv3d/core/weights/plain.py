@@ -11,7 +11,7 @@ from inv3d.core.weights.unpickle import Instance, Maker, Names, Refused
 
 MOST_VALUES = 5_000
 _DEEPEST = 32
-_NAMESPACE = "Namespace"
+NAMESPACE = "Namespace"
 _PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _NUMBERS = {
     "f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b",
@@ -33,7 +33,7 @@ def plain(value: Any, left: list[int], depth: int = 0) -> Any:
     left[0] -= 1
     if left[0] < 0 or depth > _DEEPEST:
         raise Refused("has more settings than any network does")
-    if isinstance(value, Instance) and value.kind == _NAMESPACE:
+    if isinstance(value, Instance) and value.kind == NAMESPACE:
         value = value.state
     if isinstance(value, str):
         return plain_text(value)
@@ -99,7 +99,7 @@ def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 OPTIONS: Names = {
-    f"argparse.{_NAMESPACE}": instance(f"argparse.{_NAMESPACE}"),
+    f"argparse.{NAMESPACE}": instance(f"argparse.{NAMESPACE}"),
     "numpy.dtype": _dtype,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy._core.multiarray.scalar": _scalar,

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
@@ -74,6 +75,36 @@ def test_crop_follows_the_image_size(loss):
     assert all(face.shape == (1, 3, 112, 112) for face in faces)
     assert (faces[0] - faces[1]).abs().max() < 0.02
     assert (faces[2] - faces[1]).abs().max() < 1e-4
+
+
+def test_weights_in_other_forms(loss, tmp_path):
+    state = loss.network.state_dict()
+    torch.save({f"module.{n}": value for n, value in state.items()}, tmp_path / "a.pth")
+    save_file(state, tmp_path / "b.safetensors")
+    for path in sorted(tmp_path.iterdir()):
+        found = ArcFace.create(ArcFaceConfig(weights=path)).network.state_dict()
+        assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x80\x02Na.", "more from the stack"),
+        (b"\x80\x02ccollections\nOrderedDict\nK\x01R.", "where arguments should"),
+        (b"\x80\x02000.", "uses the opcode POP"),
+        (
+            b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
+            "names __builtin__.bytearray",
+        ),
+        (b"<html>", "a web page"),
+    ],
+)
+def test_files_that_mean_harm_are_one_line(tmp_path, data, message):
+    path = tmp_path / "evil.pth"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=message) as caught:
+        ArcFace.create(ArcFaceConfig(weights=path))
+    assert str(caught.value).isprintable() and "weights_only" not in str(caught.value)
 
 
 def test_messages(tmp_path):

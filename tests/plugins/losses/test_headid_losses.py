@@ -88,6 +88,14 @@ def test_the_two_networks_share_no_layer_layout():
         assert sum(t.numel() * 2 for t in kind().state_dict().values()) < 1.98e6
 
 
+def test_weights_that_torch_saved(tmp_path, config):
+    loss = HeadID.create(config)
+    torch.save(loss.network.state_dict(), tmp_path / "net.pth")
+    other = HeadID.create(HeadIDConfig(network=config.network, weights=tmp_path / "net.pth"))
+    state = loss.network.state_dict()
+    assert all(torch.equal(value, state[n]) for n, value in other.network.state_dict().items())
+
+
 def test_messages(tmp_path, config):
     other = "b" if config.network == "a" else "a"
     with pytest.raises(WeightsError, match=f"weights of headid-{config.network}, expected"):

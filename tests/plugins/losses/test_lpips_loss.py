@@ -149,6 +149,21 @@ def test_weights_of_another_backbone(squeeze):
         LPIPS.create(LPIPSConfig(net="alex", weights=squeeze[1]))
 
 
+@pytest.mark.parametrize("number", [float("nan"), 1e300])
+def test_numbers_that_no_network_has_are_refused(squeeze, tmp_path, number):
+    state = torchvision_state(squeeze[0])
+    state["features.0.bias"] = state["features.0.bias"].double() + number
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(WeightsError, match=r"odd\.pth: .*has numbers that aren't finite"):
+        LPIPS.create(LPIPSConfig(net="squeeze", weights=tmp_path / "odd.pth"))
+
+
+def test_a_file_of_another_kind_of_network(tmp_path):
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(WeightsError, match=r"begins with 'features\.'; its names are conv1\.weig"):
+        LPIPS.create(LPIPSConfig(weights=tmp_path / "other.pth"))
+
+
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         LPIPS.create(LPIPSConfig(weights=tmp_path / "none.pth"))

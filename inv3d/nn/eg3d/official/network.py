@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from inv3d.core.errors import UsageError, WeightsError, plain_text, suggest
 from inv3d.core.weights.forms import Form, form_of
 from inv3d.core.weights.plain import MOST_VALUES, plain
-from inv3d.core.weights.state_dict import unwrapped
-from inv3d.core.weights.tensors import MOST_TENSORS, read_tensors
+from inv3d.core.weights.tensors import read_tensors
 from inv3d.core.weights.torchfile import (
     Pickled,
     StoredTensor,
@@ -24,10 +23,9 @@ from inv3d.core.weights.torchfile import (
     refusal,
 )
 from inv3d.core.weights.unpickle import Instance, Refused
+from inv3d.nn.eg3d.official.entries import choose, entries_of, is_module, is_state, parts_of
 from inv3d.nn.eg3d.official.names import NAMES
 
-# which of a file's networks is taken, the first that is there
-ENTRIES = ("G_ema", "G", "state_dict")
 # what may lie beside it: a latent and its camera
 BESIDE = ("w", "c")
 # Buffers that official training leaves on the network and that nothing computes with.
@@ -35,6 +33,7 @@ _IGNORED = frozenset({"dataset_label_std"})
 _DEEPEST = 32
 _MOST_MODULES = 20_000
 _MOST_NAMES = 300
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class Network:
     Attributes:
         path: of the file.
         form: of the file.
-        entry: which of the file's networks, such as "G_ema"; empty where there's only one.
+        entry: which of the file's networks, such as "G_ema", or "state_dict.decoder" in a state
+            dict that has others beside it; empty where there's only one.
         kind: name of its class where the file says it, such as "TriPlaneGenerator".
         tensors: its state dict.
         settings: plain attributes of the object, among them the live "rendering_kwargs" and
@@ -74,7 +74,8 @@ def read_network(path: Path, entry: str | None = None) -> Network:
 
     Args:
         path: the file; what it is, is told by its contents.
-        entry: which network of a file that holds several, "G_ema" unless given.
+        entry: which network of a file that holds several, "G_ema" unless given; the end of a
+            name will do, such as "decoder" for "state_dict.decoder".
 
     Raises:
         WeightsError: where the file is damaged, holds no network, or anything that isn't data.
@@ -87,7 +88,8 @@ def read_network(path: Path, entry: str | None = None) -> Network:
             tensors, metadata = read_tensors(path)
             for name in tensors:
                 check_name(name)
-            return Network(path, form, "", "", unwrapped(tensors), metadata=metadata)
+            entry, tensors = _chosen(path, parts_of(tensors), entry)
+            return Network(path, form, entry, "", tensors, metadata=metadata)
         return _find(path, read_pickled(path, NAMES), entry)
     except Refused as error:
         raise refusal(path, error) from None
@@ -95,38 +97,33 @@ def read_network(path: Path, entry: str | None = None) -> Network:
 
 def _find(path: Path, pickled: Pickled, wanted: str | None) -> Network:
     tree = pickled.tree
-    if isinstance(tree, Instance):
+    if is_module(tree):
         return _taken(path, pickled, "", tree)
     if not isinstance(tree, dict):
         raise _no_network(path, f"holds a {kind_of(tree)}, no network")
-    if wanted is None and _is_state(tree):
-        return _taken(path, pickled, "", tree)
-    held = listed(list(tree))
-    if len(tree) > _MOST_NAMES:
-        raise _no_network(path, f"has no network; it holds {len(tree)} things, {held}")
-    found = [n for n, value in tree.items() if isinstance(value, Instance) or _is_state(value)]
-    if not found:
-        raise _no_network(path, f"has no network; it holds {held}")
-    name = wanted or next(n for n in (*ENTRIES, *found) if n in found)
-    if name not in found:
-        near = suggest(name, [plain_text(str(n)) for n in found])
-        raise UsageError(f"{path}: has no network {name!r}{near}")
-    return _taken(path, pickled, name, tree[name])
+    if len(tree) > _MOST_NAMES and not is_state(tree):
+        raise _no_network(
+            path, f"has no network; it holds {len(tree)} things, {listed(list(tree))}"
+        )
+    entries = entries_of(tree)
+    if not entries:
+        raise _no_network(path, f"has no network; it holds {listed(list(tree))}")
+    return _taken(path, pickled, *_chosen(path, entries, wanted))
+
+
+def _chosen(path: Path, entries: Mapping[str, V], wanted: str | None) -> tuple[str, V]:
+    """Return one of a file's networks with its name."""
+    name = choose(entries, wanted)
+    if name is None:
+        near = suggest(str(wanted), [plain_text(n) for n in entries if n])
+        raise UsageError(f"{path}: has no network {wanted!r}{near or '; leave --entry out'}")
+    return plain_text(name), entries[name]
 
 
 def _no_network(path: Path, held: str) -> WeightsError:
     """Return the error for a file that was read, but isn't of the right kind."""
     return WeightsError(
         f"{path}: {held}; nothing in it was run: give a network pickle, a module or a state dict"
-    )
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and 0 < len(value) <= MOST_TENSORS
-        and all(isinstance(n, str) and isinstance(t, StoredTensor) for n, t in value.items())
-        and any("." in name for name in value)
     )
 
 
@@ -143,7 +140,7 @@ def _taken(path: Path, pickled: Pickled, entry: str, value: Any) -> Network:
     settings = _settings(pickled, value) if module else {}
     tree = pickled.tree if isinstance(pickled.tree, dict) else {}
     beside = {n: pickled.tensor(tree[n]) for n in BESIDE if isinstance(tree.get(n), StoredTensor)}
-    return Network(path, pickled.form, entry, kind, unwrapped(tensors), settings, {}, beside)
+    return Network(path, pickled.form, entry, kind, tensors, settings, {}, beside)
 
 
 def _tensors(module: Instance) -> Iterator[tuple[str, StoredTensor]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError, plain_text
+from inv3d.nn.eg3d.official.entries import SIGN
 from inv3d.nn.eg3d.official.network import Network
 from inv3d.nn.stylegan2 import default_channels
 from inv3d.nn.superresolution import KINDS, SuperresolutionName
@@ -40,7 +41,7 @@ _RAYS = (
     "disparity_space_sampling", "clamp_mode", "white_back",
 )  # fmt: skip
 SHAPENET_RADIUS = 1.7
-_SIGNS = ("backbone.synthesis.b4.const", "backbone.mapping.fc0.weight", "decoder.net.0.weight")
+_SIGNS = (SIGN, "backbone.mapping.fc0.weight", "decoder.net.0.weight")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import io
 import json
@@ -23,6 +24,7 @@ from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.official import Network, read_network
 from tests.children import outcome
+from inv3d.nn.eg3d.official.entries import SIGN
 from tests.golden_cases import FOLDER, GoldenCase
 from tests.hostile import SYSTEM, attacks, changed_zip, mutated
 from tests.pickles import Call, Name, Raw, dump, module, save_module, stored, stream
@@ -107,6 +109,52 @@ def test_bare_state_dicts(write: Write, tmp_path: Path) -> None:
             same(network.tensors, TENSORS)
             assert network.form == ("zip" if zipped else "legacy")
             assert set(network.beside) == (set(beside) if "w" in tree else set())
+
+
+GENERATOR = {SIGN: torch.ones(2), "decoder.net.0.weight": torch.zeros(3, 2)}
+
+
+def beside(prefix: str, *others: str) -> dict[str, Tensor]:
+    """A state dict with the generator behind a prefix, and other networks."""
+    return {
+        **{f"{other}.weight": torch.full((1,), 7.0) for other in others},
+        **{f"{prefix}.{name}": tensor for name, tensor in GENERATOR.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("tree", "entry"),
+    [
+        (beside("_orig_mod"), ""),
+        (beside("module._orig_mod"), ""),
+        ({"state_dict": beside("G_ema")}, "state_dict.G_ema"),
+        ({"state_dict": beside("decoder", "encoder"), "opts": {"n": 14}}, "state_dict.decoder"),
+        ({"opts": argparse.Namespace(n=14), "net": beside("decoder", "encoder")}, "net.decoder"),
+        (beside("net.decoder.module", "net.encoder"), "net.decoder.module"),
+        ({"state_dict": beside("G") | beside("G_ema", "D")}, "state_dict.G_ema"),
+    ],
+)
+def test_a_generator_is_found_within_a_larger_state_dict(
+    tmp_path: Path, tree: dict[str, Any], entry: str
+) -> None:
+    torch.save(tree, tmp_path / "net.pt")
+    network = read_network(tmp_path / "net.pt")
+    assert network.entry == entry
+    same(network.tensors, GENERATOR)
+    for said in filter(None, (entry, entry.rpartition(".")[2])):
+        assert read_network(tmp_path / "net.pt", said).entry == entry
+    if all(isinstance(value, Tensor) for value in tree.values()):
+        write_tensors(tmp_path / "net.safetensors", tree, {})
+        same(read_network(tmp_path / "net.safetensors").tensors, GENERATOR)
+
+
+def test_a_part_that_is_no_generator_is_not_there(tmp_path: Path) -> None:
+    torch.save({"state_dict": beside("decoder", "encoder")}, tmp_path / "net.pt")
+    with pytest.raises(UsageError, match=r"no network 'encode'; known: state_dict\.decoder"):
+        read_network(tmp_path / "net.pt", "encode")
+    torch.save(GENERATOR, tmp_path / "net.pt")
+    with pytest.raises(UsageError, match="no network 'encoder'; leave --entry out"):
+        read_network(tmp_path / "net.pt", "encoder")
 
 
 def test_names_that_would_do_something_to_a_terminal(tmp_path: Path) -> None:

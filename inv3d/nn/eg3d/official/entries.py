@@ -1,0 +1,88 @@
+"""Which networks a file holds, also those that lie within a larger state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from inv3d.core.weights.plain import NAMESPACE
+from inv3d.core.weights.state_dict import unwrapped
+from inv3d.core.weights.tensors import MOST_TENSORS
+from inv3d.core.weights.torchfile import StoredTensor
+from inv3d.core.weights.unpickle import Instance
+
+# which of a file's networks is taken, the first that is there
+ENTRIES = ("G_ema", "G", "state_dict")
+# a tensor that every generator of EG3D and PanoHead has, and hardly anything else
+SIGN = "backbone.synthesis.b4.const"
+_MOST_PARTS = 16
+V = TypeVar("V")
+
+
+def entries_of(tree: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return modules and state dicts by name; "" is a file that is one state dict itself.
+
+    A state dict with generators in it, such as an inversion encoder's, is these: "state_dict.G".
+    """
+    if is_state(tree):
+        return dict(parts_of(tree))
+    entries: dict[str, Any] = {}
+    for name, value in tree.items():
+        if is_module(value):
+            entries[str(name)] = value
+        elif is_state(value):
+            for part, named in parts_of(value).items():
+                entries[f"{name}.{part}" if part else str(name)] = named
+    return entries
+
+
+def parts_of(named: Mapping[str, V]) -> dict[str, dict[str, V]]:
+    """Return the generators in a state dict by what stands before their names.
+
+    Args:
+        named: its tensors.
+
+    Returns:
+        Tensors by the names that they have in a generator; all of them as "" where the state dict
+        is one itself, or has none in it.
+    """
+    named = unwrapped(named)
+    within = [name.removesuffix(f".{SIGN}") for name in named if name.endswith(f".{SIGN}")]
+    if SIGN in named or not within:
+        return {"": named}
+    return {part: unwrapped(_under(f"{part}.", named)) for part in within[:_MOST_PARTS]}
+
+
+def _under(prefix: str, named: Mapping[str, V]) -> dict[str, V]:
+    return {n.removeprefix(prefix): value for n, value in named.items() if n.startswith(prefix)}
+
+
+def choose(names: Iterable[str], wanted: str | None) -> str | None:
+    """Return the network that is meant, by its whole name or by its beginning or end.
+
+    Args:
+        names: of all networks.
+        wanted: what the user says; the best known one of `ENTRIES`, or else the first, if None.
+    """
+    names = list(names)
+    candidates = (*ENTRIES, *names) if wanted is None else (wanted,)
+    return next((n for c in candidates for n in names if _means(c, n)), None)
+
+
+def _means(said: str, name: str) -> bool:
+    return name == said or name.startswith(f"{said}.") or name.endswith(f".{said}")
+
+
+def is_module(value: Any) -> bool:
+    """Whether a value is a network's object, and not that of a network's options."""
+    return isinstance(value, Instance) and value.kind != NAMESPACE
+
+
+def is_state(value: Any) -> bool:
+    """Whether a value is a state dict: tensors by name, at least one of them of some module."""
+    return (
+        isinstance(value, dict)
+        and 0 < len(value) <= MOST_TENSORS
+        and all(isinstance(n, str) and isinstance(t, StoredTensor) for n, t in value.items())
+        and any("." in name for name in value)
+    )
