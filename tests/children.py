@@ -20,11 +20,20 @@ from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SLOW = [
-    "inv3d.core.inverter",
+    "torch._dynamo",  # an optimiser imports it
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.figure",
+    "inv3d.commands.run",
     "inv3d.core.weights.download",
     "inv3d.io.latents",
     "inv3d.nn.eg3d.official",
+    "inv3d.plugins.losses.latent",
+    "inv3d.plugins.losses.pixel",
     "inv3d.plugins.methods.multilatent",
+    "inv3d.plugins.methods.multiview",
+    "inv3d.runs.execute",
+    "inv3d.runs.finish",
     "inv3d.testing.toy",
 ]
 WARM = multiprocessing.get_context("forkserver")

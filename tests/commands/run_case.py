@@ -12,6 +12,7 @@ import click
 from click.testing import CliRunner, Result
 
 from inv3d.core.errors import InvError
+from tests.blank_plots import blank_plots
 from tests.toy_runs import finish, toy_case, tuned, write_capture, write_run
 
 
@@ -22,7 +23,8 @@ def make_run(folder: Path, name: str = "run", **case: Any) -> Path:
     if not source.exists():
         write_capture(made.capture, source)
     directory = write_run(made, folder / name, source)
-    finish(made, directory, source)
+    with blank_plots():
+        finish(made, directory, source)
     return directory
 
 

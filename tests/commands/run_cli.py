@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from inv3d.cli import main
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import hooks
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from tests.blank_plots import blank_plots
 from tests.captures import files_of, write
 
 TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
@@ -47,14 +49,21 @@ def registered(patch: pytest.MonkeyPatch, *more: str) -> Iterator[None]:
     hooks.cache_clear()
 
 
-def run(*arguments: object) -> Result:
-    """Call `3dinv run --generator toy` in this process."""
-    return CliRunner().invoke(main, ["run", "--generator", "toy", *map(str, arguments)])
+def run(*arguments: object, plots: bool = False) -> Result:
+    """Call `3dinv run --generator toy` in this process.
+
+    Args:
+        arguments: of the command.
+        plots: draw the plots of the report.
+    """
+    with nullcontext() if plots else blank_plots():
+        return CliRunner().invoke(main, ["run", "--generator", "toy", *map(str, arguments)])
 
 
 def resume(*arguments: object) -> Result:
     """Call `3dinv run --resume` in this process."""
-    return CliRunner().invoke(main, ["run", "--resume", *map(str, arguments)])
+    with blank_plots():
+        return CliRunner().invoke(main, ["run", "--resume", *map(str, arguments)])
 
 
 def fails(result: Result, code: int, said: str) -> None:
@@ -71,11 +80,31 @@ def record(directory: Path) -> dict[str, Any]:
     return found
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command in another process."""
+def run_well(*arguments: object) -> None:
+    """Call `3dinv run` as a child process does that knows the toy; it must succeed."""
+    os.environ["INV3D_PLUGINS"] = TOY
+    with blank_plots():
+        result = CliRunner().invoke(main, ["run", *map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+
+
+def start(*arguments: object, plugins: str, path: Path) -> subprocess.Popen[str]:
+    """Start the command in another process.
+
+    Args:
+        arguments: of `3dinv run`.
+        plugins: that it knows besides the toy, as in INV3D_PLUGINS.
+        path: the folder of their modules.
+    """
+    places = [str(path), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "inv3d", "run", *map(str, arguments)],
-        env={**os.environ, "INV3D_PLUGINS": TOY, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "INV3D_PLUGINS": f"{TOY},{plugins}",
+            "PYTHONPATH": os.pathsep.join(places),
+            "OMP_NUM_THREADS": "1",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

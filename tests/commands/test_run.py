@@ -60,7 +60,7 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_whole_run(capture: Path, tmp_path: Path) -> None:
-    result = run("--input", capture, *WHOLE, "--out", "run", "--seed", "7")
+    result = run("--input", capture, *WHOLE, "--out", "run", "--seed", "7", plots=True)
     assert result.exit_code == 0, result.stderr
     out = tmp_path / "run"
     assert {path.name for path in out.iterdir()} == FILES

@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import random
-import re
 import signal
-import subprocess
-import time
+import sys
+import types
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from inv3d.core.fit.loop import Progress
+from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.rundir.files import CHECKPOINT, LOCK
 from inv3d.rundir.lock import held
@@ -28,17 +30,34 @@ from tests.commands.run_cli import (
     record,
     registered,
     resume,
+    run_well,
     start,
     write_capture,
 )
 from tests.commands.run_cli import run as run_toy
+from tests.crash import Change, changes, died
 
 LONG = (
     *WHOLE,
-    *("--set", "latent.steps=40", "--set", "tuning.steps=40", "--set", "start.latent.steps=40"),
-    *("--checkpoint-every", "7", "--no-report"),
+    *("--set", "latent.steps=8", "--set", "tuning.steps=8", "--set", "start.latent.steps=8"),
+    *("--checkpoint-every", "5", "--no-report"),
 )
-STEPS = 120
+STEPS = 24
+# a plug-in that stops the run after this step, and says so, until it's killed
+WAITING = """
+import threading
+from inv3d.core.registry.hookspecs import hookimpl
+
+taken = 0
+
+@hookimpl
+def inv3d_run_step(directory, progress):
+    global taken
+    taken += 1
+    if taken == 15:
+        print("waiting", flush=True)
+        threading.Event().wait()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +72,28 @@ def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield from registered(monkeypatch)
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody disturbed, and every change of a file that it made."""
+
+    path: Path
+    changes: list[Change]
+
+    def when(self, event: str, name: str, times: int) -> int:
+        """Return the number of the change that is an event of a file for the n-th time."""
+        found = [i for i, change in enumerate(self.changes) if change == (event, name)]
+        return found[times - 1]
+
+
+def begin(capture: Path, out: Path) -> list[object]:
+    """Arguments of a run."""
+    return ["--generator", "toy", "--input", capture, *LONG, "--out", out]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
+def undisturbed(capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     out = tmp_path_factory.mktemp("undisturbed") / "run"
-    process = start("--generator", "toy", "--input", capture, *LONG, "--out", out)
-    assert process.wait() == 0
-    return out
-
-
-def lines(directory: Path) -> int:
-    log = directory / "steps.jsonl"
-    return log.read_bytes().count(b"\n") if log.is_file() else 0
-
-
-def stop_after(process: subprocess.Popen[str], directory: Path, steps: int, number: int) -> None:
-    """Send a signal once the log has so many steps."""
-    while process.poll() is None and lines(directory) < steps:
-        time.sleep(0.002)
-    process.send_signal(number)
+    return Undisturbed(out, changes(out, run_well, *begin(capture, out)))
 
 
 def same(first: Path, second: Path) -> None:
@@ -80,69 +102,124 @@ def same(first: Path, second: Path) -> None:
     assert (first / name).read_bytes() == (second / name).read_bytes()
     logs = [[dict(row, seconds=0) for row in read_log(d / "steps.jsonl")] for d in (first, second)]
     assert logs[0] == logs[1]
+    assert len(logs[0]) == STEPS
     metrics = [json.loads((d / "metrics.json").read_text()) for d in (first, second)]
     assert metrics[0]["held_out"] == metrics[1]["held_out"]
 
 
+def finished(directory: Path, undisturbed: Undisturbed) -> None:
+    """A run has come to its end as if nothing had happened."""
+    assert record(directory)["status"] == "finished"
+    assert not (directory / CHECKPOINT).exists()
+    same(undisturbed.path, directory)
+
+
 @pytest.mark.slow
-def test_kills_at_random_steps_change_nothing(
-    capture: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    rng = random.Random(5)
+def test_a_kill_changes_nothing(capture: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    (tmp_path / "waiting.py").write_text(WAITING)
     out = tmp_path / "run"
-    arguments: tuple[object, ...] = (
-        *("--generator", "toy", "--input", capture, *LONG, "--out", out),
-    )
-    kills = 0
-    while True:
-        process = start(*arguments)
-        target = lines(out) + rng.randint(1, STEPS // 3)
-        stop_after(process, out, target, signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-        if process.returncode == 0:
-            break
-        assert record(out)["status"] == "running"
-        arguments = ("--resume", out)
-    assert kills >= 3
+    process = start(*begin(capture, out), plugins="hooks:waiting=waiting", path=tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n", process.communicate()[1]
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert record(out)["status"] == "running"
+    assert len(read_log(out / "steps.jsonl")) == 15
+    resumed = resume(out)
+    assert resumed.exit_code == 0, resumed.stderr
+    # checkpoints stand at each end of a stage and at every fifth step of one
+    assert "going on after 13 steps" in resumed.stderr
+    finished(out, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "times", "steps"),
+    [
+        ("open", "steps.jsonl", 3, 0),
+        ("os.rename", CHECKPOINT, 1, 0),
+        ("os.rename", CHECKPOINT, 4, 8),
+        ("os.rename", CHECKPOINT, 5, 8 + 5),
+        ("open", "steps.jsonl", 20, 8 + 8),
+        ("os.rename", "inversion.safetensors", 1, STEPS),
+        ("os.rename", "metrics.json", 1, STEPS),
+        ("os.rename", "run.json", 1, STEPS),
+    ],
+)
+def test_a_death_at_a_change_of_a_file_changes_nothing(
+    capture: Path,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    event: str,
+    name: str,
+    times: int,
+    steps: int,
+) -> None:
+    out = tmp_path / "run"
+    fatal = undisturbed.when(event, name, times)
+    assert died(out, fatal, run_well, *begin(capture, out))
+    assert record(out)["status"] == "running"
+    resumed = resume(out)
+    assert resumed.exit_code == 0, resumed.stderr
+    assert f"going on after {steps} steps" in resumed.stderr
+    finished(out, undisturbed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_deaths_one_after_the_other_change_nothing(
+    capture: Path, undisturbed: Undisturbed, tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    out = tmp_path / "run"
+    # the first ones make the directory, before which there's nothing to go on with
+    fatal = undisturbed.when("open", "steps.jsonl", 1) + dice.randrange(20)
+    deaths, arguments = 0, begin(capture, out)
+    while died(out, fatal, run_well, *arguments):
+        deaths, arguments, fatal = deaths + 1, ["--resume", out], dice.randrange(1, 40)
+    assert deaths >= 3
+    finished(out, undisturbed)
+
+
+def test_a_death_after_the_end_leaves_a_finished_run(
+    capture: Path, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    fatal = undisturbed.when("os.remove", CHECKPOINT, 1)
+    assert died(out, fatal, run_well, *begin(capture, out))
     assert record(out)["status"] == "finished"
-    assert not (out / CHECKPOINT).exists()
-    assert len(read_log(out / "steps.jsonl")) == STEPS
-    same(undisturbed, out)
+    assert "finished already" in resume(out).stderr
+    same(undisturbed.path, out)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_step_and_says_how_to_go_on(
-    capture: Path, undisturbed: Path, tmp_path: Path, number: int
+    capture: Path,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
     out = tmp_path / "run"
-    process = start("--generator", "toy", "--input", capture, *LONG, "--out", out)
-    stop_after(process, out, 50, number)
-    _, said = process.communicate()
-    assert process.returncode == 130
+    hook = types.ModuleType("signalling")
+
+    @hookimpl
+    def inv3d_run_step(progress: Progress) -> None:
+        if (progress.stage, progress.step) == ("latent", 2):
+            signal.raise_signal(number)
+
+    vars(hook)["inv3d_run_step"] = inv3d_run_step
+    monkeypatch.setitem(sys.modules, "signalling", hook)
+    with monkeypatch.context() as patch:
+        for _ in registered(patch, "hooks:signalling=signalling"):
+            stopped = run_toy("--input", capture, *LONG, "--out", out)
+    said = "stopped in stage 'latent' after 3 of 8 steps; continue with '3dinv run --resume"
+    fails(stopped, 130, f"{said} {out}'")
+    assert "stopping after this step; once more to stop at once" in stopped.stderr
     assert record(out)["status"] == "interrupted"
-    assert f"continue with '3dinv run --resume {out}'" in said.splitlines()[-1]
-    assert said.splitlines()[-1].startswith("error: stopped in stage 'latent' after ")
     resumed = resume(out)
     assert resumed.exit_code == 0, resumed.stderr
-    assert re.search(r"going on after [5-9]\d steps", resumed.stderr)
-    same(undisturbed, out)
-
-
-@pytest.mark.slow
-def test_a_kill_before_the_first_checkpoint_begins_again(
-    capture: Path, undisturbed: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    process = start("--generator", "toy", "--input", capture, *LONG, "--out", out)
-    stop_after(process, out, 1, signal.SIGKILL)
-    process.communicate()
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    resumed = resume(out)
-    assert resumed.exit_code == 0, resumed.stderr
-    assert "going on after 0 steps" in resumed.stderr
-    same(undisturbed, out)
+    assert "going on after 11 steps" in resumed.stderr
+    finished(out, undisturbed)
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -14,30 +15,29 @@ from inv3d.core.errors import RunError
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import LOCK
 from inv3d.rundir.lock import held
+from tests.children import WARM, started
 
-SPAWN = multiprocessing.get_context("spawn")
 
-
-def hold(path: Path, ready: Event) -> None:
+def hold(path: Path, ready: Connection) -> None:
     with held(path):
-        ready.set()
-        SPAWN.Event().wait()
+        ready.send(True)
+        threading.Event().wait()
 
 
 @pytest.fixture
-def holder(tmp_path: Path) -> Iterator[multiprocessing.process.BaseProcess]:
+def holder(tmp_path: Path) -> Iterator[BaseProcess]:
     """Another process that is writing the run in `tmp_path`."""
-    ready = SPAWN.Event()
-    process = SPAWN.Process(target=hold, args=(tmp_path, ready), daemon=True)
-    process.start()
-    assert ready.wait(60)
+    told, ready = WARM.Pipe(duplex=False)
+    process = started(hold, tmp_path, ready)
+    ready.close()
+    assert told.recv()
     yield process
     process.kill()
     process.join()
 
 
 def test_another_process_is_named_and_a_killed_one_leaves_nothing_in_the_way(
-    tmp_path: Path, holder: multiprocessing.process.BaseProcess
+    tmp_path: Path, holder: BaseProcess
 ) -> None:
     with pytest.raises(RunError, match=f"process {holder.pid} is writing this run; wait"):
         with held(tmp_path):

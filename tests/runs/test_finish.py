@@ -18,6 +18,7 @@ from inv3d.core.errors import UsageError
 from inv3d.io.video import read_video
 from inv3d.report.html import LARGEST_VIDEO
 from inv3d.runs import finish as finish_module
+from tests.blank_plots import draw_no_plots
 from tests.toy_runs import Case, finish, toy_case, write_capture, write_run
 
 FILES = {"metrics.json", "report.html", "orbit.mp4", "mesh.glb", "previews"}
@@ -158,6 +159,14 @@ def test_texts_are_escaped(finished: Path) -> None:
     assert "capture <1>" not in page
 
 
+# --- other endings
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_no_plots(monkeypatch)
+
+
 def test_without_pictures_there_is_still_a_report(tmp_path: Path) -> None:
     case = toy_case()
     directory = run_of(tmp_path, case)
@@ -172,7 +181,7 @@ def test_without_pictures_there_is_still_a_report(tmp_path: Path) -> None:
 
 
 def test_a_large_video_is_linked_not_embedded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None
 ) -> None:
     assert LARGEST_VIDEO == 2 * 2**20
     monkeypatch.setattr("inv3d.report.html.LARGEST_VIDEO", 100)
@@ -185,7 +194,7 @@ def test_a_large_video_is_linked_not_embedded(
 
 
 def test_without_a_video_encoder_there_is_a_gif(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None
 ) -> None:
     def refuse(*_: object) -> str:
         raise UsageError("MP4 needs PyAV")
@@ -200,7 +209,7 @@ def test_without_a_video_encoder_there_is_a_gif(
 
 
 def test_a_head_without_surface_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plots: None
 ) -> None:
     monkeypatch.setattr("inv3d.io.mesh.SURFACE_OPACITY", 0.5)
     case = toy_case(3)
@@ -212,7 +221,7 @@ def test_a_head_without_surface_is_a_warning(
     assert not (directory / "mesh.glb").exists()
 
 
-def test_few_of_many_views_are_shown(tmp_path: Path) -> None:
+def test_few_of_many_views_are_shown(tmp_path: Path, no_plots: None) -> None:
     case = toy_case(41)
     directory = run_of(tmp_path, case)
     finish(case, directory, tmp_path / "capture <1>", pictures=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
+import os
 import random
+import signal
+import threading
 from collections.abc import Iterator
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +21,7 @@ from inv3d.core.errors import RunError, WeightsError
 from inv3d.core.weights import download as module
 from inv3d.core.weights.download import download
 from inv3d.core.weights.known import part_of
+from tests.children import WARM, started
 from tests.web import Server, serving
 
 DATA = random.Random(0).randbytes(300_000)
@@ -79,8 +83,29 @@ def test_a_connection_that_is_cut_goes_on_where_it_was(server: Server, path: Pat
     ]  # fmt: skip
 
 
+def fetch(url: str, path: Path, until: int, came: Connection | None) -> None:
+    """Download in a process of its own, which says that so many bytes came, and waits."""
+    os.environ["no_proxy"] = "*"
+
+    def report(done: int, total: int | None) -> None:
+        if came is not None and done >= until:
+            came.send(done)
+            threading.Event().wait()
+
+    get(url, path, report=report)
+
+
 def test_a_killed_download_goes_on_in_another_process(server: Server, path: Path) -> None:
-    interrupted(server, path, 120_000)
+    server.cuts = [120_000]
+    told, came = WARM.Pipe(duplex=False)
+    process = started(fetch, server.url, path, 120_000, came)
+    came.close()
+    assert told.recv() == 120_000
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert left(path) == [".file.bin.lock", "file.bin.part", "file.bin.part.json"]
+    server.asked.clear()
     get(server.url, path)
     assert server.asked == ["bytes=120000-"]
     assert path.read_bytes() == DATA
@@ -212,10 +237,7 @@ def test_a_full_disk_is_no_reason_to_ask_again(
 
 
 def test_two_processes_that_want_one_file_fetch_it_once(server: Server, path: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    both = [spawn.Process(target=download, args=(server.url, path)) for _ in range(2)]
-    for process in both:
-        process.start()
+    both = [started(fetch, server.url, path, 0, None) for _ in range(2)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import random
 import signal
-import subprocess
-import sys
-import time
+import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inv3d.core.camera import Camera
 from inv3d.core.errors import InterruptedRun
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.inversion import FILE, Inversion
+from inv3d.core.scene import Rendering, Scene
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from tests.children import WARM, started
 from tests.toy_fits import METHODS, Watched, method, same, take
 
-ROOT = Path(__file__).resolve().parents[3]
 CLIP = toy_capture(ToyGenerator(ToyConfig()), 5, seed=5, motion=0.3)
 LATENT = {"steps": 4, "samples": 100}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -41,10 +40,17 @@ CASES = [(name, step) for name in METHODS for step in range(1, STEPS[name] + 1)]
 
 
 def _run(
-    name: str, checkpoint: Path | None, *, stop_at: int = 0, resume: bool = False
+    name: str,
+    checkpoint: Path | None,
+    *,
+    every: int = 100,
+    stop_at: int = 0,
+    resume: bool = False,
+    generator: ToyGenerator | None = None,
 ) -> Inversion:
     """Run with random rays, and from the checkpoint on where wanted."""
-    context = Context.create(seed=7, checkpoint=checkpoint, every=100)
+    context = Context.create(seed=7, checkpoint=checkpoint, every=every)
+    generator = generator or Watched(sampling="stochastic")
     if resume:
         context.state.restore()
     inverter = method(name, OPTIONS[name])
@@ -52,8 +58,7 @@ def _run(
     def stop(_: Progress) -> None:
         context.state.stop_requested = context.state.taken == stop_at
 
-    steps = inverter.steps(Watched(sampling="stochastic"), CLIP, context)
-    inversion = take(steps, stop)
+    inversion = take(inverter.steps(generator, CLIP, context), stop)
     assert context.state.taken == STEPS[name]
     return inversion
 
@@ -69,70 +74,65 @@ def test_stopped_after_any_step_of_any_stage(tmp_path: Path, name: str, step: in
     assert same(_run(name, checkpoint, resume=True), WHOLE[name])
 
 
-SCRIPT = """
-import sys
-import torch
-torch.set_num_threads(1)
-from pathlib import Path
-from inv3d.core.fit.context import Context
-from inv3d.core.inverter import load_method
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+class Dying(Watched):
+    """A generator whose n-th rendering is the last thing that its run does."""
 
-folder = Path(sys.argv[1])
-capture = toy_capture(ToyGenerator(ToyConfig()), 5, seed=5, motion=0.3)
-generator = ToyGenerator(ToyConfig(sampling="stochastic"))
-context = Context.create(seed=7, checkpoint=folder / "checkpoint.safetensors", every=4)
-if context.state.checkpoint.exists():
-    context.state.restore()
-method = load_method("multilatent", {
-    "start": {"latent": {"steps": 60, "samples": 200}, "tuning": {"steps": 10}},
-    "latent": {"steps": 60}, "tuning": {"steps": 60},
-}, generator)
-print(context.state.taken, flush=True)
-steps = method.steps(generator, capture, context)
-while True:
-    try:
-        next(steps)
-    except StopIteration as end:
-        end.value.save(folder)
-        break
-    print(context.state.taken, flush=True)
-"""
+    def __init__(self, fatal: int) -> None:
+        super().__init__(sampling="stochastic")
+        self.fatal = fatal
+
+    def render(self, scene: Scene, camera: Camera, **options: Any) -> Rendering:
+        if len(self.views) == self.fatal:
+            raise Killed
+        return super().render(scene, camera, **options)
 
 
-def _start(folder: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, str(folder)]
-    return subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
 
 
-def _finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+@pytest.mark.parametrize("name", METHODS)
+def test_killed_in_the_middle_of_any_step(tmp_path: Path, name: str) -> None:
+    """Between two updates, between two views of one, before and after the first checkpoint."""
+    undisturbed = Dying(fatal=-1)
+    _run(name, None, generator=undisturbed)
+    saved = []
+    for fatal in range(len(undisturbed.views)):
+        checkpoint = tmp_path / f"{fatal}.safetensors"
+        with pytest.raises(Killed):
+            _run(name, checkpoint, every=2, generator=Dying(fatal))
+        saved.append(checkpoint.exists())
+        assert same(_run(name, checkpoint, resume=saved[-1]), WHOLE[name]), fatal
+    assert not saved[0] and saved[-1]
 
 
-def _kill_after(process: subprocess.Popen[str], steps: int, delay: float) -> int:
-    """Kill a run somewhere in or after a number of its steps; return where it had begun."""
-    assert process.stdout is not None
-    begin = int(process.stdout.readline())
-    for _ in range(steps):
-        process.stdout.readline()
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return begin
+def _invert(folder: Path, steps: Connection | None) -> None:
+    """Go on with a run in a folder; tell the steps that are behind it and wait at the last one."""
+    context = Context.create(seed=7, checkpoint=folder / "checkpoint.safetensors", every=2)
+    if (folder / "checkpoint.safetensors").exists():
+        context.state.restore()
+
+    def tell(_: Progress) -> None:
+        if steps is not None:
+            steps.send(context.state.taken)
+            if context.state.taken == STEPS["multilatent"]:
+                threading.Event().wait()
+
+    inverter = method("multilatent", OPTIONS["multilatent"])
+    take(inverter.steps(Watched(sampling="stochastic"), CLIP, context), tell).save(folder)
 
 
-@pytest.mark.slow
-def test_killed_at_random_steps_gives_the_identical_file(tmp_path: Path) -> None:
+def test_a_killed_process_gives_the_identical_file(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    _finish(_start(whole))
-    dice = random.Random(1)
-    begins = [
-        _kill_after(_start(killed), dice.randrange(15, 60), dice.uniform(0, 0.02)) for _ in range(3)
-    ]
-    assert begins[0] == 0 < begins[1] and begins == sorted(begins)
-    _finish(_start(killed))
+    _invert(whole, None)
+    told, steps = WARM.Pipe(duplex=False)
+    process = started(_invert, killed, steps)
+    steps.close()
+    while told.recv() < STEPS["multilatent"]:
+        pass
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert (killed / "checkpoint.safetensors").exists() and not (killed / FILE).exists()
+    _invert(killed, None)
     assert (killed / FILE).read_bytes() == (whole / FILE).read_bytes()

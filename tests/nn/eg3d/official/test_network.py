@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.official import Network, read_network
-from tests.children import outcome
 from inv3d.nn.eg3d.official.entries import SIGN
+from tests.children import outcome
 from tests.golden_cases import FOLDER, GoldenCase
 from tests.hostile import SYSTEM, attacks, changed_zip, mutated
 from tests.pickles import Call, Name, Raw, dump, module, save_module, stored, stream
