@@ -26,7 +26,7 @@ from inv3d.core.weights.tensors import write_tensors
 from inv3d.io.dataset import open_capture
 from inv3d.nn.ir_se import IRSE50
 from inv3d.nn.precision import Precision
-from inv3d.runs.allocator import keep_freed_memory
+from inv3d.runs.process import settle_process
 
 GB = 10**9
 SEED = 303
@@ -132,7 +132,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Take a few steps of both stages of `multiview` at 512 px and say what they took."""
-    keep_freed_memory()  # as the program does
+    settle_process()  # as the program does
     options = {
         "neural_rendering_resolution": rays,
         "checkpoint": checkpoint,

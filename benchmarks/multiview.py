@@ -24,7 +24,7 @@ from inv3d.core.files import write_json
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
 from inv3d.core.weights.tensors import asset
-from inv3d.runs.allocator import keep_freed_memory
+from inv3d.runs.process import settle_process
 
 MEMORY_LIMIT = 1.5
 FULL_CHUNK = 3
@@ -243,7 +243,7 @@ def main(
     plan = Plan(views, repeats, memory, exact, upsampling)
     names = list(CASES) if size == "both" else [size]
     try:
-        keep_freed_memory()  # as the program does; it serves both ways
+        settle_process()  # as the program does; it serves both ways
         report = run(names, resolve_device(device), plan, rays, chunk)
         if out is not None:
             write_json(out, report.plain())

@@ -161,6 +161,8 @@ from .core.weights.known import (
     WeightFile as WeightFile,
 )
 from .core.weights.state_dict import (
+    Checkpoint as Checkpoint,
+    open_checkpoint as open_checkpoint,
     read_state_dict as read_state_dict,
 )
 from .core.weights.tensors import (

@@ -25,14 +25,18 @@ from inv3d.cli import main
 from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
 from inv3d.core.errors import ConfigError, PluginError
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.objective import LossTerm
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import HookSpecs, misspelt_hook
 from inv3d.core.scene import Rendering
+from inv3d.core.weights.tensors import write_tensors
+from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_RAYS, CONSISTENCY_VIEWS
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from tests.tiny_generators import TINY
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -274,9 +278,9 @@ def module_of(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.
 
 @pytest.fixture
 def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.ModuleType]]:
-    """The programs on the page about plugins: loss, method, hooks."""
+    """The programs on the page about plugins: loss, method, generator, hooks."""
     sources = blocks(DOCS / "plugins.md", "python")
-    names = ("inv3d_edges", "inv3d_plain", "inv3d_loss_csv")
+    names = ("inv3d_edges", "inv3d_plain", "inv3d_ball", "inv3d_loss_csv")
     made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, sources, strict=True)}
     monkeypatch.setenv("INV3D_PLUGINS", "losses:edges=inv3d_edges:Edges")
     registry.cache_clear()
@@ -309,10 +313,30 @@ def test_the_method_of_the_documentation_works(examples: dict[str, types.ModuleT
     generator = ToyGenerator(ToyConfig())
     kind = examples["inv3d_plain"].Plain
     method = kind.create(build_config(kind.Config, {"steps": 30, "lr": 0.03}, "plain"))
-    steps = list(method.steps(generator, toy_capture(generator, 3), Context.create()))
+    steps: list[Progress] = []
+    capture = toy_capture(generator, 3)
+    inversion = method.invert(generator, capture, Context.create(), steps.append)
     assert len(steps) == 30
     assert steps[-1].losses["total"] < steps[0].losses["total"] / 2
-    assert ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
+    assert inversion.ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
+
+
+def test_the_generator_of_the_documentation_works(
+    examples: dict[str, types.ModuleType], tmp_path: Path
+) -> None:
+    architecture = Architecture(**TINY)
+    kind = examples["inv3d_ball"].Ball
+    path = tmp_path / "ball.safetensors"
+    facts = {"architecture": architecture.model_dump(mode="json")}
+    write_tensors(path, kind(architecture).state_dict(), facts)
+    generator = kind.create(kind.Config(), path)
+    scene = generator.synthesize(generator.map(torch.randn(1, architecture.z_dim)))
+    points = torch.tensor([[[0.0, 0.0, 0.0], [0.45, 0.45, 0.0], [0.45, 0.0, 0.0]]])
+    (density,) = generator.sample(scene, points)[0]
+    assert density[0] > 0 and density[2] > 0 and density[1] < 1e-6
+    camera = generator.spec.camera.front()
+    image = generator.render(scene, camera).require("image")
+    assert image.shape[-1] == architecture.img_resolution and image.isfinite().all()
 
 
 def test_the_hooks_of_the_documentation_work(

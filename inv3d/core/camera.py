@@ -283,6 +283,16 @@ def _skew(vector: Tensor) -> Tensor:
 class CameraPrior:
     """Where the cameras of a generator's training data stood.
 
+    Example:
+        >>> import inv3d, torch
+        >>> prior = inv3d.CameraPrior(radius=2.7, focal=4.26)
+        >>> cameras = prior.orbit(torch.tensor([-30.0, 0.0, 30.0]).deg2rad())
+        >>> [round(float(yaw)) for yaw in cameras.yaw.rad2deg()]
+        [-30, 0, 30]
+        >>> uv, z = cameras.project(torch.zeros(1, 3))  # the middle of the head, in the middle
+        >>> uv[1], z[1]
+        (tensor([[0.5000, 0.5000]]), tensor([2.7000]))
+
     Attributes:
         radius: distance from the world's origin, world units.
         focal: focal length divided by the image size.

@@ -231,6 +231,12 @@ def load_generator(
         PluginError: where the name is unknown or the plugin can't be used.
         ConfigError: where an option is unknown or out of range.
         WeightsError: where the weights are missing or of another architecture.
+
+    Example:
+        >>> import inv3d
+        >>> generator = inv3d.load_generator("minihead", {"render_resolution": 32})
+        >>> generator.spec.resolution, generator.spec.render_resolution, generator.spec.domain
+        (128, 32, 'human heads')
     """
     kind: type[Generator] = registry().load("generators", name)
     owner = f"generator {name}"

@@ -46,6 +46,19 @@ class Made:
 class Inversion:
     """A head that was found: latents, their cameras and what changed in the generator.
 
+    Example:
+        >>> import inv3d, torch
+        >>> generator = inv3d.ToyGenerator(inv3d.ToyConfig())
+        >>> cameras = generator.spec.camera.orbit(torch.tensor([0.5, -0.5]))
+        >>> ws = inv3d.toy_latents(generator, 2, motion=0.3)
+        >>> found = inv3d.Inversion(ws, cameras, "toy", generator.spec.fingerprint)
+        >>> front = generator.spec.camera.front()
+        >>> bool(torch.allclose(found.ws_for(front), ws.mean(0, keepdim=True)))
+        True
+        >>> image = generator.render(found.scene_for(generator, front), front).require("image")
+        >>> image.shape
+        torch.Size([1, 3, 32, 32])
+
     Attributes:
         ws: [M, num_ws, w_dim]; M > 1 for methods that give every camera its own latent.
         cameras: M cameras, those that the latents belong to.

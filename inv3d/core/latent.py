@@ -101,6 +101,13 @@ def between_angles(angles: Tensor, query: Tensor, *, turn: bool = False) -> Plac
         query: [N] radians, from -pi to pi.
         turn: the angles are a circle: beyond the outermost two, queries lie between these, around
             the back. Otherwise the outermost angle stands for all that is beyond it.
+
+    Example:
+        >>> import inv3d, torch
+        >>> angles = torch.tensor([-1.0, 0.0, 1.0])
+        >>> places = inv3d.between_angles(angles, torch.tensor([0.25, 2.0]))
+        >>> places.blend(torch.tensor([10.0, 20.0, 40.0]))
+        tensor([25., 40.])
     """
     if len(angles) == 1:
         only = torch.zeros(len(query), dtype=torch.long, device=query.device)

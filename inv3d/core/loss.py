@@ -145,6 +145,13 @@ def load_loss(
         PluginError: where the name is unknown.
         ConfigError: where an option is unknown or out of range.
         WeightsError: where a weight file that it needs is missing or damaged.
+
+    Example:
+        >>> import inv3d, torch
+        >>> loss = inv3d.load_loss("mse", {"resolution": 16})
+        >>> cache = loss.prepare(inv3d.Target(torch.zeros(2, 3, 32, 32)))
+        >>> loss(inv3d.Rendering(image=torch.ones(2, 3, 32, 32)), cache)
+        tensor([1., 1.])
     """
     kind: type[AnyLoss] = registry().load("losses", name)
     loss = kind.create(build_config(kind.Config, options or {}, owner or f"loss {name}"))

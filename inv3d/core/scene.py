@@ -22,6 +22,12 @@ class Scene:
     scene or named tensors [1 or B, ...], may have some of the parts only, such as an offset of the
     planes alone: the others stay as they are. A part that the scene lacks is a ValueError.
 
+    Example:
+        >>> import inv3d, torch
+        >>> scene = inv3d.Scene({"planes": torch.zeros(1, 3, 8, 4, 4)}, ws=torch.zeros(1, 14, 512))
+        >>> float((scene + {"planes": torch.ones(1, 3, 8, 4, 4)}).parts["planes"].mean())
+        1.0
+
     Attributes:
         parts: name -> [B, ...]; tri-planes are {"planes": [B, 3, C, H, W]}.
         ws: [B, num_ws, w_dim], the latents that the scenes were made from.

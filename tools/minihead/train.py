@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.scene import Scene
-from inv3d.runs.allocator import keep_freed_memory
+from inv3d.runs.process import settle_process
 from tools.minihead.cameras import FOCAL
 from tools.minihead.discriminator import Critic, critic_loss, generator_losses
 from tools.minihead.heads import Heads
@@ -433,7 +433,7 @@ def main(
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.set_flush_denormal(True)
-    keep_freed_memory()
+    settle_process()
     values = dict(change.split("=", 1) for change in changes)
     kinds = {name: type(value) for name, value in asdict(Plan()).items()}
     plan = Plan(**{name: kinds[name](float(value)) for name, value in values.items()})

@@ -84,6 +84,16 @@ class Look:
         resolution: rays a side; the generator's own if None.
         weight: of all that this look adds.
         name: before the names of its losses; empty for none.
+
+    Example:
+        >>> import inv3d, torch
+        >>> generator = inv3d.ToyGenerator(inv3d.ToyConfig()).requires_grad_(False)
+        >>> context, views = inv3d.Context.create(), inv3d.toy_capture(generator, 3)
+        >>> target = inv3d.target_of(generator, views)
+        >>> look = inv3d.Look(views.camera, context.objective({"mse": inv3d.LossTerm()}, target))
+        >>> ws = inv3d.latent_statistics(generator, 100).mean.repeat(1, 4, 1).requires_grad_()
+        >>> sorted(context.backward(generator, ws, look)), ws.grad.shape
+        (['mse', 'total'], torch.Size([1, 4, 8]))
     """
 
     camera: Camera

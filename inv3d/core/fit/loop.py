@@ -102,6 +102,18 @@ class Stage:
             the first update.
         stop: tells from the first update's losses, before it's applied, that the stage is done.
         after: called after every step, to put variables back where they may be.
+
+    Example:
+        >>> import inv3d, torch
+        >>> x = torch.zeros(1, requires_grad=True)
+        >>> def towards_3(step):
+        ...     loss = (x - 3).square().sum()
+        ...     loss.backward()
+        ...     return {"total": loss.detach()}
+        >>> groups = {"x": inv3d.Group({"x": x}, inv3d.constant(1.0), optimizer=inv3d.lbfgs())}
+        >>> stage = inv3d.Stage("approach", 3, groups, {"fit": towards_3})
+        >>> [step.losses["total"] for step in inv3d.Context.create().run(stage)]
+        [9.0, 4.0, 0.0]
     """
 
     name: str

@@ -30,8 +30,15 @@ class LossTerm(BaseModel):
         of: the final image, or the raw one before super-resolution.
         where: name of a map (the target's masks are "mask") by which both pictures are multiplied
             before they're compared; the whole picture if None.
+
+    Example:
+        >>> import inv3d
+        >>> term = inv3d.LossTerm.model_validate({"loss": "mse", "of": "raw", "resolution": 64})
+        >>> term.loss, term.of, term.options
+        ('mse', 'raw', {'resolution': 64})
     """
 
+    # of the loss itself
     model_config = ConfigDict(extra="allow", frozen=True)
     weight: float | None = None
     loss: str | None = None

@@ -24,6 +24,12 @@ def ramped(lr: float, steps: int, *, rampup: float = 0.05, rampdown: float = 0.2
         steps: length of the run.
         rampup: share of the run that ramps up, 0 for none.
         rampdown: share of the run that ramps down, 0 for none.
+
+    Example:
+        >>> import inv3d
+        >>> rate = inv3d.ramped(0.1, 100)
+        >>> [round(rate(step), 3) for step in (0, 2, 5, 50, 90)]
+        [0.0, 0.04, 0.1, 0.1, 0.035]
     """
 
     def at(step: int) -> float:
