@@ -12,6 +12,7 @@ from inv3d.core.weights.unpickle import Refused
 
 # 46 bytes and a name for each entry; a thousandth of what some machines have memory for
 _LONGEST_DIRECTORY = 4 << 20
+_BLOCK = 1 << 20
 
 
 def open_archive(data: memoryview) -> zipfile.ZipFile:
@@ -33,7 +34,7 @@ def open_archive(data: memoryview) -> zipfile.ZipFile:
     return archive
 
 
-def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytearray:
     """Read a member that is neither packed nor encrypted, as those of torch.save are.
 
     Raises:
@@ -41,10 +42,24 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     """
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         raise Refused("is packed or encrypted, which files of torch.save aren't")
+    if entry.file_size != entry.compress_size or entry.file_size > _length(archive):
+        raise Refused(f"is damaged: it says that {entry.file_size} bytes of it are one member")
+    data = bytearray(entry.file_size)
     try:
-        return archive.read(entry)
+        with archive.open(entry) as member:
+            for start in range(0, len(data), _BLOCK):
+                data[start : start + _BLOCK] = member.read(_BLOCK)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
         raise Refused(f"is damaged or cut short ({plain_text(str(error))})") from None
+    if len(data) != entry.file_size:
+        raise Refused("is cut short")
+    return data
+
+
+def _length(archive: zipfile.ZipFile) -> int:
+    source = archive.fp
+    assert isinstance(source, _Source)
+    return len(source.data)
 
 
 class _Source(io.RawIOBase):

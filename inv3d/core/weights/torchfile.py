@@ -274,10 +274,12 @@ def _described(persistent: tuple[Any, ...]) -> tuple[torch.dtype, str, int]:
     raise Refused("is damaged: a storage isn't described as torch does it")
 
 
-def _numbers(data: memoryview | bytes, dtype: torch.dtype) -> Tensor:
+def _numbers(data: memoryview | bytearray, dtype: torch.dtype) -> Tensor:
+    """Return numbers whose memory is `data` itself where it's nobody else's."""
     if not data:
         return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(bytearray(data), dtype=dtype)
+    own = data if isinstance(data, bytearray) else bytearray(data)
+    return torch.frombuffer(own, dtype=dtype)
 
 
 def _read_zip(data: memoryview, names: Names) -> Any:
@@ -286,7 +288,7 @@ def _read_zip(data: memoryview, names: Names) -> Any:
     entries = {entry.filename: entry for entry in archive.infolist()}
     root = _root(entries)
 
-    def contents(name: str) -> bytes:
+    def contents(name: str) -> bytearray:
         if name not in entries:
             raise Refused(f"is damaged: it has no {plain_text(name.removeprefix(root))}")
         return read_member(archive, entries[name])

@@ -98,7 +98,7 @@ class Instance:
 class Window:
     """A buffer to read from; long reads are views, not copies."""
 
-    def __init__(self, data: bytes | memoryview, position: int = 0) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview, position: int = 0) -> None:
         self.data = memoryview(data)
         self.position = position
 

@@ -7,6 +7,7 @@ import io
 import pickle
 import random
 import resource
+import struct
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -290,12 +291,21 @@ def huge_storage(members: dict[str, bytes]) -> None:
     members["archive/data.pkl"] = data.replace(b"K\x06t", huge + b"t")
 
 
+def huge_member() -> bytes:
+    """An archive whose directory says that its pickle has 4 GB."""
+    data = bytearray(changed_zip({"a": torch.arange(6.0)}, lambda members: None))
+    name = data.rindex(b"archive/data.pkl")
+    data[name - 26 : name - 18] = struct.pack("<2I", 2**32 - 4, 2**32 - 4)
+    return bytes(data)
+
+
 def huge_bytes(size: int) -> Call:
     return Call(Name("builtins", "bytearray"), (size,))
 
 
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "huge storage": (changed_zip({"a": torch.arange(6.0)}, huge_storage), "25000000000 numbers"),
+    "huge member": (huge_member(), "4294967292 bytes of it are one member"),
     "huge bytes": (dump({"a": huge_bytes(3 << 30)}), r"names builtins\.bytearray"),
     "huge shape": (dump({"a": stored(torch.ones(4), shape=(25 * 10**9,))}), "of 4 numbers"),
     "huge and empty": (
