@@ -274,10 +274,10 @@ def plugins() -> Iterator[Finding]:
     """Plugins that can't be used; those of other packages are tried in another process."""
     from inv3d.core.registry.discovery import registry
     from inv3d.core.registry.imports import import_plugin
-    from inv3d.core.registry.probe import check_plugins
+    from inv3d.core.registry.probe import probe_plugins
     from inv3d.core.registry.record import singular
 
-    others = check_plugins(r for r in registry().records if not r.own)
+    others = probe_plugins(r for r in registry().records if not r.own)
     own = [r if r.status != "ok" else import_plugin(r)[0] for r in registry().records if r.own]
     found = [*own, *others]
     count = sum(record.status == "ok" for record in found)

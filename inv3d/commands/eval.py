@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.metric import metric_option
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import UsageError
 from inv3d.rundir.files import LOG, METRICS
@@ -22,10 +23,18 @@ if TYPE_CHECKING:
 @click.option(
     "--input", "source", help="Measure against another capture; all its frames count as held out."
 )
+@metric_option
 @click.option("--save", is_flag=True, help=f"Write the numbers into RUN/{METRICS}.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(run: Path, source: str | None, save: bool, device: str, as_json: bool) -> None:
+def command(
+    run: Path,
+    source: str | None,
+    metrics: dict[str, str],
+    save: bool,
+    device: str,
+    as_json: bool,
+) -> None:
     """Measure the finished run in directory RUN, by default against the capture it was made from.
 
     On the same device the numbers are those that the run printed. A run whose report couldn't be
@@ -34,21 +43,23 @@ def command(run: Path, source: str | None, save: bool, device: str, as_json: boo
     if save and source is not None:
         raise UsageError("--save is for the run's own capture; leave --input out")
     from inv3d.core.device import resolve_device
+    from inv3d.core.generator import add_metrics
     from inv3d.rundir.lock import held
     from inv3d.rundir.opening import open_run, run_capture
 
     opened = open_run(run, resolve_device(device))
+    add_metrics(opened.generator, metrics)
     remedy = f"put them back, or measure against it as it is now with --input {_path(opened)}"
     frames = run_capture(opened, source, remedy=remedy)
     if save:
         with held(run):
-            metrics = _saved(opened, frames, device)
+            measured = _saved(opened, frames, device)
     else:
-        metrics = _measured(opened, frames, device)
+        measured = _measured(opened, frames, device)
     if as_json:
-        print_json(metrics)
+        print_json(measured)
         return
-    _show(metrics, f"{run} against {frames[0].source}")
+    _show(measured, f"{run} against {frames[0].source}")
 
 
 def _path(run: Run) -> str:

@@ -28,9 +28,9 @@ def command(kind: str | None, check: bool, no_check: bool, as_json: bool) -> Non
     """
     records = [r for r in registry().records if kind in (None, r.kind)]
     if not no_check:
-        from inv3d.core.registry.probe import check_plugins
+        from inv3d.core.registry.probe import probe_plugins
 
-        records = check_plugins(records, own=check)
+        records = probe_plugins(records, own=check)
     records.sort(key=lambda r: (r.kind, r.name, r.distribution))
     if os.environ.get("INV3D_STRICT") == "1":
         _refuse_broken(records)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inv3d.commands.metric import metric_option
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
@@ -65,6 +66,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     show_default=True,
     help="How many of the other views are measured.",
 )
+@metric_option
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Directory [default: runs/METHOD-TIME]."
 )
@@ -167,6 +169,7 @@ def _request(options: Mapping[str, Any]) -> Request:
         views=options["views"],
         selection=options["select"],
         hold_out=options["hold_out"],
+        metrics=options["metrics"],
         seed=options["seed"],
         device=options["device"],
         view_chunk=options["view_chunk"],

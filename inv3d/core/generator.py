@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -190,6 +190,17 @@ class Generator(nn.Module, Plugin, ABC):
                     f"{user}: needs the output '{name}', but generator {self.spec.name} makes "
                     f"only {', '.join(self.spec.outputs)}; leave it out, or take another generator"
                 )
+
+
+def add_metrics(generator: Generator, metrics: Mapping[str, str]) -> None:
+    """Let losses judge a generator's pictures, besides or instead of those of its spec.
+
+    Args:
+        generator: whose spec is changed.
+        metrics: role -> loss with options, such as {"identity": "headid?network=b"}.
+    """
+    judges = {**generator.spec.metrics, **metrics}
+    generator.spec = replace(generator.spec, metrics=judges)
 
 
 def neutral_condition(generator: Generator, count: int = 1) -> Camera | Tensor | None:

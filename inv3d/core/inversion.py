@@ -16,7 +16,7 @@ from inv3d.core.errors import InputError, RunError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.latent import Places, between_angles
 from inv3d.core.scene import Scene
-from inv3d.core.weights.tensors import fingerprint, read_tensors, write_tensors
+from inv3d.core.weights.tensors import fingerprint, read_tensors, under_prefix, write_tensors
 
 FILE = "inversion.safetensors"
 FORMAT = 2
@@ -268,17 +268,13 @@ def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Inversi
         cameras=Camera.from_labels(tensors["cameras"]),
         generator=metadata["generator"],
         fingerprint=metadata["fingerprint"],
-        generator_delta=_part(tensors, "delta/"),
+        generator_delta=under_prefix(tensors, "delta/"),
         blend=metadata["blend"],
         frames=tuple(metadata["frames"]),
-        offset=_part(tensors, "offset/"),
+        offset=under_prefix(tensors, "offset/"),
         poses=dict(poses),
         history=tuple(Made(**made) for made in metadata["history"]),
     )
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 class Snapshot:

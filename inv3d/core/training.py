@@ -20,7 +20,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inverter import Inverter
-from inv3d.core.weights.tensors import load_state, read_tensors, write_tensors
+from inv3d.core.weights.tensors import load_state, read_tensors, under_prefix, write_tensors
 
 KIND = "trained"
 _STATE, _LATENT_AVG = "state/", "latent_avg"
@@ -175,9 +175,13 @@ class Trained:
             raise WeightsError(
                 f"{path}: holds no trained networks; give a file that training wrote"
             )
-        method, generator, fingerprint, options, training, steps = (metadata[n] for n in names)
-        state = {n.removeprefix(_STATE): t for n, t in tensors.items() if n.startswith(_STATE)}
-        average = tensors.get(_LATENT_AVG)
         return Trained(
-            method, generator, fingerprint, state, average, options, training, int(steps)
+            method=metadata["method"],
+            generator=metadata["generator"],
+            fingerprint=metadata["fingerprint"],
+            tensors=under_prefix(tensors, _STATE),
+            latent_avg=tensors.get(_LATENT_AVG),
+            options=metadata["options"],
+            training=metadata["training"],
+            steps=int(metadata["steps"]),
         )

@@ -177,7 +177,9 @@ def _frames(
     else:
         notes["depth_error"] = _no_depth(generator)
     parts: dict[str, list[Tensor]] = {}
-    for views, seen in render_views(generator, inversion, capture.camera, outputs):
+    for views, seen in render_views(
+        generator, inversion, capture.camera, outputs, frames=capture.names
+    ):
         images = compare_images(seen.require("image"), capture.images[views].to(device), judges)
         if depths is not None:
             masks = None if capture.masks is None else capture.masks[views].to(device)

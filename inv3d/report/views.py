@@ -33,6 +33,7 @@ def render_views(
     camera: Camera,
     outputs: Sequence[OutputName] = ("image",),
     resolution: int | None = None,
+    frames: Sequence[str] = (),
 ) -> Iterator[tuple[slice, Rendering]]:
     """Render an inversion from N cameras; a single latent is synthesised once.
 
@@ -42,6 +43,7 @@ def render_views(
         camera: N cameras, on any device.
         outputs: what to render.
         resolution: rays a side, the generator's own if None.
+        frames: N names, where the cameras are those of frames.
 
     Yields:
         Which cameras, and what they see.
@@ -53,7 +55,7 @@ def render_views(
     camera = camera.to(generator.device)
     shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
     for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
-        scene = shared or inversion.scene_for(generator, camera[views])
+        scene = shared or inversion.scene_for(generator, camera[views], frames[views])
         yield (
             views,
             generator.render(scene, camera[views], outputs=outputs, resolution=resolution),

@@ -131,7 +131,7 @@ def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -
         PluginError: where the generator's plugin is missing or broken.
         WeightsError: where its weights are missing or others than those of the run.
     """
-    from inv3d.core.generator import load_generator
+    from inv3d.core.generator import add_metrics, load_generator
 
     weights = None if part.weights is None else directory / part.weights
     try:
@@ -147,6 +147,7 @@ def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -
             f"made with {part.fingerprint}; put its weights back, or start the run again with "
             "--overwrite"
         )
+    add_metrics(generator, part.metrics)
     return generator
 
 

@@ -46,10 +46,13 @@ class GeneratorPart(PluginPart):
 
     Attributes:
         weights: where they are; a relative path lies within the run directory.
+        metrics: losses that judge its pictures, role -> loss with options; the spec's, and what the
+            user added.
     """
 
     weights: Path | None = None
     fingerprint: str
+    metrics: dict[str, str] = {}
 
 
 class InputPart(_Part):
@@ -194,6 +197,7 @@ def generator_part(
         options=_resolved_options(generator, given),
         weights=weights,
         fingerprint=generator.spec.fingerprint,
+        metrics=dict(generator.spec.metrics),
         **provenance("generators", name, type(generator)),
     )
 

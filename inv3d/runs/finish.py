@@ -197,9 +197,10 @@ def compare_views(
     ]
     if not rows:
         return []
-    targets = ending.capture.images[rows]
-    seen = render_views(ending.generator, ending.inversion, ending.capture.camera[rows])
+    shown = ending.capture[rows]
+    seen = render_views(ending.generator, ending.inversion, shown.camera, frames=shown.names)
     images = torch.cat([rendering.require("image").cpu() for _, rendering in seen])
+    targets = shown.images
     frames = zip(
         pics.colour_frames(targets),
         pics.colour_frames(images),

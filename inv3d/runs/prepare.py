@@ -15,7 +15,7 @@ from inv3d.core.device import resolve_device
 from inv3d.core.errors import InputError, PluginError, UnsupportedError
 from inv3d.core.files import file_digest
 from inv3d.core.fit.context import Context
-from inv3d.core.generator import Generator, load_generator
+from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
@@ -38,6 +38,7 @@ class Request:
         options: of the method, and of the generator in a table "generator"; over the preset.
         views: how many frames are inverted; the method's own number if None.
         hold_out: "all", "none" or a number.
+        metrics: role -> loss with options, besides or instead of the generator's own.
     """
 
     method: str
@@ -55,6 +56,7 @@ class Request:
     checkpoint_every: int = 50
     init: Path | None = None
     pictures: bool = True
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -117,6 +119,7 @@ def prepare(request: Request) -> PreparedRun:
     frames, chosen, held_out = _choose(request, method, files)
     weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
     generator = load_generator(request.generator, generator_config, weights, device=device)
+    add_metrics(generator, request.metrics)
     used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)

@@ -93,3 +93,19 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     assert imports_nothing_heavy("inv3d.commands.eval")
+
+
+def test_further_losses_measure_on_demand(run: Path) -> None:
+    measured = answer(command, run, "--metric", "soft=l1?resolution=8", "--device", "cpu")
+    (column,) = [c for c in measured["columns"] if c["key"] == "soft"]
+    assert column["better"] == "lower"
+    assert 0 < measured["rotation"]["soft"] < measured["rotation"]["psnr"]
+    assert measured["names"]["soft"] == "l1?resolution=8"
+    assert "soft" not in stored(run)["names"]
+    replaced = answer(command, run, "--metric", "perceptual=mse", "--device", "cpu")
+    assert replaced["rotation"]["perceptual"] == pytest.approx(replaced["rotation"]["mse"])
+
+
+def test_a_metric_that_is_misspelt_is_one_line(run: Path) -> None:
+    assert "'soft': expected ROLE=LOSS" in fault(command, run, "--metric", "soft")
+    assert "unknown loss 'l2'; did you mean 'l1'" in fault(command, run, "--metric", "soft=l2")

@@ -387,3 +387,17 @@ def test_the_sample_is_what_is_read_by_default(
     assert run(*QUICK, "--out", "run", "--no-report").exit_code == 0
     assert opened == ["dynamic"]
     assert record(tmp_path / "run")["input"]["path"] == "sample:dynamic"
+
+
+def test_a_metric_of_the_users_goes_into_the_numbers_and_stays_with_the_run(
+    tmp_path: Path,
+) -> None:
+    capture, out = write_capture(tmp_path / "capture"), tmp_path / "run"
+    metric = ("--metric", "soft=l1?resolution=8")
+    result = run(*QUICK, *metric, "--input", capture, "--out", out, "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "l1" in result.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["held_out"]["soft"] > 0
+    again = CliRunner().invoke(main, ["eval", str(out), "--json"])
+    assert json.loads(again.output)["held_out"]["soft"] == metrics["held_out"]["soft"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from inv3d.core.errors import UnsupportedError
 from inv3d.report.views import render_scene, render_views
@@ -17,3 +20,18 @@ def test_an_output_that_is_not_made_is_an_error_that_names_it() -> None:
     scene = case.inversion.scene_for(case.generator, camera[:1])
     with pytest.raises(UnsupportedError, match="'mask'"):
         render_scene(case.generator, scene, camera, "mask")
+
+
+def test_frames_of_a_video_are_rendered_from_the_latents_of_their_names() -> None:
+    case = toy_case(latents=3, motion=0.5)
+    rows = [case.capture.names.index(name) for name in case.capture.names[::-1][:3]]
+    names = tuple(case.capture.names[row] for row in rows)
+    video = replace(case.inversion, blend="frame", frames=names, ws=case.inversion.ws[:3])
+    video = replace(video, cameras=video.cameras[:3]) if len(video.cameras) > 3 else video
+    camera = case.generator.spec.camera.front().repeat_interleave(3)
+    seen = [s for _, s in render_views(case.generator, video, camera, frames=names[::-1])]
+    images = torch.cat([one.require("image") for one in seen])
+    for image, ws in zip(images, video.ws.flip(0), strict=True):
+        scene = case.generator.synthesize(ws[None])
+        expected = case.generator.render(scene, camera[:1]).require("image")[0]
+        assert torch.allclose(image, expected, atol=1e-6)

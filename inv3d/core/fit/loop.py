@@ -17,7 +17,8 @@ from inv3d.core.fit.optimizers import MakeOptimizer, adam, evaluates
 from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.fit.readback import Unread, gradient_norm, read
 from inv3d.core.fit.schedule import Schedule
-from inv3d.core.fit.state import RunState, part
+from inv3d.core.fit.state import RunState
+from inv3d.core.weights.tensors import under_prefix
 
 Metrics = dict[str, Tensor]
 Run = Callable[[int], Metrics]
@@ -414,7 +415,7 @@ class _Loop:
             optimizer.load_state_dict(entries)
         self.best = {
             name: best.to(self.variables[name].device)
-            for name, best in part(tensors, "best/").items()
+            for name, best in under_prefix(tensors, "best/").items()
         }
         self.best_total = math.inf if position["best"] is None else position["best"]
         self.first_update, self.losses = position["update"], position["losses"]

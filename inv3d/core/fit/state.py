@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import RunError
-from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.core.weights.tensors import read_tensors, under_prefix, write_tensors
 
 FORMAT = 2
 _FEWER_VIEWS = "out of device memory: rendering fewer views at a time; to avoid the retry use"
@@ -73,8 +73,8 @@ class RunState:
                 f"{FORMAT}; start the run again with --overwrite"
             )
         self.position, self.restored = position, list(position["done"])
-        self.done = {name: part(tensors, f"done/{name}/") for name in self.restored}
-        self.tensors = part(tensors, "now/")
+        self.done = {name: under_prefix(tensors, f"done/{name}/") for name in self.restored}
+        self.tensors = under_prefix(tensors, "now/")
         self.taken, self.view_chunk = int(position["taken"]), position["view_chunk"]
         return self.taken
 
@@ -113,8 +113,3 @@ class RunState:
         notices = [n for n in self.notices if not n.startswith(_FEWER_VIEWS)]
         notices.append(f"{_FEWER_VIEWS} --view-chunk {chunk}, or fewer --views")
         self.notices[:] = notices
-
-
-def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

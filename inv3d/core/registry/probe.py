@@ -18,7 +18,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _CHILD = "from inv3d.core.registry.probe import try_imports; try_imports()"
 
 
-def check_plugins(
+def probe_plugins(
     records: Iterable[PluginRecord], *, own: bool = False, seconds: float = 60.0
 ) -> list[PluginRecord]:
     """Return the records with what is wrong with each, and with the summaries of the good ones.

@@ -78,6 +78,11 @@ def _table(text: str) -> dict[str, Any]:
     raise ValueError(f"its metadata is nested more than {_DEEPEST} deep")
 
 
+def under_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
     """Load tensors into a module by name, in the module's own floating-point types.
 

@@ -14,7 +14,7 @@ from inv3d.core.errors import PluginError
 from inv3d.core.registry import discovery
 from inv3d.core.registry.discovery import Registry, registry
 from inv3d.core.registry.imports import import_plugin
-from inv3d.core.registry.probe import check_plugins
+from inv3d.core.registry.probe import probe_plugins
 from inv3d.core.registry.record import KINDS, PluginRecord, singular
 
 GOOD = """
@@ -67,7 +67,7 @@ def test_the_own_plugins_are_found() -> None:
 
 @pytest.mark.parametrize("record", [r for r in registry().records if r.own], ids=lambda r: r.target)
 def test_own_plugins_are_good_and_described_without_an_import(record: PluginRecord) -> None:
-    described = check_plugins([record])[0]
+    described = probe_plugins([record])[0]
     imported, _ = import_plugin(record)
     assert imported.reason == ""
     assert described == imported
@@ -279,7 +279,7 @@ def test_a_plugin_that_kills_its_interpreter_is_a_row(
         PluginRecord("last", "hooks", "d", "1", "inv3d.core.files"),
         PluginRecord("off", "hooks", "d", "1", "x", "disabled", "left out"),
     ]
-    found = check_plugins(records, seconds=10)
+    found = probe_plugins(records, seconds=10)
     assert [r.status for r in found] == ["ok", "broken", "ok", "disabled"]
     assert found[1].reason.startswith(reason)
     assert found[0].summary.startswith("Errors that a user can put right")
@@ -288,9 +288,9 @@ def test_a_plugin_that_kills_its_interpreter_is_a_row(
 
 def test_own_plugins_whose_class_is_gone_are_broken() -> None:
     record = PluginRecord("x", "losses", "3dinv", "1", "inv3d.plugins.losses.pixel:Gone")
-    (found,) = check_plugins([record])
+    (found,) = probe_plugins([record])
     assert found.reason == "inv3d.plugins.losses.pixel has no class Gone; reinstall 3dinv"
-    (found,) = check_plugins([replace(record, target="inv3d.plugins.losses.gone:Gone")])
+    (found,) = probe_plugins([replace(record, target="inv3d.plugins.losses.gone:Gone")])
     assert found.reason == "inv3d.plugins.losses.gone has no class Gone; reinstall 3dinv"
 
 
