@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import ConfigError
-from inv3d.core.loss import Loss, Target
+from inv3d.core.fit.objective import WeightedLoss
+from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.eg3d.generator import FP16_CLAMP, TriplaneGenerator
@@ -354,7 +355,7 @@ class ReferenceStep:
         network: ReferenceNetwork,
         ws: Tensor,
         camera: Camera,
-        losses: Mapping[str, tuple[Loss, float]],
+        losses: Mapping[str, WeightedLoss],
         target: Target,
         variables: Sequence[Tensor],
         lr: float,
@@ -379,10 +380,10 @@ class ReferenceStep:
         rendering = self.network(self.ws, self.camera[view])
         parts: dict[str, Tensor] = {}
         total = self.ws.new_zeros(())
-        for name, (loss, weight) in self.losses.items():
+        for name, one in self.losses.items():
             with torch.no_grad():
-                prepared = loss.prepare(part)
-            parts[name] = loss(rendering, prepared).sum()
-            total = total + weight * parts[name]
+                prepared = one.loss.prepare(part)
+            parts[name] = one.loss(rendering, prepared).sum()
+            total = total + one.weight * parts[name]
         total.backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in {**parts, "total": total}.items()}

@@ -18,14 +18,15 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.reference import ReferenceNetwork, ReferenceStep, Upsampling
 from inv3d.core.camera import Camera
+from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Stage
-from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.loop import Group, Metrics, Stage
+from inv3d.core.fit.objective import LossTerm, Objective, WeightedLoss
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.stages import trainable
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.latent import latent_statistics
-from inv3d.core.loss import Loss, Target
+from inv3d.core.loss import Target
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 
 StageName = Literal["w+", "tuning"]
@@ -82,7 +83,7 @@ class Problem:
     ws: Tensor
     camera: Camera
     target: Target
-    losses: Mapping[str, tuple[Loss, float]]
+    losses: Mapping[str, WeightedLoss]
     variables: Mapping[str, Tensor]
 
     def gradients(self) -> dict[str, Tensor]:
@@ -131,14 +132,13 @@ class OurStep:
 
     def __init__(self, problem: Problem, chunk: int | None = None) -> None:
         self.context = Context.create(problem.camera.cam2world.device, SEED, view_chunk=chunk)
-        objective = Objective(problem.losses, problem.target)
+        look = Look(problem.camera, Objective(problem.losses, problem.target))
 
         def update(step: int) -> Metrics:
-            return self.context.backward(problem.generator, problem.ws, problem.camera, objective)
+            return self.context.backward(problem.generator, problem.ws, look)
 
-        self.progress = self.context.run(
-            Stage(problem.stage, 1 << 30, problem.variables, constant(RATE), {"fit": update})
-        )
+        groups = {"variables": Group(problem.variables, constant(RATE))}
+        self.progress = self.context.run(Stage(problem.stage, 1 << 30, groups, {"fit": update}))
 
     def __call__(self) -> dict[str, float]:
         """Take the step and return every loss summed over the views, "total" weighted."""

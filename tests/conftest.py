@@ -1,4 +1,4 @@
-"""What holds for every test: no network, and no weight file of the machine that it runs on."""
+"""What holds for every test: no network, and no weight file or plugin of the person who runs it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ for module in ("golden_generators", "golden_images", "tiny_generators"):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_weights_and_no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def nothing_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sockets of this process are watched from the import above on, those of its children here."""
     folder = tmp_path_factory.mktemp("weights")
     paths = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("INV3D_")]:
+            if name != "INV3D_FUZZ":
+                patch.delenv(name)
         patch.setenv(OFFLINE, "1")
         patch.setenv(DIRECTORY, str(folder / "inv3d"))
         patch.setenv("TORCH_HOME", str(folder / "torch"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import resource
 import subprocess
 import sys
 
@@ -24,28 +23,28 @@ HEAVY = ("torch", "numpy", "matplotlib", "trimesh", "av", "skimage", "lpips", "P
     [["--help"], ["--version"], ["list-plugins"], ["list-plugins", "--json"],
      *([name, "--help"] for name in COMMANDS)],
 )  # fmt: skip
-def test_what_computes_nothing_is_quick_and_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_what_computes_nothing_imports_little_and_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from inv3d.cli import main\n"
         f"try: main({arguments!r})\n"
         "except SystemExit as end: assert not end.code, end.code\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], len(sys.modules), "
+        "file=sys.stderr)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.stderr == "[]\n"
+    heavy, _, count = done.stderr.rpartition(" ")
+    assert heavy == "[]"
     assert done.returncode == 0
-    # processor time, which doesn't depend on what else the machine is doing
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    # numpy alone has more than a hundred; the standard library's are half of what there is
+    assert int(count) < 320
 
 
 def test_help_lists_every_command() -> None:
     text = CliRunner().invoke(main, []).stdout
     assert text.startswith("Usage: main [OPTIONS] COMMAND [ARGS]...")
+    words = " ".join(text.split())  # lines break elsewhere where plugins add long names
     for name, (_, summary) in COMMANDS.items():
-        assert f"  {name} " in text
-        assert summary in text
+        assert f" {name} {summary}" in words
     assert CliRunner().invoke(main, ["-h"]).stdout == text
 
 
@@ -79,7 +78,7 @@ def test_version() -> None:
         (["info"], "missing argument 'PLUGIN'; see 'main info --help'"),
         (["list-plugins", "--kind", "lss"],
          "invalid value for '--kind': 'lss' is none of generators, methods, losses, editors, "
-         "hooks; see 'main list-plugins --help'"),
+         "estimators, hooks; see 'main list-plugins --help'"),
     ],
 )  # fmt: skip
 def test_wrong_command_lines_are_one_line(arguments: list[str], line: str) -> None:

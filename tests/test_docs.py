@@ -190,19 +190,6 @@ def check_run(given: dict[str, Any], settings: Options) -> None:
             build_config(loss.Config, term.model_extra or {}, name)
 
 
-def test_a_wrong_option_in_a_command_line_would_be_found(toy_known: None) -> None:
-    for line, error in (
-        ("run --vievs 9", click.UsageError),
-        ("run --set latent.stepz=1", ConfigError),
-        ("run --set losses.mse.masc=true", ConfigError),
-        ("info minihad", AssertionError),
-    ):
-        with pytest.raises(error):
-            test_command_lines_parse.__wrapped__("", line, None) if hasattr(
-                test_command_lines_parse, "__wrapped__"
-            ) else test_command_lines_parse("", line, None)
-
-
 def module_lines() -> list[str]:
     """Every `python -m tools...` and `python -m benchmarks...` in a shell block."""
     lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]

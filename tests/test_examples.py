@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS: dict[str, tuple[list[str], set[str]]] = {
     "01_invert_in_python.py": (
         ["--steps", "3"],
-        {"inversion.safetensors", "orbit.png"},
+        {"capture", "run", "orbit.png"},
     ),
     "02_own_loss_plugin.py": ([], set()),
     "03_render_from_a_run.py": ([], {"capture", "run", "path.png"}),

@@ -107,5 +107,6 @@ def test_further_losses_measure_on_demand(run: Path) -> None:
 
 
 def test_a_metric_that_is_misspelt_is_one_line(run: Path) -> None:
-    assert "'soft': expected ROLE=LOSS" in fault(command, run, "--metric", "soft")
+    result = call(command, run, "--metric", "soft")
+    assert result.exit_code == 2 and "'soft': expected ROLE=LOSS" in result.output
     assert "unknown loss 'l2'; did you mean 'l1'" in fault(command, run, "--metric", "soft=l2")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from inv3d.commands.eval import command as eval_command
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.weights.known import WeightFile
@@ -23,6 +24,7 @@ from inv3d.io import dataset
 from inv3d.rundir.log import read_log
 from inv3d.testing.toy import ToyGenerator
 from tests.captures import content, write
+from tests.commands.run_case import answer
 from tests.commands.run_cli import (
     QUICK,
     WHOLE,
@@ -396,8 +398,9 @@ def test_a_metric_of_the_users_goes_into_the_numbers_and_stays_with_the_run(
     metric = ("--metric", "soft=l1?resolution=8")
     result = run(*QUICK, *metric, "--input", capture, "--out", out, "--no-report")
     assert result.exit_code == 0, result.output
-    assert "l1" in result.output
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["held_out"]["soft"] > 0
-    again = CliRunner().invoke(main, ["eval", str(out), "--json"])
-    assert json.loads(again.output)["held_out"]["soft"] == metrics["held_out"]["soft"]
+    record = json.loads((out / "run.json").read_text())
+    assert record["generator"]["metrics"] == {"soft": "l1?resolution=8"}
+    again = answer(eval_command, out)
+    assert again["held_out"]["soft"] == metrics["held_out"]["soft"]

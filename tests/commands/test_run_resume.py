@@ -79,10 +79,9 @@ class Undisturbed:
     path: Path
     changes: list[Change]
 
-    def when(self, event: str, name: str, times: int) -> int:
-        """Return the number of the change that is an event of a file for the n-th time."""
-        found = [i for i, change in enumerate(self.changes) if change == (event, name)]
-        return found[times - 1]
+    def when(self, event: str, name: str, time: int) -> int:
+        """Return the number of the change that is an event of a file for that time, from 0."""
+        return [i for i, change in enumerate(self.changes) if change == (event, name)][time]
 
 
 def begin(capture: Path, out: Path) -> list[object]:
@@ -134,16 +133,17 @@ def test_a_kill_changes_nothing(capture: Path, undisturbed: Undisturbed, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("event", "name", "times", "steps"),
+    ("event", "name", "time", "steps"),
     [
-        ("open", "steps.jsonl", 3, 0),
-        ("os.rename", CHECKPOINT, 1, 0),
-        ("os.rename", CHECKPOINT, 4, 8),
-        ("os.rename", CHECKPOINT, 5, 8 + 5),
-        ("open", "steps.jsonl", 20, 8 + 8),
-        ("os.rename", "inversion.safetensors", 1, STEPS),
-        ("os.rename", "metrics.json", 1, STEPS),
-        ("os.rename", "run.json", 1, STEPS),
+        ("open", "steps.jsonl", 2, 0),
+        ("os.rename", CHECKPOINT, 0, 0),
+        ("os.rename", CHECKPOINT, 3, 8),
+        ("os.rename", CHECKPOINT, 4, 8 + 5),
+        ("open", "steps.jsonl", 19, 8 + 8),
+        ("os.rename", "inversion.safetensors", 0, STEPS),
+        ("os.rename", "metrics.json", 0, STEPS),
+        # its last change says that the run is finished
+        ("os.rename", "run.json", -1, STEPS),
     ],
 )
 def test_a_death_at_a_change_of_a_file_changes_nothing(
@@ -152,13 +152,13 @@ def test_a_death_at_a_change_of_a_file_changes_nothing(
     tmp_path: Path,
     event: str,
     name: str,
-    times: int,
+    time: int,
     steps: int,
 ) -> None:
     out = tmp_path / "run"
-    fatal = undisturbed.when(event, name, times)
+    fatal = undisturbed.when(event, name, time)
     assert died(out, fatal, run_well, *begin(capture, out))
-    assert record(out)["status"] == "running"
+    assert record(out)["status"] != "finished"
     resumed = resume(out)
     assert resumed.exit_code == 0, resumed.stderr
     assert f"going on after {steps} steps" in resumed.stderr
@@ -172,7 +172,7 @@ def test_deaths_one_after_the_other_change_nothing(
     dice = random.Random(seed)
     out = tmp_path / "run"
     # the first ones make the directory, before which there's nothing to go on with
-    fatal = undisturbed.when("open", "steps.jsonl", 1) + dice.randrange(20)
+    fatal = undisturbed.when("open", "steps.jsonl", 0) + dice.randrange(20)
     deaths, arguments = 0, begin(capture, out)
     while died(out, fatal, run_well, *arguments):
         deaths, arguments, fatal = deaths + 1, ["--resume", out], dice.randrange(1, 40)
@@ -184,7 +184,7 @@ def test_a_death_after_the_end_leaves_a_finished_run(
     capture: Path, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    fatal = undisturbed.when("os.remove", CHECKPOINT, 1)
+    fatal = undisturbed.when("os.remove", CHECKPOINT, 0)
     assert died(out, fatal, run_well, *begin(capture, out))
     assert record(out)["status"] == "finished"
     assert "finished already" in resume(out).stderr

@@ -164,7 +164,10 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_no_labels_at_all(tmp_path: Path) -> None:
-    refused(write(without(content(), "dataset.json"), tmp_path), "no dataset.json")
+    files = open_capture(write(without(content(), "dataset.json"), tmp_path))
+    assert not files.posed and files.load(32).cameras is None
+    with pytest.raises(InputError, match="its pictures have no cameras; add them as labels"):
+        _ = files.camera
 
 
 def test_a_broken_dataset_json(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import Diagnostic, Inverter, Need, Steps
 from inv3d.core.latent import latent_statistics
 from inv3d.core.scene import OutputName, Rendering, Scene
@@ -36,13 +35,8 @@ class Instant(Inverter):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Return at once."""
         yield from ()
-        return Inversion(
-            ws=latent_statistics(generator, 50).mean.expand(1, generator.spec.num_ws, -1).clone(),
-            cameras=generator.spec.camera.front(),
-            method=self.name,
-            generator=type(generator).name,
-            fingerprint=generator.spec.fingerprint,
-        )
+        ws = latent_statistics(generator, 50).mean.expand(1, generator.spec.num_ws, -1)
+        return self.inversion(generator, context, ws, generator.spec.camera.front())
 
 
 class Artist(Instant):

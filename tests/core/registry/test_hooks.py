@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 import types
 import warnings
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import torch
+from click.testing import CliRunner
 
+from inv3d.cli import main
 from inv3d.core.errors import PluginError
+from inv3d.core.fit.loop import Progress
+from inv3d.core.generator import Generator
+from inv3d.core.inversion import Inversion
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.core.registry.hookspecs import HookSpecs, hookimpl, manager, misspelt_hook
+from inv3d.rundir.log import read_log
+from tests.commands.run_cli import QUICK, registered, run, write_capture
+
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -111,7 +125,120 @@ def test_results_of_all_plugins_are_returned() -> None:
     assert found == {"x": 1, "y": 2}
 
 
-def test_every_hook_is_documented() -> None:
-    names = [name for name in vars(HookSpecs) if name.startswith("inv3d_")]
-    assert len(names) == 5
-    assert all(getattr(HookSpecs, name).__doc__ for name in names)
+# --- each hook, called by the command that calls it
+
+
+class Recorder:
+    """Hooks of a run, and what they were given at that moment."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[Path, dict[str, Any]]] = []
+        self.steps: list[tuple[Path, Progress]] = []
+        self.ends: list[tuple[Path, Inversion, dict[str, Any]]] = []
+
+    @hookimpl
+    def inv3d_run_start(self, directory: Path, config: dict[str, Any]) -> None:
+        assert config == json.loads((directory / "run.json").read_text())
+        self.starts.append((directory, config))
+
+    @hookimpl
+    def inv3d_run_step(self, directory: Path, progress: Progress) -> None:
+        self.steps.append((directory, progress))
+
+    @hookimpl
+    def inv3d_run_end(self, directory: Path, inversion: Inversion, metrics: dict[str, Any]) -> None:
+        assert metrics == json.loads((directory / "metrics.json").read_text())
+        self.ends.append((directory, inversion, metrics))
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
+    """The directory of a toy run, and what its hooks saw."""
+    folder, recorder = tmp_path_factory.mktemp("observed"), Recorder()
+    observer = types.ModuleType("hook_observer")
+    for name in ("inv3d_run_start", "inv3d_run_step", "inv3d_run_end"):
+        setattr(observer, name, getattr(recorder, name))
+    capture, out = write_capture(folder / "capture"), folder / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "hook_observer", observer)
+        for _ in registered(patch, "hooks:observer=hook_observer"):
+            result = run("--input", capture, *QUICK, "--out", out, "--no-report")
+    assert result.exit_code == 0, result.stderr
+    assert "hooks 'observer' failed" not in result.stderr
+    return out, recorder
+
+
+def test_hook_run_start_has_the_directory_and_run_json(observed: tuple[Path, Recorder]) -> None:
+    out, recorder = observed
+    ((directory, config),) = recorder.starts
+    assert directory == out
+    assert config["method"]["name"] == "wplus" and config["method"]["options"]["latent"]
+
+
+def test_hook_run_step_has_every_step_of_the_log(observed: tuple[Path, Recorder]) -> None:
+    out, recorder = observed
+    assert {directory for directory, _ in recorder.steps} == {out}
+    seen = [asdict(progress) for _, progress in recorder.steps]
+    assert len(seen) == 6 and seen == read_log(out / "steps.jsonl")
+
+
+def test_hook_run_end_has_the_result_and_the_metrics(observed: tuple[Path, Recorder]) -> None:
+    out, recorder = observed
+    ((directory, inversion, metrics),) = recorder.ends
+    assert directory == out
+    assert torch.equal(inversion.ws, Inversion.load(out).ws)
+    assert metrics["views"] == {"all": 9, "chosen": 1, "held_out": 8}
+
+
+def test_hook_exporters_write_the_formats_that_they_name(
+    observed: tuple[Path, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = observed
+
+    def write_count(inversion: Inversion, generator: Generator, path: Path) -> None:
+        path.write_text(f"{generator.spec.name} {len(inversion.ws)}")
+
+    offering = module(inv3d_exporters=lambda: {"count": write_count})
+    monkeypatch.setitem(sys.modules, "hook_offering", offering)
+    for _ in registered(monkeypatch, "hooks:offering=hook_offering"):
+        words = ["export", str(out), "--format", "count", "-o", str(tmp_path / "head.txt")]
+        assert CliRunner().invoke(main, words).exit_code == 0
+    assert (tmp_path / "head.txt").read_text() == "toy 1"
+
+
+def test_hook_commands_are_commands_of_the_program(offered: Any) -> None:
+    greet = click.Command("greet", callback=lambda: click.echo("hello"), short_help="Say hello.")
+    replaced = click.Command("run", callback=lambda: click.echo("mine"), short_help="Not ours.")
+
+    def add(group: click.Group) -> None:
+        group.add_command(greet)
+        group.add_command(replaced)
+
+    offered(greeter=module(inv3d_commands=add))
+    assert CliRunner().invoke(main, ["greet"]).stdout == "hello\n"
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert "Say hello." in shown and "Not ours." not in shown
+
+
+# --- the hooks as a whole
+
+
+def hook_names() -> list[str]:
+    return [name for name in vars(HookSpecs) if name.startswith("inv3d_")]
+
+
+def test_every_hook_is_described() -> None:
+    assert all(getattr(HookSpecs, name).__doc__ for name in hook_names())
+
+
+def test_every_hook_has_a_test() -> None:
+    """A function `test_hook_NAME...`, which calls it as a plugin's; see those above."""
+    texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
+    tests = re.findall(r"^def (test_hook_\w+)", "\n".join(texts), re.MULTILINE)
+    known = {f"test_hook_{name.removeprefix('inv3d_')}": name for name in hook_names()}
+    tested = set()
+    for test in tests:
+        begins = [start for start in known if f"{test}_".startswith(f"{start}_")]
+        assert begins, f"{test} is named after no hook"
+        tested.add(known[max(begins, key=len)])
+    assert tested == set(hook_names())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from inv3d.core.errors import ConfigError
-from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.losses.latent import WDist, WNorm
@@ -26,7 +26,7 @@ def test_mean_square_once_a_view(kind):
 def test_sum_over_views_in_chunks():
     ws = torch.ones(1, 5, 8).expand(6, 5, 8)
     target = Target(torch.zeros(6, 3, 2, 2), anchor=torch.zeros(1, 8))
-    objective = Objective({"w_norm": (WNorm.create(WNorm.Config()), 2.0)}, target)
+    objective = Objective({"w_norm": WeightedLoss(WNorm.create(WNorm.Config()), 2.0)}, target)
     assert objective.outputs == ()
     totals = [
         objective.evaluate(Rendering(ws=ws[views]), views)[0]

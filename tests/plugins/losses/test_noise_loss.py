@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from inv3d.core.errors import ConfigError
-from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.plugins.losses.noise import Noise, noise_regulariser
@@ -28,7 +28,7 @@ def test_golden_value_and_gradient():
 def test_views_share_one_regulariser(chunks):
     case, maps = golden_maps()
     target = Target(torch.zeros(5, 3, 2, 2), noise=maps)
-    objective = Objective({"noise": (Noise.create(Noise.Config()), 1.0)}, target)
+    objective = Objective({"noise": WeightedLoss(Noise.create(Noise.Config()), 1.0)}, target)
     total = 0.0
     for start, stop in chunks:
         rendering = Rendering(ws=torch.zeros(stop - start, 2, 4))

@@ -129,7 +129,7 @@ def test_result_belongs_to_the_front_camera() -> None:
     inversion = fit("multiview", _options(1, 0), CLIP).inversion
     assert inversion.cameras.yaw.abs().item() < 1e-6
     assert inversion.method == "multiview" and inversion.generator == "toy"
-    assert inversion.config["latent"]["steps"] == 1
+    assert inversion.history[0].options["latent"]["steps"] == 1
 
 
 def test_tuning_reproduces_a_picture_outside_the_generators_range() -> None:
