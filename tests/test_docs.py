@@ -186,7 +186,7 @@ def check_run(given: dict[str, Any], settings: Options) -> None:
     config = build_config(method.Config, options, "method")
     for name, term in config.losses.items():
         if name not in INVENTED:
-            loss = registry().load("losses", name)
+            loss = registry().load("losses", term.loss or name)
             build_config(loss.Config, term.model_extra or {}, name)
 
 
@@ -382,6 +382,7 @@ SOURCES = [
     ROOT / "inv3d/runs/prepare.py",
 ]
 GAP = "…"
+INPUT_ERRORS = ("InputError", "UnsupportedError")
 
 
 def templates() -> list[str]:
@@ -389,7 +390,7 @@ def templates() -> list[str]:
     found = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(text_of(path))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "InputError":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in INPUT_ERRORS:
                 (text,) = node.args
                 parts = text.values if isinstance(text, ast.JoinedStr) else [text]
                 found.append("".join(map(written, parts)))

@@ -32,4 +32,4 @@ def test_frames_of_a_video_are_rendered_from_the_latents_of_their_names() -> Non
     for image, ws in zip(images, video.ws.flip(0), strict=True):
         scene = case.generator.synthesize(ws[None])
         expected = case.generator.render(scene, camera[:1]).require("image")[0]
-        assert torch.allclose(image, expected, atol=1e-6)
+        assert torch.allclose(image, expected, atol=1e-4)
