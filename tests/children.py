@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[1]
-_SLOW = [
+PRELOADED = [
     "torch._dynamo",  # an optimiser imports it
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
@@ -63,7 +63,7 @@ def started(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
         function: of a module, as it must be found from the child.
         arguments: that can be pickled.
     """
-    WARM.set_forkserver_preload(_SLOW)
+    WARM.set_forkserver_preload(PRELOADED)
     with contextlib.chdir(_ROOT):  # where the server finds what it imports
         forkserver.ensure_running()
     process = WARM.Process(target=_single_threaded, args=(function, *arguments), daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ for module in ("golden_generators", "golden_images", "tiny_generators"):
 def nothing_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sockets of this process are watched from the import above on, those of its children here."""
     folder = tmp_path_factory.mktemp("weights")
-    paths = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    offline = str(Path(sitecustomize.__file__).parent)
+    paths = [offline, os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("INV3D_")]:
             if name != "INV3D_FUZZ":
@@ -29,5 +31,6 @@ def nothing_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv(OFFLINE, "1")
         patch.setenv(DIRECTORY, str(folder / "inv3d"))
         patch.setenv("TORCH_HOME", str(folder / "torch"))
+        patch.setattr(sys, "path", [*sys.path, offline])  # which some children are handed
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         yield

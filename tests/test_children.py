@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 
 import pytest
 
-from tests.children import outcome, started
+from tests.children import PRELOADED, outcome, started
 
 MIB = 1 << 20
 
@@ -18,6 +19,12 @@ def fill(size: int) -> int:
 
 def fail() -> None:
     raise ValueError("oops")
+
+
+@pytest.mark.parametrize("name", PRELOADED)
+def test_what_the_server_imports_is_there(name: str) -> None:
+    """It says nothing where a module is missing; every child would import the others then."""
+    assert importlib.util.find_spec(name) is not None
 
 
 def test_memory_is_that_of_the_call_whatever_this_process_has_needed() -> None:

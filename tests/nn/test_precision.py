@@ -35,7 +35,7 @@ def _seen(chosen: Precision) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = MiniHead.create(config).requires_grad_(True)
     z = torch.randn(1, 64, generator=torch.Generator().manual_seed(5))
     ws = generator.map(z).detach().requires_grad_()
-    camera = generator.spec.camera.orbit(torch.tensor([-0.4, 0.5]))
+    camera = generator.spec.camera.orbit(torch.tensor([-0.4]))
     seen = generator.render(generator.synthesize(ws), camera, outputs=("image", "depth"))
     image, depth = seen.require("image"), seen.require("depth")
     kernel = generator.backbone.synthesis.b32.conv1.weight

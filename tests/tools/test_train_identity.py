@@ -85,9 +85,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(network, tmp_path):
 
 
 def test_training_tells_patterns_apart():
-    trainer = Trainer(plan(steps=50), torch.device("cpu"))
+    trainer = Trainer(plan(steps=30), torch.device("cpu"))
     data = pictures()
-    loss, right = torch.stack([torch.stack(trainer.take(data)) for _ in range(50)]).unbind(1)
+    loss, right = torch.stack([torch.stack(trainer.take(data)) for _ in range(30)]).unbind(1)
     assert float(loss[-12:].mean()) < 0.7 * float(loss[0])
     assert float(right[-12:].mean()) > 0.9
 
