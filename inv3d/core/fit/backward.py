@@ -191,7 +191,8 @@ class _Pass:
         _pass_on(tensors, leaves)
 
     def _split(self, look: Look) -> bool:
-        return self.chunk is not None and self.chunk < len(look.camera)
+        """Whether not all of its views are rendered at once; looks of more views may be why."""
+        return sum(len(self._parts(look, scenes)) for scenes in self._blocks()) > 1
 
     def _blocks(self) -> Iterator[slice]:
         """Scenes that are synthesised together; several only come with all their views."""

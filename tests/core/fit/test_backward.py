@@ -304,6 +304,18 @@ def test_offsets_of_one_or_of_every_scene(rows: int, chunk: int | None) -> None:
     assert torch.allclose(gradient, offset["looks"].grad, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.parametrize("chunk", range(1, 13))
+def test_a_joint_function_sees_all_views_though_another_look_has_more(chunk: int) -> None:
+    """Scenes come a few at a time for the other look, so that its few views are split too."""
+    generator, w, camera, objective = _setting(3)
+    looks = [Look(camera[::2], joint=_spread, outputs=("depth",)), Look(camera, objective)]
+    whole = backward(generator, latent_source(generator, w), looks)
+    expected = _gradients(generator, w)
+    parts = backward(generator, latent_source(generator, w), looks, chunk=chunk)
+    assert torch.allclose(parts["total"], whole["total"])
+    assert _same(_gradients(generator, w), expected)
+
+
 def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
     generator, w, camera, objective = _setting(2)
     with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):
