@@ -80,7 +80,7 @@ class Look:
         objective: over N targets.
         joint: function of what all N cameras see together, and of the cameras, to a scalar; called
             once. It must take the cameras from its argument.
-        outputs: what `joint` reads of the rendering.
+        outputs: what `joint` reads of the rendering; it's given nothing else.
         resolution: rays a side; the generator's own if None.
         weight: of all that this look adds.
         name: before the names of its losses; empty for none.
@@ -245,7 +245,8 @@ class _Pass:
             for name, value in parts.items():
                 self._add(f"{look.name}/{name}" if look.name else name, value)
         if look.joint is not None and index not in self.ahead:
-            terms.append(look.joint(rendering, self.cameras[index]))
+            seen = {name: rendering.require(name) for name in look.outputs}
+            terms.append(look.joint(Rendering(**seen), self.cameras[index]))
         return terms
 
     def _render(self, index: int, scene: Scene, views: slice) -> Rendering:
@@ -281,7 +282,7 @@ class _Pass:
             self.rng.set_state(start)
         whole = Rendering.cat(parts)
         leaves = {name: whole.require(name).detach().requires_grad_() for name in look.outputs}
-        value = look.joint(replace(whole, **leaves), self.cameras[index])
+        value = look.joint(Rendering(**leaves), self.cameras[index])
         (look.weight * value).backward()  # type: ignore[no-untyped-call]
         self._add(TOTAL, look.weight * value.detach())
         return _JointGradient(leaves, states)

@@ -316,6 +316,20 @@ def test_a_joint_function_sees_all_views_though_another_look_has_more(chunk: int
     assert _same(_gradients(generator, w), expected)
 
 
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("name", ["image", "ws"])
+def test_a_joint_function_is_given_what_it_asked_for_alone(name: Any, chunk: int | None) -> None:
+    """What it didn't ask for would get no gradient where its views are split."""
+    generator, w, camera, objective = _setting(1)
+
+    def joint(rendering: Rendering, cameras: Camera) -> Tensor:
+        return rendering.require("depth").mean() + rendering.require(name).mean()
+
+    look = Look(camera, objective, joint, outputs=("depth",))
+    with pytest.raises(ValueError, match=f"has no {name}: ask for it"):
+        backward(generator, latent_source(generator, w), [look], chunk=chunk)
+
+
 def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
     generator, w, camera, objective = _setting(2)
     with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):
