@@ -308,7 +308,11 @@ class _Loop:
         """Let a group take a step; a line search evaluates the update again, with equal draws."""
         optimizer = self.optimizers[group]
         if not evaluates(optimizer):
-            optimizer.step()
+            try:
+                optimizer.step()
+            except torch.OutOfMemoryError:
+                # other groups may have taken their step, and fewer views at a time free nothing
+                raise RunError(_no_room_to_step(group)) from None
             return
         if len(stepped) > 1:
             raise ValueError(
@@ -506,6 +510,13 @@ def _out_of_memory(rays_option: str) -> str:
     return (
         f"out of device memory with one view at a time; start again with {rays} or --device cpu; "
         "the state so far is saved, --resume goes on with it where more memory is free"
+    )
+
+
+def _no_room_to_step(group: str) -> str:
+    return (
+        f"out of device memory where group '{group}' takes its step; start again with a smaller "
+        "generator or --device cpu, or --resume from the last checkpoint where more memory is free"
     )
 
 

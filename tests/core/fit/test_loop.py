@@ -558,6 +558,32 @@ def test_a_line_search_shares_its_update_with_no_other_group() -> None:
         list(run_stage(Stage("s", 1, groups, {"fit": lambda step: _distance(a, b)}), RunState({})))
 
 
+class Hungry(torch.optim.SGD):
+    """Needs more memory than there is, the first time it steps."""
+
+    full = True
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if self.full:
+            self.full = False
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().step()
+
+
+def test_an_optimiser_without_room_ends_the_run_before_a_group_steps_twice(tmp_path: Path) -> None:
+    a, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    groups = {
+        "a": Group({"a": a}, constant(0.5)),
+        "b": Group({"b": b}, constant(0.5), optimizer=lambda v, betas: Hungry(v, lr=0.0)),
+    }
+    state = RunState({}, checkpoint=tmp_path / "checkpoint.safetensors", every=1)
+    state.views = 4
+    with pytest.raises(RunError, match="where group 'b' takes its step; start again"):
+        list(run_stage(Stage("s", 3, groups, {"fit": lambda step: _distance(a, b)}), state))
+    # half a step is no state to go on from
+    assert not state.checkpoint.is_file()
+
+
 # --- reading the losses now and then
 
 
