@@ -58,9 +58,16 @@ def latent_source(
         ws: [B, num_ws, w_dim].
         offset: part name -> [1 or B, ...], added to the scenes.
         latent: see `Source`; `ws` if None.
-    """
 
+    Raises:
+        ValueError: where a part has another number of rows.
+    """
     added = dict(offset or {})
+    for name, part in added.items():
+        if len(part) not in (1, len(ws)):
+            raise ValueError(
+                f"offset '{name}': {len(part)} rows for {len(ws)} scenes, expected 1 or {len(ws)}"
+            )
 
     def make(rows: slice, inputs: Mapping[str, Tensor]) -> Scene:
         scene = generator.synthesize(inputs[_WS][rows])

@@ -330,6 +330,11 @@ def test_a_joint_function_is_given_what_it_asked_for_alone(name: Any, chunk: int
         backward(generator, latent_source(generator, w), [look], chunk=chunk)
 
 
+def test_offsets_that_do_not_fit_the_scenes_are_refused() -> None:
+    with pytest.raises(ValueError, match="offset 'looks': 5 rows for 3 scenes, expected 1 or 3"):
+        latent_source(Counting(), torch.zeros(3, 4, 8), offset={"looks": torch.zeros(5, 8, 5)})
+
+
 def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
     generator, w, camera, objective = _setting(2)
     with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):
