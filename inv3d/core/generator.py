@@ -6,7 +6,8 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,6 @@ from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OUTPUTS, OutputName, Rendering, Scene
 from inv3d.core.weights.known import resolve_path
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def neutral_condition(generator: Generator, count: int = 1) -> Camera | Tensor |
 def load_generator(
     name: str,
     options: Mapping[str, Any] | PluginConfig | None = None,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
     *,
     device: torch.device | str = "cpu",
 ) -> Generator:
@@ -253,5 +251,6 @@ def load_generator(
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):
         options = build_config(kind.Config, options or {}, owner)
-    generator = kind.create(options, resolve_path(weights, kind.weights, owner))
+    path = None if weights is None else Path(weights)
+    generator = kind.create(options, resolve_path(path, kind.weights, owner))
     return generator.eval().requires_grad_(False).to(device)

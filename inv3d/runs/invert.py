@@ -91,7 +91,9 @@ def invert(
         >>> found.render(found.generator.spec.camera.orbit(yaw)).shape
         torch.Size([2, 3, 128, 128])
     """
-    run = prepare(Request(method=method, generator=generator, input=str(capture), **request))
+    paths = {n: Path(request[n]) for n in ("weights", "init") if request.get(n) is not None}
+    asked = {**request, **paths}
+    run = prepare(Request(method=method, generator=generator, input=str(capture), **asked))
     if on_step is not None:
         return _invert(run, Told(on_step), out, overwrite)
     with open_display() as display:

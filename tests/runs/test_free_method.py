@@ -52,7 +52,7 @@ def _quiet(step: inv3d.Progress) -> None:
     pass
 
 
-def _invert(pictures: Path, **request: Any) -> inv3d.Inverted:
+def _invert(pictures: Path | str, **request: Any) -> inv3d.Inverted:
     request = {"on_step": _quiet, **request}
     options = {"steps": STEPS, **request.pop("options", {})}
     return inv3d.invert(pictures, method="free", generator="toy", options=options, **request)
@@ -109,3 +109,14 @@ def test_its_report_shows_its_pictures_and_measures_with_the_cameras_that_it_fou
     assert history["name"] == "free"
     opened = inv3d.open_run(tmp_path / "run", "cpu")
     assert _same(opened.inversion, found.inversion)
+
+
+def test_paths_may_be_texts(pictures: Path, tmp_path: Path) -> None:
+    first = _invert(pictures, out=str(tmp_path / "first"), options={"steps": 1})
+    again = _invert(str(pictures), init=str(tmp_path / "first"), options={"steps": 1})
+    (_, made) = again.inversion.history
+    assert made.parent == first.inversion.digest()
+    with pytest.raises(inv3d.InvError, match=r"nowhere\.safetensors"):
+        inv3d.invert(pictures, method="free", generator="eg3d", weights="nowhere.safetensors")
+    with pytest.raises(inv3d.WeightsError, match=r"nowhere\.safetensors"):
+        inv3d.load_generator("eg3d", weights="nowhere.safetensors")

@@ -58,9 +58,16 @@ def latent_source(
         ws: [B, num_ws, w_dim].
         offset: part name -> [1 or B, ...], added to the scenes.
         latent: see `Source`; `ws` if None.
-    """
 
+    Raises:
+        ValueError: where a part has another number of rows.
+    """
     added = dict(offset or {})
+    for name, part in added.items():
+        if len(part) not in (1, len(ws)):
+            raise ValueError(
+                f"offset '{name}': {len(part)} rows for {len(ws)} scenes, expected 1 or {len(ws)}"
+            )
 
     def make(rows: slice, inputs: Mapping[str, Tensor]) -> Scene:
         scene = generator.synthesize(inputs[_WS][rows])
@@ -80,7 +87,7 @@ class Look:
         objective: over N targets.
         joint: function of what all N cameras see together, and of the cameras, to a scalar; called
             once. It must take the cameras from its argument.
-        outputs: what `joint` reads of the rendering.
+        outputs: what `joint` reads of the rendering; it's given nothing else.
         resolution: rays a side; the generator's own if None.
         weight: of all that this look adds.
         name: before the names of its losses; empty for none.
@@ -191,7 +198,8 @@ class _Pass:
         _pass_on(tensors, leaves)
 
     def _split(self, look: Look) -> bool:
-        return self.chunk is not None and self.chunk < len(look.camera)
+        """Whether not all of its views are rendered at once; looks of more views may be why."""
+        return sum(len(self._parts(look, scenes)) for scenes in self._blocks()) > 1
 
     def _blocks(self) -> Iterator[slice]:
         """Scenes that are synthesised together; several only come with all their views."""
@@ -244,7 +252,8 @@ class _Pass:
             for name, value in parts.items():
                 self._add(f"{look.name}/{name}" if look.name else name, value)
         if look.joint is not None and index not in self.ahead:
-            terms.append(look.joint(rendering, self.cameras[index]))
+            seen = {name: rendering.require(name) for name in look.outputs}
+            terms.append(look.joint(Rendering(**seen), self.cameras[index]))
         return terms
 
     def _render(self, index: int, scene: Scene, views: slice) -> Rendering:
@@ -280,7 +289,7 @@ class _Pass:
             self.rng.set_state(start)
         whole = Rendering.cat(parts)
         leaves = {name: whole.require(name).detach().requires_grad_() for name in look.outputs}
-        value = look.joint(replace(whole, **leaves), self.cameras[index])
+        value = look.joint(Rendering(**leaves), self.cameras[index])
         (look.weight * value).backward()  # type: ignore[no-untyped-call]
         self._add(TOTAL, look.weight * value.detach())
         return _JointGradient(leaves, states)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.errors import DivergedError, InterruptedRun, InvError, RunError
 from inv3d.core.fit.optimizers import MakeOptimizer, adam, evaluates
 from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.fit.readback import Unread, gradient_norm, read
@@ -163,8 +163,14 @@ def run_stage(stage: Stage, state: RunState) -> Iterator[Progress]:
     if loop.skip():
         return
     for step in range(loop.resume(), stage.steps):
-        if not loop.take(step):
-            break
+        try:
+            if not loop.take(step):
+                break
+        except _Halted as halted:
+            # the checkpoint has these steps behind it, so they must be told of, and be good
+            yield from loop.read()
+            loop.save(step, halted.update)
+            raise halted.error from None
         last, due = step + 1 == stage.steps, (step + 1) % state.every == 0
         if last or due or state.stop_requested or loop.reads(step):
             yield from loop.read()
@@ -249,13 +255,11 @@ class _Loop:
             rewind()
             undo()
             if chunk is None:
-                self.save(step, index)
-                raise RunError(_out_of_memory(self.state.rays_option))
+                raise _Halted(index, RunError(_out_of_memory(self.state.rays_option)))
             self.state.use_chunk(chunk)
         rewind()
         undo()
-        self.save(step, index)
-        raise self._diverged(step, f"{name} {bad}", saved=True)
+        raise _Halted(index, self._diverged(step, f"{name} {bad}", saved=True))
 
     def _try(self, step: int, index: int, stepped: list[str], rewind: Callable[[], None]) -> bool:
         """Back-propagate an update, look at its losses, let its groups take a step."""
@@ -304,7 +308,11 @@ class _Loop:
         """Let a group take a step; a line search evaluates the update again, with equal draws."""
         optimizer = self.optimizers[group]
         if not evaluates(optimizer):
-            optimizer.step()
+            try:
+                optimizer.step()
+            except torch.OutOfMemoryError:
+                # other groups may have taken their step, and fewer views at a time free nothing
+                raise RunError(_no_room_to_step(group)) from None
             return
         if len(stepped) > 1:
             raise ValueError(
@@ -440,6 +448,8 @@ class _Loop:
             optimizers[name] = pack(optimizer.state_dict()["state"], entries, prefix)
             tensors |= entries
         for one, reading in zip(self.current, read(self.current), strict=True):
+            if (fault := reading.fault()) is not None:
+                raise self._diverged(step, one.prefix + fault, saved=False)
             self.losses |= {one.prefix + name: v for name, v in reading.losses.items()}
         position = {
             "stage": self.stage.name,
@@ -479,6 +489,20 @@ class _NotFinite(Exception):
     """A number that isn't finite; the text says which."""
 
 
+class _Halted(Exception):
+    """A step that can't go on; everything is as it was before one of its updates.
+
+    Attributes:
+        update: number of that update.
+        error: what to tell the user.
+    """
+
+    def __init__(self, update: int, error: InvError) -> None:
+        super().__init__(str(error))
+        self.update = update
+        self.error = error
+
+
 def _out_of_memory(rays_option: str) -> str:
     rays = (
         f"fewer rays (--set generator.{rays_option}=...)" if rays_option else "a smaller generator"
@@ -486,6 +510,13 @@ def _out_of_memory(rays_option: str) -> str:
     return (
         f"out of device memory with one view at a time; start again with {rays} or --device cpu; "
         "the state so far is saved, --resume goes on with it where more memory is free"
+    )
+
+
+def _no_room_to_step(group: str) -> str:
+    return (
+        f"out of device memory where group '{group}' takes its step; start again with a smaller "
+        "generator or --device cpu, or --resume from the last checkpoint where more memory is free"
     )
 
 

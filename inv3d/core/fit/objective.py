@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import ConfigError, PluginError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import OutputName, Rendering
 
@@ -88,9 +88,18 @@ Losses = Mapping[str, WeightedLoss]
 
 
 class Term:
-    """One loss with what it prepared of the targets."""
+    """One loss with what it prepared of the targets.
+
+    Raises:
+        ConfigError: where it's told which picture to look at, and looks at none.
+    """
 
     def __init__(self, name: str, weighted: WeightedLoss, target: Target) -> None:
+        for option, default in (("of", "image"), ("where", None)):
+            if getattr(weighted, option) != default and "image" not in weighted.loss.needs:
+                raise ConfigError(
+                    f"option '{option}' of loss {name}: it looks at no picture; leave it out"
+                )
         self.name = name
         self.weighted = weighted
         self.weight = weighted.weight

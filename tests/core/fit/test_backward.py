@@ -304,6 +304,37 @@ def test_offsets_of_one_or_of_every_scene(rows: int, chunk: int | None) -> None:
     assert torch.allclose(gradient, offset["looks"].grad, rtol=1e-9, atol=1e-13)
 
 
+@pytest.mark.parametrize("chunk", range(1, 13))
+def test_a_joint_function_sees_all_views_though_another_look_has_more(chunk: int) -> None:
+    """Scenes come a few at a time for the other look, so that its few views are split too."""
+    generator, w, camera, objective = _setting(3)
+    looks = [Look(camera[::2], joint=_spread, outputs=("depth",)), Look(camera, objective)]
+    whole = backward(generator, latent_source(generator, w), looks)
+    expected = _gradients(generator, w)
+    parts = backward(generator, latent_source(generator, w), looks, chunk=chunk)
+    assert torch.allclose(parts["total"], whole["total"])
+    assert _same(_gradients(generator, w), expected)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("name", ["image", "ws"])
+def test_a_joint_function_is_given_what_it_asked_for_alone(name: Any, chunk: int | None) -> None:
+    """What it didn't ask for would get no gradient where its views are split."""
+    generator, w, camera, objective = _setting(1)
+
+    def joint(rendering: Rendering, cameras: Camera) -> Tensor:
+        return rendering.require("depth").mean() + rendering.require(name).mean()
+
+    look = Look(camera, objective, joint, outputs=("depth",))
+    with pytest.raises(ValueError, match=f"has no {name}: ask for it"):
+        backward(generator, latent_source(generator, w), [look], chunk=chunk)
+
+
+def test_offsets_that_do_not_fit_the_scenes_are_refused() -> None:
+    with pytest.raises(ValueError, match="offset 'looks': 5 rows for 3 scenes, expected 1 or 3"):
+        latent_source(Counting(), torch.zeros(3, 4, 8), offset={"looks": torch.zeros(5, 8, 5)})
+
+
 def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
     generator, w, camera, objective = _setting(2)
     with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):

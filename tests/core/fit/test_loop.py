@@ -558,6 +558,32 @@ def test_a_line_search_shares_its_update_with_no_other_group() -> None:
         list(run_stage(Stage("s", 1, groups, {"fit": lambda step: _distance(a, b)}), RunState({})))
 
 
+class Hungry(torch.optim.SGD):
+    """Needs more memory than there is, the first time it steps."""
+
+    full = True
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if self.full:
+            self.full = False
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        super().step()
+
+
+def test_an_optimiser_without_room_ends_the_run_before_a_group_steps_twice(tmp_path: Path) -> None:
+    a, b = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    groups = {
+        "a": Group({"a": a}, constant(0.5)),
+        "b": Group({"b": b}, constant(0.5), optimizer=lambda v, betas: Hungry(v, lr=0.0)),
+    }
+    state = RunState({}, checkpoint=tmp_path / "checkpoint.safetensors", every=1)
+    state.views = 4
+    with pytest.raises(RunError, match="where group 'b' takes its step; start again"):
+        list(run_stage(Stage("s", 3, groups, {"fit": lambda step: _distance(a, b)}), state))
+    # half a step is no state to go on from
+    assert not state.checkpoint.is_file()
+
+
 # --- reading the losses now and then
 
 
@@ -611,3 +637,39 @@ def test_a_bad_loss_that_is_read_late_names_its_step(tmp_path: Path) -> None:
     resumed = problem.restored()
     assert resumed.state.taken == 3
     _identical(Problem().finish(), resumed.finish())
+
+
+@pytest.mark.parametrize("every", [2, 5])
+@pytest.mark.parametrize("update", ["fit", "second"])
+def test_steps_that_were_not_read_are_told_before_memory_runs_out(
+    tmp_path: Path, every: int, update: str
+) -> None:
+    """The checkpoint has them behind it, so that a resumed run wouldn't tell of them."""
+
+    def fault(stage: str, step: int, name: str) -> None:
+        if (stage, step, name) == ("first", 5, update):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    whole = Problem().finish()
+    problem = _lazily(Problem(tmp_path / "checkpoint.safetensors", fault=fault), every)
+    with pytest.raises(RunError, match="out of device memory"):
+        problem.finish()
+    resumed = _lazily(problem.restored(), every)
+    assert len(problem.log) == resumed.state.taken == 5
+    _identical(whole, resumed.finish())
+    assert _losses(problem.log + resumed.log) == _losses(whole.log)
+
+
+@pytest.mark.parametrize("bad", [(3, "fit"), (4, "fit")])
+def test_a_state_after_a_bad_loss_is_not_saved_where_memory_runs_out(
+    tmp_path: Path, bad: tuple[int, str]
+) -> None:
+    def fault(stage: str, step: int, name: str) -> Tensor | None:
+        if (step, name) == (4, "second"):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.tensor(float("nan")) if (step, name) == bad else None
+
+    problem = _lazily(Problem(tmp_path / "checkpoint.safetensors", every=3, fault=fault), 5)
+    with pytest.raises(DivergedError, match=f"step {bad[0]}: loss 'total'"):
+        problem.finish()
+    _identical(Problem().finish(), problem.restored().finish())

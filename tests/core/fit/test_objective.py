@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import InputError, PluginError
+from inv3d.core.errors import ConfigError, InputError, PluginError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.objective import LossTerm, LossTerms, Objective, WeightedLoss
 from inv3d.core.loss import Loss, Target
@@ -152,6 +152,16 @@ def test_a_map_that_is_not_there_is_one_line() -> None:
         with pytest.raises(InputError) as error:
             Context.create().objective({"mse": LossTerm(where=name)}, target)
         assert str(error.value).startswith(text)
+
+
+@pytest.mark.parametrize("option", ["of", "where"])
+def test_a_loss_that_looks_at_no_picture_is_not_told_which(option: str) -> None:
+    term = LossTerm.model_validate({option: {"of": "raw", "where": "mask"}[option]})
+    target = Target(torch.zeros(1, 3, 4, 4), torch.ones(1, 1, 4, 4), anchor=torch.zeros(1, 8))
+    with pytest.raises(ConfigError) as error:
+        Context.create().objective({"w_norm": term}, target)
+    text = f"option '{option}' of loss w_norm: it looks at no picture; leave it out"
+    assert str(error.value) == text
 
 
 def test_terms_read_what_they_look_at_from_options() -> None:
