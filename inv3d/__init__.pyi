@@ -97,6 +97,7 @@ from .core.editor import (
 )
 from .core.estimator import (
     Estimator as Estimator,
+    load_estimator as load_estimator,
 )
 from .core.registry.hookspecs import (
     hookimpl as hookimpl,
@@ -142,6 +143,7 @@ from .core.fit.options import (
     TuningOptions as TuningOptions,
 )
 from .core.fit.stages import (
+    latent_rate as latent_rate,
     loss_terms as loss_terms,
     prepare as prepare,
     start_latent as start_latent,

@@ -69,7 +69,8 @@ LATENTS = "projected_w.npz"
 @click.option(
     "--cameras",
     type=click.Path(path_type=Path),
-    help="Also write the capture's cameras into this folder: dataset.json and transforms.json.",
+    help="Also write the cameras that the method found, else the capture's, into this folder: "
+    "dataset.json and transforms.json.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -187,11 +188,17 @@ def _write_mesh(
 
 
 def _write_cameras(run: Run, folder: Path) -> list[str]:
+    import torch
+
+    from inv3d.core.camera import Camera
     from inv3d.io.cameras import LABELS, TRANSFORMS, write_labels, write_transforms
     from inv3d.io.dataset import open_capture
 
-    files = open_capture(run.record["input"]["path"])
-    write_labels(folder / LABELS, files.camera, files.names)
-    resolution = run.generator.spec.resolution
-    write_transforms(folder / TRANSFORMS, files.camera, files.names, resolution)
+    if poses := run.inversion.poses:
+        camera, names = Camera.from_labels(torch.stack(list(poses.values()))), tuple(poses)
+    else:
+        files = open_capture(run.record["input"]["path"])
+        camera, names = files.camera, files.names
+    write_labels(folder / LABELS, camera, names)
+    write_transforms(folder / TRANSFORMS, camera, names, run.generator.spec.resolution)
     return [str(folder / LABELS), str(folder / TRANSFORMS)]

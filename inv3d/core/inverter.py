@@ -98,9 +98,12 @@ class Inverter(Plugin, ABC, Generic[C]):
             snapshot: of the generator before it was tuned, if it was.
             more: other fields of the inversion, such as `blend`, `offset` or `poses`.
         """
+        for name in ("offset", "poses"):
+            tensors = more.get(name, {})
+            more[name] = {key: _kept(value) for key, value in tensors.items()}
         return Inversion(
-            ws=ws.detach().float().cpu().clone(),
-            cameras=cameras.to("cpu", torch.float32),
+            ws=_kept(ws),
+            cameras=Camera(_kept(cameras.cam2world), _kept(cameras.intrinsics)),
             generator=type(generator).name,
             fingerprint=generator.spec.fingerprint,
             generator_delta={} if snapshot is None else snapshot.delta(),
@@ -136,6 +139,11 @@ class Inverter(Plugin, ABC, Generic[C]):
                 return found
             if on_step is not None:
                 on_step(step)
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """Return a tensor as results keep it: single precision, on the CPU, of its own."""
+    return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
 AnyInverter = Inverter[Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,6 +68,19 @@ def test_options_change_the_mesh(run: Path, tmp_path: Path) -> None:
     assert measured("--smooth", 3)["bounds"] != plain["bounds"]
     assert measured("--level", 12, "--all-components")["faces"] >= measured("--level", 12)["faces"]
     assert measured("--yaw-deg", 60)["bounds"] != plain["bounds"]
+
+
+def test_cameras_that_the_method_found_come_with_it(run: Path, tmp_path: Path) -> None:
+    found = shutil.copytree(run.parent, tmp_path / "found") / run.name
+    inversion = Inversion.load(found)
+    label = inversion.cameras.labels()[1]
+    replace(inversion, poses={"view003.png": label}).save(found)
+    folder = tmp_path / "cameras"
+    arguments = ("-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", folder)
+    for path in answer(command, found, *arguments)["cameras"]:
+        camera, names = read_cameras(Path(path))
+        assert list(names) == ["view003.png"]
+        torch.testing.assert_close(camera.labels()[0], label, atol=1e-5, rtol=1e-5)
 
 
 def test_cameras_come_with_it_on_request(run: Path, tmp_path: Path) -> None:

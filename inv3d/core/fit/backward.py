@@ -156,7 +156,12 @@ def _check_counts(look: Look, source: Source) -> None:
 
 
 class _Pass:
-    """One backward pass."""
+    """One backward pass.
+
+    Attributes:
+        ahead: number of a look -> gradient of its joint function, where that looked ahead.
+        starts: first scene of a block -> random state before the block was made the first time.
+    """
 
     def __init__(
         self,
@@ -176,6 +181,7 @@ class _Pass:
         self.cameras = [_cut_camera(look.camera) for look in looks]
         self.sums: dict[str, Tensor] = {}
         self.ahead: dict[int, _JointGradient] = {}
+        self.starts: dict[int, Tensor] = {}
 
     def run(self) -> dict[str, Tensor]:
         for index, look in enumerate(self.looks):
@@ -213,9 +219,15 @@ class _Pass:
         start, stop = scenes.start * views, scenes.stop * views
         return list(_slices(start, stop, self.chunk or stop - start))
 
+    def _make(self, scenes: slice) -> Scene:
+        """Make the scenes of a block, every time from the same random numbers."""
+        if self.rng is not None:
+            self.rng.set_state(self.starts.setdefault(scenes.start, self.rng.get_state()))
+        return self.source.make(scenes, self.inputs)
+
     def _block(self, scenes: slice) -> None:
         """Render and back-propagate every look at some scenes."""
-        scene = self.source.make(scenes, self.inputs)
+        scene = self._make(scenes)
         todo = [(i, views) for i, k in enumerate(self.looks) for views in self._parts(k, scenes)]
         seen = scene if len(todo) == 1 else scene.apply(_cut)
         for index, views in todo:
@@ -280,7 +292,7 @@ class _Pass:
         parts: list[Rendering] = []
         with torch.no_grad():
             for scenes in self._blocks():
-                scene = self.source.make(scenes, self.inputs)
+                scene = self._make(scenes)
                 for views in self._parts(look, scenes):
                     if self.rng is not None:
                         states[views.start] = self.rng.get_state()

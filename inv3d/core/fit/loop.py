@@ -35,7 +35,8 @@ class Progress:
         stage: name of the stage.
         step: of the stage, from 0.
         steps: length of the stage.
-        losses: name -> value; "total" is the weighted sum over views of the first update.
+        losses: name -> value; "total" is the weighted sum over views of the first update, missing
+            where that wasn't due.
         lr: group -> learning rate of the step.
         seconds: that the step took.
     """

@@ -31,8 +31,17 @@ def asset(name: str) -> Path:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors with JSON metadata to a safetensors file, whole or not at all."""
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors with JSON metadata to a safetensors file, whole or not at all.
+
+    Tensors that share memory, such as tied weights of a network, are written each by itself.
+    """
+    ready: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        ready[name] = own.clone() if place in seen else own
+        seen.add(place)
     with atomic_write(path) as temporary:
         try:
             save_file(ready, temporary, {METADATA_KEY: json.dumps(metadata)})

@@ -198,6 +198,37 @@ def test_joint_gradient_with_random_rays_belongs_to_the_rays_of_its_value() -> N
     assert torch.allclose(difference / 2, (gradient * step).sum(), rtol=1e-3)
 
 
+class Noisy(Counting):
+    """Draws when it makes scenes, as networks with random noise do."""
+
+    def synthesize(self, ws: Tensor) -> Scene:
+        shape = (len(ws), 8, 3)
+        noise = torch.randn(shape, generator=self.rng, dtype=torch.float64)
+        return super().synthesize(ws) + {"centres": 0.1 * noise}
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 3])
+def test_joint_gradient_belongs_to_the_scenes_of_its_value(chunk: int | None) -> None:
+    """Scenes that are made twice are the same: finite differences agree."""
+    _, w, camera, objective = _setting(2)
+    generator, rng = Noisy("stochastic"), torch.Generator()
+    generator.rng = rng
+    joint = Look(camera, joint=_spread, outputs=("depth",))
+    looks = [joint, Look(camera, objective)]
+
+    def value(ws: Tensor) -> Tensor:
+        rng.manual_seed(3)
+        return backward(generator, latent_source(generator, ws), looks, chunk=chunk, rng=rng)[
+            "total"
+        ]
+
+    value(w)
+    gradient = _gradients(generator, w)["w"]
+    step = 1e-5 * torch.randn(w.shape, generator=torch.Generator().manual_seed(0)).double()
+    difference = value(w.detach() + step) - value(w.detach() - step)
+    assert torch.allclose(difference / 2, (gradient * step).sum(), rtol=1e-3)
+
+
 # --- several looks, cameras and offsets as variables
 
 

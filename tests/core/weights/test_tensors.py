@@ -28,6 +28,14 @@ def test_tensors_and_metadata_round_trip(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) & 0o044, "others may read it"
 
 
+def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
+    path, tied = tmp_path / "w.safetensors", torch.arange(6.0)
+    tensors = {"a": tied, "b": tied, "part": tied[2:4], "none": torch.empty(0)}
+    write_tensors(path, tensors | {"nothing": torch.empty(0)}, {})
+    found, _ = read_tensors(path)
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
 def test_a_file_without_metadata_is_read(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "w.safetensors")
     assert read_tensors(tmp_path / "w.safetensors")[1] == {}
