@@ -140,6 +140,9 @@ from .core.fit.objective import (
 from .core.fit.options import (
     FitConfig as FitConfig,
     LatentOptions as LatentOptions,
+    PivotalOptions as PivotalOptions,
+    SearchOptions as SearchOptions,
+    SingleLatentConfig as SingleLatentConfig,
     TuningOptions as TuningOptions,
 )
 from .core.fit.stages import (
@@ -150,6 +153,9 @@ from .core.fit.stages import (
     target_of as target_of,
     trainable as trainable,
     tune as tune,
+)
+from .core.fit.single_latent import (
+    SingleLatent as SingleLatent,
 )
 from .core.latent import (
     LatentStatistics as LatentStatistics,

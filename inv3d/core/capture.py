@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -26,6 +26,8 @@ class Capture:
         masks: [N, 1, H, W] in [0, 1], or None.
         depths: [N, 1, h, w], true distance along the unit ray in world units, 0 where there's no
             surface, or None.
+        extras: name -> [N, ...], whatever else is known of the views, such as face classes or
+            landmarks.
         source: where it came from, for reports.
     """
 
@@ -34,6 +36,7 @@ class Capture:
     names: tuple[str, ...]
     masks: Tensor | None = None
     depths: Tensor | None = None
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
     source: str = ""
 
     def __len__(self) -> int:
@@ -68,6 +71,7 @@ class Capture:
             names=tuple(self.names[i] for i in index),
             masks=None if self.masks is None else self.masks[rows],
             depths=None if self.depths is None else self.depths[rows],
+            extras={name: value[rows] for name, value in self.extras.items()},
         )
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Capture:
@@ -78,6 +82,7 @@ class Capture:
             cameras=None if self.cameras is None else self.cameras.to(device, dtype),
             masks=None if self.masks is None else self.masks.to(device, dtype),
             depths=None if self.depths is None else self.depths.to(device, dtype),
+            extras={name: _moved(value, device, dtype) for name, value in self.extras.items()},
         )
 
     def front(self) -> int:
@@ -96,6 +101,11 @@ class Capture:
             InputError: where there aren't that many different views.
         """
         return choose_views(self.cameras, len(self), views, selection, self.source)
+
+
+def _moved(value: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
+    """Move a tensor; whole numbers, such as classes, stay whole numbers."""
+    return value.to(device, dtype if value.is_floating_point() else None)
 
 
 def no_cameras(source: str) -> InputError:

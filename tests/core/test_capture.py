@@ -101,3 +101,13 @@ def test_a_capture_may_be_without_cameras() -> None:
         _ = bare.camera
     found = bare.with_cameras(posed.camera)
     assert torch.equal(found.camera.labels(), posed.camera.labels())
+
+
+def test_whatever_else_is_known_of_the_views_goes_with_them() -> None:
+    classes = torch.arange(3)[:, None, None, None].expand(3, 1, 4, 4)
+    marks = torch.arange(6.0).view(3, 1, 2)
+    capture = replace(_capture([10, 0, -20]), extras={"classes": classes, "marks": marks})
+    part = capture[[2, 0]].to("cpu", torch.float64)
+    assert part.extras["classes"][:, 0, 0, 0].tolist() == [2, 0]
+    assert part.extras["classes"].dtype == torch.int64
+    assert part.extras["marks"].dtype == torch.float64

@@ -140,6 +140,8 @@ def backward(
     Raises:
         ValueError: where cameras, scenes and targets don't fit.
     """
+    if not looks:
+        raise ValueError("nothing looks at the scenes: give at least one look")
     for look in looks:
         _check_counts(look, source)
     return _Pass(generator, source, looks, chunk, rng).run()

@@ -84,6 +84,10 @@ class Update:
     every: int = 1
     first: int = 0
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"an update every {self.every} steps: expected 1 or more")
+
     def due(self, step: int) -> bool:
         """Whether it's taken at a step."""
         return step >= self.first and (step - self.first) % self.every == 0
@@ -132,6 +136,11 @@ class Stage:
             name: update if isinstance(update, Update) else Update(update)
             for name, update in self.updates.items()
         }
+        for name, group in self.groups.items():
+            if not group.variables:
+                raise ValueError(
+                    f"stage '{self.name}': group '{name}' has no variables; leave it out"
+                )
         named = {group for update in self._updates.values() for group in update.groups}
         if unknown := sorted(named - set(self.groups)):
             raise ValueError(f"stage '{self.name}': an update steps '{unknown[0]}', no group of it")

@@ -366,6 +366,12 @@ def test_offsets_that_do_not_fit_the_scenes_are_refused() -> None:
         latent_source(Counting(), torch.zeros(3, 4, 8), offset={"looks": torch.zeros(5, 8, 5)})
 
 
+def test_a_pass_without_looks_is_refused() -> None:
+    generator, w, _, _ = _setting(1)
+    with pytest.raises(ValueError, match="at least one look"):
+        backward(generator, latent_source(generator, w), [])
+
+
 def test_cameras_that_do_not_fit_the_scenes_are_refused() -> None:
     generator, w, camera, objective = _setting(2)
     with pytest.raises(ValueError, match="5 cameras can't be shared by 2 scenes"):

@@ -489,6 +489,16 @@ def test_an_update_of_a_group_that_is_not_there_is_refused() -> None:
         Stage("s", 1, {}, {"fit": Update(lambda step: {}, groups=("pose",))})
 
 
+def test_a_group_without_variables_is_refused() -> None:
+    with pytest.raises(ValueError, match="stage 's': group 'noise' has no variables"):
+        Stage("s", 1, {"noise": Group({}, constant(0.1))}, {})
+
+
+def test_an_update_is_taken_at_least_now_and_then() -> None:
+    with pytest.raises(ValueError, match="every 0 steps: expected 1 or more"):
+        Update(lambda step: {}, every=0)
+
+
 def _valley(path: Path | None, *, search: bool = True) -> tuple[Stage, RunState, Tensor]:
     """Rosenbrock's function with noise that is the same within a step."""
     x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
