@@ -68,9 +68,10 @@ def check_framing(
     seen = _seen_part(camera, spec)
     lost = rows_of(seen <= 0)
     if lost:
+        mend = remedy(camera) or "check labels and crop, or leave such pictures out"
         raise InputError(
             f"{where}: the head isn't in {views.count(lost)} ({views.name(lost[0])}: "
-            f"{_place(camera, lost[0])}): {remedy(camera) or 'check the labels and the crop'}"
+            f"{_place(camera, lost[0])}): {mend}"
         )
     return [*_warnings(views, spec, limits, seen)]
 
