@@ -378,6 +378,8 @@ def test_every_page_is_in_the_index() -> None:
 SOURCES = [
     *(ROOT / "inv3d/io" / name for name in ("files.py", "images.py", "labels.py", "dataset.py")),
     ROOT / "inv3d/core/capture.py",
+    ROOT / "inv3d/core/framing.py",
+    ROOT / "inv3d/core/poses.py",
     ROOT / "inv3d/plugins/methods/multilatent/views.py",
     ROOT / "inv3d/runs/prepare.py",
 ]

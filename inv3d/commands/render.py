@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _STILLS = ("png", "npy")
 _MOVING = ("mp4", "gif", "")
 _COLUMNS = 8
-_SLACK_DEG = 3.0
 
 
 @click.command("render")
@@ -77,13 +76,15 @@ def command(
     if sum((bool(yaw_deg or pitch_deg), orbit is not None, camera_file is not None)) > 1:
         raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
     from inv3d.core.device import resolve_device
+    from inv3d.core.framing import check_framing
     from inv3d.rundir.opening import open_run
 
     opened = open_run(run, resolve_device(device))
     prior = opened.generator.spec.camera
     moving = form in _MOVING
-    camera = _camera(prior, yaw_deg, pitch_deg, orbit, camera_file, frames, moving)
-    for warning in _outside(camera, prior):
+    camera, names = _camera(prior, yaw_deg, pitch_deg, orbit, camera_file, frames, moving)
+    where = f"--camera {camera_file}" if camera_file else "render"
+    for warning in check_framing(camera, opened.generator.spec, names, where):
         click.echo(f"warning: {warning}", err=True)
     codec = _write(opened, camera, out, form, depth, resolution, fps)
     facts = {
@@ -117,15 +118,16 @@ def _camera(
     camera_file: Path | None,
     frames: int,
     moving: bool,
-) -> Camera:
+) -> tuple[Camera, tuple[str, ...]]:
+    """Return the cameras, and their names where they have any."""
     if camera_file is not None:
         from inv3d.io.cameras import read_cameras
 
-        return read_cameras(camera_file)[0]
+        return read_cameras(camera_file)
     if orbit is not None or (moving and not yaw_deg and not pitch_deg):
         from inv3d.report.orbit import default_orbit, orbit_path
 
-        return orbit_path(orbit or default_orbit(prior), prior, frames)
+        return orbit_path(orbit or default_orbit(prior), prior, frames), ()
     import torch
 
     yaws, pitches = yaw_deg or (0.0,), pitch_deg or (0.0,)
@@ -137,24 +139,8 @@ def _camera(
         raise UsageError(
             f"{len(pitches)} --pitch-deg for {len(yaws)} --yaw-deg; give one, or as many"
         )
-    return prior.orbit(
-        *(torch.tensor([math.radians(a) for a in angles]) for angles in (yaws, pitches))
-    )
-
-
-def _outside(camera: Camera, prior: CameraPrior) -> list[str]:
-    """Say where cameras leave what the generator was trained with."""
-    found = []
-    for name, angle, limit in (
-        ("yaw", camera.yaw, prior.yaw_deg),
-        ("pitch", camera.pitch, prior.pitch_deg),
-    ):
-        worst = float(angle.rad2deg().abs().max())
-        if worst > limit + _SLACK_DEG:
-            found.append(
-                f"{name} {worst:.0f} degrees is beyond the generator's ±{limit:g}; expect artefacts"
-            )
-    return found
+    angles = (torch.tensor([math.radians(a) for a in given]) for given in (yaws, pitches))
+    return prior.orbit(*angles), ()
 
 
 def _write(

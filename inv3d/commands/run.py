@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,13 +118,14 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     Ctrl-C stops after the current step; --resume goes on to the same result.
     """
     if options["resume"] is not None:
-        directory, metrics = _resume(ctx, options)
+        directory, metrics, said = _resume(ctx, options)
     else:
         directory, metrics = _start(options)
+        said = directory.record["warnings"]
     if options["as_json"]:
         print_json({"directory": str(directory.path), "run": directory.record, "metrics": metrics})
     else:
-        _show(directory, metrics)
+        _show(directory, metrics, said)
 
 
 def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
@@ -185,7 +186,10 @@ def _default_out(method: str) -> Path:
     return next(RUNS / candidate for candidate in names if not (RUNS / candidate).exists())
 
 
-def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
+def _resume(
+    ctx: click.Context, options: Mapping[str, Any]
+) -> tuple[RunDirectory, dict[str, Any], list[str]]:
+    """Go on with a run; also return the warnings that were shown on the way."""
     for parameter in ctx.command.params:
         given = ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
         if given and parameter.name not in _WITH_RESUME:
@@ -205,10 +209,13 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirector
 
     if directory.record.get("status") == "finished":
         click.echo(f"{directory.path}: finished already", err=True)
-        return directory, read_metrics(directory.path)
+        return directory, read_metrics(directory.path), []
     settle_process()
+    before = directory.record["warnings"]
     with open_display() as display:
-        return directory, resume(directory, display)
+        metrics = resume(directory, display)
+    said = [warning for warning in directory.record["warnings"] if warning not in before]
+    return directory, metrics, said
 
 
 def _latest() -> Path:
@@ -225,14 +232,14 @@ def _latest() -> Path:
     return max(found)[1]
 
 
-def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
-    """Print what a user wants to know first."""
+def _show(directory: RunDirectory, metrics: Mapping[str, Any], said: Sequence[str]) -> None:
+    """Print what a user wants to know first, and the warnings that weren't said yet."""
     from inv3d.report.columns import frame_columns
     from inv3d.report.tables import arrow, duration, metric_rows
 
     columns = [f"{column.label} {arrow(column.better)}" for column in frame_columns(metrics)]
     print_table(("frames", *columns), [(name, *row) for name, row in metric_rows(metrics)])
-    for warning in metrics["warnings"]:
+    for warning in (w for w in metrics["warnings"] if w not in said):
         click.echo(f"  warning: {warning}")
     spent = duration(sum(metrics["seconds"].values()))
     click.echo(f"\n  {spent}, everything is in {directory.path}")

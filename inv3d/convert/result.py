@@ -27,7 +27,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import InputError, UsageError, WeightsError
 from inv3d.core.files import atomic_directory, file_digest, write_json
-from inv3d.core.generator import Generator
+from inv3d.core.framing import check_framing
+from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.tensors import check_state
@@ -108,6 +109,10 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
     with atomic_directory(directory) as made:
         generator, weights = _generator(foreign, tuned, options, made, notices)
         latents = _latents(parts, tuned, generator, notices)
+        if latents.cameras is not None:
+            names = [f"latent {i}" for i in range(len(latents.ws))]
+            where = str(parts.cameras or parts.latent or parts.tuned)
+            notices += check_framing(latents.cameras, generator.spec, names, where)
         delta = _delta(tuned, generator, notices) if tuned and foreign.weights else {}
         inversion = Inversion(
             ws=latents.ws,
@@ -297,14 +302,14 @@ def _record(
     generator: Generator,
     weights: Path,
     inversion: Inversion,
-    notices: Sequence[str],
+    notices: list[str],
 ) -> dict[str, Any]:
     files = {"tuned": parts.tuned, "latent": parts.latent, "cameras": parts.cameras}
     kind = type(generator)
     origin = Origin(
         method=PluginPart(name=METHOD, options={}),
         generator=generator_part(kind.name, generator, kind.Config(), weights),
-        input=_input(foreign.capture, inversion, generator.spec.resolution),
+        input=_input(foreign.capture, inversion, generator.spec, notices),
     )
     imported = {
         role: {"file": str(path.absolute()), "sha256": file_digest(path)}
@@ -314,11 +319,16 @@ def _record(
     return new_record(origin, warnings=notices, imported=imported)
 
 
-def _input(capture: str | None, inversion: Inversion, resolution: int) -> InputPart:
+def _input(
+    capture: str | None, inversion: Inversion, spec: GeneratorSpec, notices: list[str]
+) -> InputPart:
     """The frames of the capture; those from a latent's camera count as chosen."""
     if capture is None:
         return InputPart(path=None, views=(), chosen=(), held_out=(), digest="")
-    frames = open_capture(capture).load(resolution)
+    files = open_capture(capture)
+    frames = files.load(spec.resolution)
+    notices += files.notices.values()
+    notices += check_framing(frames.camera, spec, frames.names, f"--input {capture}")
     labels, theirs = frames.camera.labels().float(), inversion.cameras.labels().float()
     near = torch.cdist(labels, theirs, p=float("inf")).min(dim=1).values < _SAME_CAMERA
     rows = range(len(frames))

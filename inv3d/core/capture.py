@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,6 +14,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError
 
 Selection = Literal["angle", "index", "all"]
+# gaps between yaws, degrees: always closed; never closed; what stands out among others
+_CLOSED_DEG, _WIDEST_DEG, _OUTSTANDING = 45.0 + 1e-3, 120.0 + 1e-3, 1.5
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class Capture:
 
         Args:
             views: how many; all if None.
-            selection: "angle" spreads them evenly over the yaw, "index" over the file order, which
-                is also taken where the cameras aren't known.
+            selection: "angle" spreads them evenly over the yaw (around the full circle where the
+                views are one), "index" over the file order, which is also taken where the cameras
+                aren't known.
 
         Raises:
             InputError: where there aren't that many different views.
@@ -140,18 +144,53 @@ def choose_views(
     return chosen
 
 
+def is_circle(yaw: Tensor) -> bool:
+    """Whether views go all around the head, so that the first and the last are neighbours.
+
+    They do where no gap between neighbouring yaws is larger than 45 degrees; or, with few views,
+    where the largest is at most 120 degrees and one and a half times the next largest: no gap
+    stands out as the one that was left open.
+
+    Args:
+        yaw: [N] radians.
+    """
+    if len(yaw) < 3:
+        return False
+    ordered = yaw.double().sort().values
+    gaps = torch.cat([ordered.diff(), ordered[:1] + math.tau - ordered[-1:]])
+    next_largest, largest = gaps.rad2deg().sort().values[-2:].tolist()
+    if largest <= _CLOSED_DEG:
+        return True
+    return bool(largest <= _WIDEST_DEG and largest <= _OUTSTANDING * next_largest)
+
+
 def evenly_by_angle(yaw: Tensor, count: int) -> list[int]:
     """Return the views nearest to evenly spaced yaws, from the largest to the smallest yaw.
 
-    Multi-view inversion paper, section 3.1; one view is the one nearest to the front. A view may
-    be chosen twice where angles are sparse.
+    Multi-view inversion paper, section 3.1; one view is the one nearest to the front. Views that
+    are a circle are chosen a full turn divided by `count` apart, beginning at the front; others
+    between the outermost two. A view may be chosen twice where angles are sparse.
 
     Args:
         yaw: [N] radians.
         count: how many.
     """
+    front = int(yaw.abs().argmin())
     if count == 1:
-        return [int(yaw.abs().argmin())]
+        return [front]
+    if is_circle(yaw):
+        return _around(yaw.double(), front, count)
     wanted = torch.linspace(float(yaw.max()), float(yaw.min()), count, dtype=torch.float64)
     distance = (yaw.double()[None] - wanted[:, None]).abs()
     return [int(i) for i in distance.argmin(1)]
+
+
+def _around(yaw: Tensor, front: int, count: int) -> list[int]:
+    """Views of a circle: all where as many are wanted, else evenly from the front on."""
+    if count == len(yaw):
+        return [int(i) for i in yaw.argsort(descending=True, stable=True)]
+    wanted = yaw[front] + torch.arange(count, dtype=torch.float64) * (math.tau / count)
+    apart = torch.remainder(yaw[None] - wanted[:, None] + math.pi, math.tau) - math.pi
+    # half a count of rounding must not decide between two views that are equally near
+    chosen = (apart.abs() * 1e6).round().argmin(1)
+    return [int(i) for i in chosen[yaw[chosen].argsort(descending=True, stable=True)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def _flipped(cam2world: Tensor) -> Tensor:
 def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
     """Read a camera set and the names in it, EG3D or nerfstudio, told apart by their contents.
 
+    What the user should know of the cameras is a Python warning.
+
     Raises:
         InputError: where the file is missing or a camera in it can't be used.
     """
@@ -76,7 +79,10 @@ def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
         labels = _transforms(document, str(path))
     else:
         labels = parse_dataset_json(content, str(path))
-    return cameras(labels, str(path)), tuple(labels)
+    camera, notices = cameras(labels, str(path))
+    for notice in notices.values():
+        warnings.warn(notice, stacklevel=2)
+    return camera, tuple(labels)
 
 
 def _transforms(document: Mapping[str, Any], where: str) -> dict[str, list[float]]:

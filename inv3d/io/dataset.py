@@ -21,6 +21,9 @@ from inv3d.io.labels import Labels, cameras, numbers, parse_dataset_json, parse_
 
 SAMPLES = ("dynamic", "static")
 _MASKS, _DEPTH, _IMAGES = "masks", "depth", "images"
+_CROPPED = (
+    "cropped to the square in its middle{}; the intrinsics of a label must belong to that square"
+)
 _MUCH_MEMORY = 2 * 2**30
 
 
@@ -102,8 +105,13 @@ class CaptureFiles:
                 "memory; fewer --views and --hold-out N take less"
             )
         names = tuple(self.names[row] for row in rows)
+        cropped: list[str] = []
+        enlarged: list[str] = []
+        images = [self._image(name, resolution, cropped, enlarged) for name in names]
+        self._notice("cropped", cropped, len(names), _CROPPED)
+        self._notice("enlarged", enlarged, len(names), f"enlarged to {resolution}{{}}")
         return Capture(
-            images=torch.stack([self._image(name, resolution) for name in names]),
+            images=torch.stack(images),
             cameras=None if self.cameras is None else self.cameras[list(rows)],
             names=names,
             masks=self._extra(_MASKS, names, lambda c, at: read_mask(c, resolution, at)),
@@ -111,20 +119,22 @@ class CaptureFiles:
             source=self.source,
         )
 
-    def _image(self, name: str, resolution: int) -> Tensor:
+    def _notice(self, sort: str, found: Sequence[str], count: int, text: str) -> None:
+        """Note what happened to pictures: the first one with its size, and how many they are."""
+        if found:
+            self.notices[sort] = f"{found[0]}, " + text.format(
+                f" ({len(found)} of {count} pictures)"
+            )
+
+    def _image(self, name: str, resolution: int, cropped: list[str], enlarged: list[str]) -> Tensor:
+        """Read a picture; its path and size go where it's cropped or enlarged."""
         path = _located(name, self.files, self.root)
         content, where = self.files.read(path), self.files.at(path)
         image = decode(content, where)
         if image.width != image.height:
-            self.notices.setdefault(
-                "cropped",
-                f"{where}: {image.width}x{image.height} pixels, cropped to the square in its "
-                "middle; the intrinsics of its label must belong to that square",
-            )
+            cropped.append(f"{where}: {image.width}x{image.height} pixels")
         if min(image.size) < resolution:
-            self.notices.setdefault(
-                "enlarged", f"{where}: {min(image.size)} pixels, enlarged to {resolution}"
-            )
+            enlarged.append(f"{where}: {min(image.size)} pixels")
         return image_tensor(image, resolution, where)
 
     def _depths(self, names: Sequence[str]) -> Tensor | None:
@@ -194,7 +204,8 @@ def open_capture(source: str | Path) -> CaptureFiles:
         return CaptureFiles(files, root, names, None, scale)
     labels = dict(sorted(labels.items(), key=lambda item: natural(item[0])))
     _match(labels, images, files, root, where)
-    return CaptureFiles(files, root, tuple(labels), cameras(labels, where), scale)
+    camera, notices = cameras(labels, where)
+    return CaptureFiles(files, root, tuple(labels), camera, scale, notices)
 
 
 def _root(files: Files) -> str:

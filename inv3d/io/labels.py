@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,8 +14,11 @@ from torch import Tensor
 
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
+from inv3d.core.poses import check_directions, rows_of
 
-_ROTATION_TOLERANCE = 5e-3
+# how far R^T R may be from the identity: as rounding leaves it, and as affine face fits do
+_ROUNDING, _NEARLY = 1e-3, 0.03
+_LAST_ROW = 5e-3
 _LARGEST_FOCAL = 20.0
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 Labels = dict[str, list[float]]
@@ -55,7 +58,8 @@ def parse_dataset_json(content: bytes, where: str) -> Labels:
 
 
 def _pair(entry: Any, where: str) -> tuple[str, Any]:
-    if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str):
+    pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
+    if pair and entry[0].isprintable():
         return PurePosixPath(entry[0].replace("\\", "/")).as_posix(), entry[1]
     raise InputError(f"{where}: {_short(entry)}, expected [name, 25 numbers]")
 
@@ -91,18 +95,20 @@ def numbers(values: Any, where: str) -> list[float]:
             f"{where}: {len(listed)} numbers, expected {LABEL_LENGTH} "
             "(16 of cam2world row by row, then 9 of the intrinsics)"
         )
-    return [_number(value, f"{where}: number {i}") for i, value in enumerate(listed)]
+    return [_number(value, where, i) for i, value in enumerate(listed)]
 
 
-def _number(value: Any, where: str) -> float:
+def _number(value: Any, where: str, position: int) -> float:
     try:
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"{where} is {_short(value)}, expected a number") from None
+        raise InputError(
+            f"{where}: number {position} is {_short(value)}, expected a number"
+        ) from None
     if not abs(number) <= _LARGEST_FLOAT:
-        raise InputError(f"{where} is {number}, expected a finite number")
+        raise InputError(f"{where}: number {position} is {number}, expected a finite number")
     return number
 
 
@@ -111,56 +117,96 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def cameras(labels: Labels, where: str) -> Camera:
-    """Return the cameras of labels, in their order.
+def cameras(labels: Labels, where: str) -> tuple[Camera, dict[str, str]]:
+    """Return the cameras of labels, in their order, and what the user should know of them.
+
+    A matrix that's nearly a rotation is replaced by the nearest rotation, with a notice.
+
+    Args:
+        labels: name -> 25 finite numbers.
+        where: their file, for messages.
+
+    Returns:
+        N cameras, and sort -> notice.
 
     Raises:
-        InputError: where cam2world isn't rigid, its axes aren't OpenCV's, or the intrinsics
-            aren't divided by the image size.
+        InputError: where cam2world isn't rigid, its axes aren't OpenCV's, it's world to camera,
+            or the intrinsics aren't divided by the image size.
     """
     camera = Camera.from_labels(torch.tensor(list(labels.values()), dtype=torch.float64))
-    for i, name in enumerate(labels):
-        prefix = f"{where}: label of {name}"
-        _check_pose(camera.cam2world[i], prefix)
-        _check_intrinsics(camera.intrinsics[i], prefix)
-    return camera.to(dtype=torch.float32)
+    names = list(labels)
+    error = _check_rotations(camera, names, where)
+    _check_last_rows(camera, names, where)
+    _check_intrinsics(camera, names, where)
+    off = rows_of(error > _ROUNDING)
+    notices = {}
+    if off:
+        worst = int(error.argmax())
+        camera.cam2world[off, :3, :3] = nearest_rotation(camera.rotation[off])
+        notices["rotations"] = (
+            f"{where}: {len(off)} of {len(names)} labels have a matrix that isn't quite a "
+            f"rotation (R^T R is off by up to {float(error[worst]):.3f}, {names[worst]}); the "
+            "nearest rotation was taken"
+        )
+    camera.cam2world[:, 3] = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    camera.intrinsics[:, 2] = torch.tensor([0.0, 0.0, 1.0])
+    check_directions(camera, names, where)
+    return camera.to(dtype=torch.float32), notices
 
 
-def _check_pose(cam2world: Tensor, where: str) -> None:
-    rotation, position = cam2world[:3, :3], cam2world[:3, 3]
-    lengths = torch.linalg.vector_norm(rotation, dim=0)
-    error = float((rotation.T @ rotation - torch.eye(3).to(rotation)).abs().max())
-    determinant = float(torch.linalg.det(rotation))
-    if error > _ROTATION_TOLERANCE or determinant < 0:
-        axes = ", ".join(f"{float(length):.3f}" for length in lengths)
+def nearest_rotation(matrix: Tensor) -> Tensor:
+    """Return the rotations nearest to matrices [N, 3, 3] of positive determinant."""
+    left, _, right = torch.linalg.svd(matrix)
+    rotation: Tensor = left @ right
+    return rotation
+
+
+def _check_rotations(camera: Camera, names: Sequence[str], where: str) -> Tensor:
+    """Return how far each R^T R is from the identity, [N]; refuse what's far."""
+    rotation = camera.rotation
+    error = (rotation.mT @ rotation - torch.eye(3).to(rotation)).abs().amax((1, 2))
+    determinant = torch.linalg.det(rotation)
+    wrong = rows_of((error > _NEARLY) | (determinant < 0))
+    if wrong:
+        row = wrong[0]
+        axes = torch.linalg.vector_norm(rotation[row], dim=0).tolist()
         raise InputError(
-            f"{where}: cam2world isn't a rotation: determinant {determinant:.3f} and axes of "
-            f"length {axes}, expected 1 and right angles; is it 4x4, row by row, camera to world?"
+            f"{where}: label of {names[row]}: cam2world isn't a rotation: determinant "
+            f"{float(determinant[row]):.3f} and axes of length "
+            f"{', '.join(f'{length:.3f}' for length in axes)}, expected 1 and right angles (R^T R "
+            f"is off by {float(error[row]):.3f}; up to {_NEARLY:.2f} is mended); is it 4x4, row by "
+            "row, camera to world, without scale or mirrored axes?"
         )
-    last = cam2world[3].tolist()
-    if max(abs(a - b) for a, b in zip(last, (0, 0, 0, 1), strict=True)) > _ROTATION_TOLERANCE:
+    return error
+
+
+def _check_last_rows(camera: Camera, names: Sequence[str], where: str) -> None:
+    last = camera.cam2world[:, 3]
+    expected = torch.tensor([0.0, 0.0, 0.0, 1.0]).to(last)
+    wrong = rows_of((last - expected).abs().amax(1) > _LAST_ROW)
+    if wrong:
         raise InputError(
-            f"{where}: the last row of cam2world is {_short(last)}, expected 0, 0, 0, 1; "
-            "is it written row by row?"
-        )
-    towards_origin = float(rotation[:, 2] @ -position)
-    if towards_origin < 0:
-        raise InputError(
-            f"{where}: the camera looks away from the origin, where the head is: looks like "
-            "OpenGL axes; flip y and z (multiply columns 2 and 3 of cam2world by -1)"
+            f"{where}: label of {names[wrong[0]]}: the last row of cam2world is "
+            f"{_short(last[wrong[0]].tolist())}, expected 0, 0, 0, 1; is it written row by row?"
         )
 
 
-def _check_intrinsics(intrinsics: Tensor, where: str) -> None:
-    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
-    cx, cy = float(intrinsics[0, 2]), float(intrinsics[1, 2])
-    if max(fx, fy) > _LARGEST_FOCAL or max(cx, cy) > _LARGEST_FOCAL:
+def _check_intrinsics(camera: Camera, names: Sequence[str], where: str) -> None:
+    intrinsics = camera.intrinsics
+    focal, centre = intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2]
+    pixels = rows_of(torch.maximum(focal.amax(1), centre.amax(1)) > _LARGEST_FOCAL)
+    if pixels:
+        row = pixels[0]
+        (fx, fy), (cx, cy) = focal[row].tolist(), centre[row].tolist()
         raise InputError(
-            f"{where}: focal lengths {fx:.6g} and {fy:.6g}, centre {cx:.6g}, {cy:.6g}: looks like "
-            "pixels; divide the intrinsics by the image size"
+            f"{where}: label of {names[row]}: focal lengths {fx:.6g} and {fy:.6g}, centre "
+            f"{cx:.6g}, {cy:.6g}: looks like pixels; divide the intrinsics by the image size"
         )
-    if min(fx, fy) <= 0 or intrinsics[2].tolist() != [0.0, 0.0, 1.0]:
+    bottom = (intrinsics[:, 2] - torch.tensor([0.0, 0.0, 1.0]).to(intrinsics)).abs().amax(1)
+    wrong = rows_of((focal.amin(1) <= 0) | (bottom > _ROUNDING))
+    if wrong:
         raise InputError(
-            f"{where}: intrinsics {_short(intrinsics.flatten().tolist())}, expected "
+            f"{where}: label of {names[wrong[0]]}: intrinsics "
+            f"{_short(intrinsics[wrong[0]].flatten().tolist())}, expected "
             "fx, 0, cx, 0, fy, cy, 0, 0, 1 with fx and fy above 0, divided by the image size"
         )

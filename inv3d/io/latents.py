@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,10 @@ def _cameras(labels: Tensor, path: Path) -> Camera:
     named = {f"latent {i}": row for i, row in enumerate(labels.double().tolist())}
     for name, row in named.items():
         camera_labels.numbers(row, f"{path}: label of {name}")
-    return camera_labels.cameras(named, str(path))
+    camera, notices = camera_labels.cameras(named, str(path))
+    for notice in notices.values():
+        warnings.warn(notice, stacklevel=2)
+    return camera
 
 
 def _shaped(ws: Tensor, path: Path) -> Tensor:

@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.core.camera import CameraPrior
 from inv3d.core.capture import Capture
+from inv3d.core.framing import framing_warnings
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import latent_statistics
 from inv3d.report.plots import stages
 
-ANGLE_SLACK_DEG = 3.0
-RELATIVE_SLACK = 0.25
 FAR_DEVIATIONS = 4.0
 STILL_FALLING = 0.03
 RISEN = 1.5
@@ -44,51 +42,11 @@ def find_warnings(
         log: rows of steps.jsonl.
     """
     return [
-        *camera_warnings(capture, generator.spec.camera),
+        *framing_warnings(capture.camera, generator.spec, capture.names),
         *latent_warnings(generator, inversion),
         *loss_warnings(log),
         *held_out_warnings(metrics),
     ]
-
-
-def camera_warnings(capture: Capture, prior: CameraPrior) -> list[str]:
-    """Warn of cameras that the generator wasn't trained with."""
-    camera = capture.camera
-    found = []
-    for name, angle, limit in (
-        ("yaw", camera.yaw, prior.yaw_deg),
-        ("pitch", camera.pitch, prior.pitch_deg),
-    ):
-        outside = (angle.rad2deg().abs() > limit + ANGLE_SLACK_DEG).nonzero().flatten().tolist()
-        if outside:
-            worst = int(angle.abs().argmax())
-            degrees = float(angle[worst].rad2deg())
-            found.append(
-                f"{_views(outside, capture)} from a {name} beyond the generator's ±{limit:g} "
-                f"degrees ({capture.names[worst]}: {degrees:.0f}); expect artefacts there"
-            )
-    focal = camera.intrinsics[:, [0, 1], [0, 1]].mean(1)
-    for name, value, usual in (
-        ("distance from the origin", camera.radius, prior.radius),
-        ("focal length", focal, prior.focal),
-    ):
-        outside = _far_off(value, usual)
-        if outside:
-            found.append(
-                f"{_views(outside, capture)} with an unusual {name} "
-                f"({capture.names[outside[0]]}: {float(value[outside[0]]):.2f}, the generator's is "
-                f"{usual:.2f}); check the crop and the labels"
-            )
-    return found
-
-
-def _far_off(value: Tensor, usual: float) -> list[int]:
-    rows: list[int] = ((value / usual - 1).abs() > RELATIVE_SLACK).nonzero().flatten().tolist()
-    return rows
-
-
-def _views(rows: Sequence[int], capture: Capture) -> str:
-    return f"{len(rows)} of {len(capture)} views {'is' if len(rows) == 1 else 'are'} seen"
 
 
 def latent_warnings(generator: Generator, inversion: Inversion) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,15 +166,22 @@ def run_capture(
         The capture at the generator's resolution, the chosen and the held-out frames.
 
     Raises:
-        InputError: where the input is gone or no longer has the frames.
+        InputError: where the input is gone or no longer has the frames, or cameras of another
+            capture see nothing of the generator's volume.
         RunError: where images, cameras or masks aren't those that the run was made from.
     """
+    from inv3d.core.framing import check_framing
     from inv3d.io.dataset import open_capture
     from inv3d.rundir.frames import load_input, located
 
     resolution = run.generator.spec.resolution
     if source is not None:
-        capture = open_capture(source).load(resolution)
+        files = open_capture(source)
+        capture = files.load(resolution)
+        for notice in files.notices.values():
+            warnings.warn(notice, stacklevel=2)
+        if capture.posed:
+            check_framing(capture.camera, run.generator.spec, capture.names, f"--input {source}")
         return capture, [], list(range(len(capture)))
     part = read_part(InputPart, run.record["input"], run.directory / RECORD)
     frames = load_input(part, resolution, run=str(run.directory), remedy=remedy)

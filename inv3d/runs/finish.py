@@ -126,10 +126,10 @@ def finish_run(
     started = time.perf_counter()
     metrics = evaluate(generator, inversion, capture, chosen, held_out, device)
     metrics["seconds"] = {**seconds, "metrics": time.perf_counter() - started}
-    metrics["warnings"] = [
-        *_record(ending).get("warnings", []),
-        *find_warnings(generator, inversion, capture, metrics, log),
-    ]
+    said = _record(ending).get("warnings", [])
+    found = find_warnings(generator, inversion, capture, metrics, log)
+    # those of the cameras were said when the run began
+    metrics["warnings"] = list(dict.fromkeys([*said, *found]))
     made = Made()
     if pictures:
         started = time.perf_counter()

@@ -15,6 +15,7 @@ from inv3d.core.device import resolve_device
 from inv3d.core.errors import InputError, PluginError, UnsupportedError
 from inv3d.core.files import file_digest
 from inv3d.core.fit.context import Context
+from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter
@@ -143,6 +144,9 @@ def prepare(request: Request) -> PreparedRun:
     )
     known = known_as(weights, kind.weights)
     notices = list(files.notices.values())
+    if capture.posed:
+        source = f"--input {files.source}"
+        notices += check_framing(capture.camera, generator.spec, capture.names, source)
     notices += filter(None, [known.misfit(generator.spec.name) if known else ""])
     return PreparedRun(plan, generator, method.create(config), capture, init, notices)
 

@@ -97,7 +97,7 @@ def test_going_further_is_a_warning(run: Path, tmp_path: Path) -> None:
 
     result = call(command, run, "-o", tmp_path / "a.png", "--yaw-deg", 150)
     assert result.exit_code == 0
-    assert "warning: yaw 150 degrees is beyond the generator's ±90" in result.stderr
+    assert "1 of 1 pictures are seen from a yaw beyond the generator's ±90 degrees" in result.stderr
 
 
 def test_depth_in_colours_and_in_world_units(run: Path, tmp_path: Path) -> None:

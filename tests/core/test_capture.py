@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inv3d.core.camera import Camera, orbit
-from inv3d.core.capture import Capture, evenly_by_angle
+from inv3d.core.capture import Capture, evenly_by_angle, is_circle
 from inv3d.core.errors import InputError
 from tests.golden_cases import GoldenCase
 
@@ -72,6 +75,67 @@ def test_choose_refuses_more_views_than_there_are() -> None:
 def test_choose_refuses_angles_that_are_too_few() -> None:
     with pytest.raises(InputError, match="--views 5: only 2 views of clip differ enough"):
         _capture([60, 60, 60, 60, -60, -60, -60]).choose(5, "angle")
+
+
+def reference(yaw: torch.Tensor, count: int) -> list[int]:
+    """The choice among views that don't go all around."""
+    wanted = torch.linspace(float(yaw.max()), float(yaw.min()), count, dtype=torch.float64)
+    return (yaw.double()[None] - wanted[:, None]).abs().argmin(1).tolist()
+
+
+def turn(count: int, begin: float = -180.0) -> torch.Tensor:
+    """Evenly spaced yaws, radians, from -pi to pi."""
+    degrees = (torch.arange(count) * (360.0 / count) + begin + 180.0) % 360.0 - 180.0
+    return degrees.deg2rad()
+
+
+@given(st.lists(st.floats(-119, 119), min_size=2, max_size=40), st.integers(2, 12))
+def test_views_of_an_arc_are_chosen_as_ever(degrees: list[float], count: int) -> None:
+    yaw = torch.tensor(degrees).deg2rad()
+    assert not is_circle(yaw)
+    assert evenly_by_angle(yaw, count) == reference(yaw, count)
+
+
+@pytest.mark.parametrize("span", [150.0, 140.0, 120.0])
+def test_a_wide_arc_of_many_views_is_no_circle(span: float) -> None:
+    assert not is_circle(torch.linspace(-span, span, 61).deg2rad())
+
+
+@given(st.integers(3, 100), st.floats(-180, 180))
+def test_evenly_spaced_views_all_around_are_a_circle(count: int, begin: float) -> None:
+    assert is_circle(turn(count, begin))
+
+
+@given(st.integers(3, 100), st.floats(-180, 180), st.data())
+def test_neighbours_on_a_circle_are_equally_far_apart(
+    count: int, begin: float, data: st.DataObject
+) -> None:
+    yaw = turn(count, begin)
+    wanted = data.draw(st.integers(2, count))
+    chosen = evenly_by_angle(yaw, wanted)
+    assert len(set(chosen)) == wanted
+    assert int(yaw.abs().argmin()) in chosen
+    ordered = yaw[chosen]
+    assert ordered.tolist() == sorted(ordered.tolist(), reverse=True)
+    gaps = torch.remainder(ordered - ordered.roll(-1), 2 * math.pi).rad2deg()
+    # each is at most half a step from where it should be
+    assert float((gaps - 360 / wanted).abs().max()) <= 360 / count + 1e-3
+
+
+def test_no_two_neighbours_at_the_back() -> None:
+    yaw = torch.arange(-165, 181, 15).float().deg2rad()
+    chosen = yaw[evenly_by_angle(yaw, 8)].rad2deg().round().tolist()
+    assert chosen == [180, 135, 90, 45, 0, -45, -90, -135]
+
+
+def test_random_directions_all_around_are_a_circle() -> None:
+    rng = torch.Generator().manual_seed(1)
+    assert is_circle((torch.rand(72, generator=rng) * 2 - 1) * math.pi)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_views_are_no_circle(count: int) -> None:
+    assert not is_circle(turn(count))
 
 
 def test_rows_keep_everything_together() -> None:

@@ -35,7 +35,8 @@ def test_labels_are_read_as_list_or_object_numbers_or_texts(
 
 
 def test_cameras_round_trip_through_labels() -> None:
-    camera = cameras(dict(zip("abc", GOOD, strict=True)), WHERE)
+    camera, notices = cameras(dict(zip("abc", GOOD, strict=True)), WHERE)
+    assert notices == {}
     assert camera.cam2world.dtype == torch.float32
     torch.testing.assert_close(camera.labels().double(), torch.tensor(GOOD, dtype=torch.float64))
 
@@ -105,6 +106,64 @@ def test_a_scaled_rotation_is_refused_with_what_was_found() -> None:
         r"length 1\.100, 1\.100, 1\.100",
     ):  # fmt: skip
         cameras(changed(scale=1.1), WHERE)
+
+
+@pytest.mark.parametrize("scale", [1.02, 0.98, 1.05, 2.0])
+def test_other_scales_are_refused_with_how_far_off_they_are(scale: float) -> None:
+    off = rf"R\^T R is off by {abs(scale**2 - 1):.3f}; up to 0\.03 is mended"
+    with pytest.raises(InputError, match=off):
+        cameras(changed(scale=scale), WHERE)
+
+
+def sheared(by: float, label: list[float]) -> list[float]:
+    """A label whose R^T R is off by twice as much, as an affine fit of a face leaves it."""
+    matrix = np.array(label[:16]).reshape(4, 4)
+    shear = np.eye(3)
+    shear[0, 1] = shear[1, 0] = by
+    matrix[:3, :3] = matrix[:3, :3] @ shear
+    return matrix.flatten().tolist() + label[16:]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.0015, 0.0149), st.booleans())
+def test_what_is_nearly_a_rotation_is_replaced_by_the_nearest(by: float, minus: bool) -> None:
+    by = -by if minus else by
+    labels = {"a.png": GOOD[0], "b.png": sheared(by, GOOD[1]), "c.png": sheared(by / 2, GOOD[2])}
+    camera, notices = cameras(labels, WHERE)
+    rotation = camera.rotation.double()
+    assert float((rotation.mT @ rotation - torch.eye(3)).abs().max()) < 1e-6
+    true = torch.tensor(GOOD, dtype=torch.float64)
+    # the shear is symmetric, so that the nearest rotation is the one that was sheared
+    torch.testing.assert_close(camera.labels().double(), true, atol=1e-6, rtol=0)
+    (notice,) = notices.values()
+    assert "labels have a matrix that isn't quite a rotation (R^T R is off by up to " in notice
+    assert f"{2 * abs(by):.3f}, b.png); the nearest rotation was taken" in notice
+
+
+def test_rounded_labels_are_taken_as_they_are() -> None:
+    rounded = [round(number, 4) for number in GOOD[1]]
+    camera, notices = cameras({"a.png": rounded}, WHERE)
+    assert notices == {}
+    assert torch.equal(camera.labels()[0], torch.tensor(rounded))
+
+
+def test_noise_in_the_last_rows_is_dropped() -> None:
+    camera, _ = cameras(changed({12: 1e-5, 15: 1.0001, 22: 1e-7, 24: 0.9999998}), WHERE)
+    assert camera.cam2world[0, 3].tolist() == [0, 0, 0, 1]
+    assert camera.intrinsics[0, 2].tolist() == [0, 0, 1]
+
+
+def test_many_labels_are_checked_at_once() -> None:
+    labels = {f"{i}.png": GOOD[i % 3] for i in range(20_000)}
+    labels["bad.png"] = changed(scale=1.1)["a.png"]
+    with pytest.raises(InputError, match=r"label of bad\.png: cam2world isn't a rotation"):
+        cameras(labels, WHERE)
+
+
+@pytest.mark.parametrize("name", ["a\n.png", "\x1b[31m.png", "\ud800.png"])
+def test_names_are_one_line(name: str) -> None:
+    with pytest.raises(InputError, match=r"expected \[name, 25 numbers\]$"):
+        parse_dataset_json(json.dumps({"labels": [[name, GOOD[0]]]}).encode(), WHERE)
 
 
 def test_a_mirrored_rotation_is_refused() -> None:
@@ -191,6 +250,6 @@ def test_any_mutation_of_a_dataset_gives_cameras_or_an_input_error(data: st.Data
         content = json.dumps(document).encode()
     try:
         labels = parse_dataset_json(content, WHERE)
-        assert len(cameras(labels, WHERE)) == len(labels)
+        assert len(cameras(labels, WHERE)[0]) == len(labels)
     except InputError as error:
         assert "\n" not in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig
 from inv3d.plugins.methods.multilatent.depth import own_view_consistency
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
 from inv3d.plugins.methods.multilatent.views import arrange
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.golden_cases import GoldenCase
 from tests.toy_fits import FREE, Fit, Watched, fit, method, same
 
@@ -103,6 +104,64 @@ def test_views_that_do_not_suit(
 def test_views_of_the_same_angle_are_refused() -> None:
     with pytest.raises(InputError, match=r"view\d+\.png and view\d+\.png: both look from yaw"):
         _fit(_options(1, 1, 1), NINE[[0, 1, 2, 2, 3]])
+
+
+def _around(count: int) -> Capture:
+    """Views of a full turn, in no order of angle."""
+    yaw = torch.arange(count) * (2 * math.pi / count)
+    camera = GENERATOR.spec.camera.orbit((yaw + math.pi) % (2 * math.pi) - math.pi)
+    scene = GENERATOR.synthesize(toy_latents(GENERATOR, 1))
+    with torch.no_grad():
+        images = GENERATOR.render(scene, camera).require("image")
+    return Capture(images, camera, tuple(f"view{i}.png" for i in range(count)))
+
+
+def test_an_even_number_of_views_all_around_alternates() -> None:
+    capture = _around(8)
+    latents, between = arrange(capture, latents=None, interpolation=True)
+    yaw = capture.camera.yaw.rad2deg().round()
+    assert sorted(yaw[latents].abs().tolist()) == [0, 90, 90, 180]
+    assert sorted(yaw[between].tolist()) == [-135, -45, 45, 135]
+    many = _around(24)
+    for count in (2, 3, 6):
+        found = arrange(many, latents=count, interpolation=True)
+        assert [len(part) for part in found] == [count, count]
+    assert [len(p) for p in arrange(_around(9), latents=None, interpolation=True)] == [5, 4]
+    assert [len(p) for p in arrange(_around(9), latents=5, interpolation=True)] == [5, 4]
+
+
+@pytest.mark.parametrize("where", ["angle", "middle"])
+def test_latents_are_interpolated_across_the_back(where: str) -> None:
+    capture = _around(8)
+    latents, between = arrange(capture, latents=None, interpolation=True)
+    config = build_config(MultiLatentConfig, {"interpolation_at": where}, "test")
+    targets = capture[latents]
+    w = torch.arange(4.0)[:, None, None].expand(-1, 4, 8).contiguous()
+    context = Context.create(torch.device("cpu"), 0)
+    parts = Regularisers(GENERATOR, w, targets, capture[between], {}, {}, config, context)
+    order = targets.camera.yaw.argsort().tolist()
+    pairs = {frozenset((order[i], order[(i + 1) % 4])) for i in range(4)}
+    places = parts.places
+    found = zip(places.lower.tolist(), places.upper.tolist(), strict=True)
+    assert {frozenset(pair) for pair in found} == pairs
+    torch.testing.assert_close(places.fraction, torch.full((4,), 0.5), atol=1e-4, rtol=0)
+
+
+def test_a_run_all_around_has_no_seam() -> None:
+    run = _fit(_options(2, 3, 2), _around(8))
+    assert len(run.inversion.ws) == 4 and run.inversion.blend == "turn"
+    assert _fit(_options(2, 3, 2)).inversion.blend == "yaw"
+
+
+def test_the_same_angle_on_both_ends_of_the_circle_is_refused() -> None:
+    capture = _around(8)
+    matrices = capture.camera.cam2world.clone()
+    row = int(capture.camera.yaw.abs().argmax())
+    matrices[(row + 1) % 8] = matrices[row]
+    matrices[row, 0, 3], matrices[(row + 1) % 8, 0, 3] = 1e-6, -1e-6
+    odd = capture.with_cameras(Camera(matrices, capture.camera.intrinsics))
+    with pytest.raises(InputError, match="both look from yaw"):
+        arrange(odd, latents=None, interpolation=False)
 
 
 # --- what comes out

@@ -55,7 +55,8 @@ class MultiLatentConfig(FitConfig):
         default=None,
         ge=2,
         description="number of latents, M, evenly by angle; with interpolation 2M - 1 views are "
-        "used, else M; none uses every view given. paper: 9 without, 5 with interpolation",
+        "used (2M where they go all around), else M; none uses every view given. paper: 9 without, "
+        "5 with interpolation",
     )
     start_from: str = Field(
         default="multiview",
@@ -104,7 +105,7 @@ class MultiLatentConfig(FitConfig):
         default="auto",
         description="how the result interpolates its latents: yaw ends at the outermost cameras, "
         "turn goes on around the back; auto is turn for generators that know heads from all "
-        "sides. paper: yaw",
+        "sides, and for captures that go all around. paper: yaw",
     )
     latent: ManyLatentsOptions = Field(
         default=ManyLatentsOptions(), description="the latent stage, generator frozen"

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from inv3d.core.capture import Capture
+from inv3d.core.capture import Capture, is_circle
 from inv3d.core.config import merge
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Stage
@@ -142,7 +142,8 @@ class _ManyLatents:
         )
 
     def blend(self) -> Blend:
-        """How latents are interpolated: around the circle where the generator knows all sides."""
+        """How latents are interpolated: around where the generator or the capture goes around."""
         if self.config.blend != "auto":
             return self.config.blend
-        return "turn" if self.generator.spec.camera.all_around else "yaw"
+        around = self.generator.spec.camera.all_around or is_circle(self.given.camera.yaw)
+        return "turn" if around else "yaw"

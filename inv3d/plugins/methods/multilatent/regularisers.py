@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.capture import Capture
+from inv3d.core.capture import Capture, is_circle
 from inv3d.core.fit.backward import Joint, Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics, Run
@@ -56,7 +56,8 @@ class Regularisers:
         weighted = {name: one.times(self.config.interpolation) for name, one in losses.items()}
         target = target_of(self.generator, between)
         self.between_look = Look(between.camera, Objective(weighted, target))
-        places = between_angles(self.camera.yaw, between.camera.yaw)
+        every = torch.cat([self.camera.yaw, between.camera.yaw])
+        places = between_angles(self.camera.yaw, between.camera.yaw, turn=is_circle(every))
         if self.config.interpolation_at == "middle":
             places = replace(places, fraction=torch.full_like(places.fraction, 0.5))
         self.places = places

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from inv3d.core.capture import Capture, evenly_by_angle
+import math
+
+import torch
+
+from inv3d.core.capture import Capture, evenly_by_angle, is_circle
 from inv3d.core.errors import InputError
 
 _SAME_ANGLE = 1e-4
@@ -16,11 +20,13 @@ def arrange(
     Args:
         capture: the views given.
         latents: M; none uses all views.
-        interpolation: whether every other view lies between two latents.
+        interpolation: whether every other view lies between two latents. Of N views that go all
+            around, N an even number, the last one lies between the last and the first latent;
+            with an odd number those two are neighbours without a view between them.
 
     Raises:
-        InputError: where there are too few views, an even number with interpolation, or two of
-            the same angle.
+        InputError: where there are too few views, an even number with interpolation though they
+            don't go all around, or two of the same angle.
     """
     order = _order(capture, latents, interpolation)
     _refuse_same_angles(capture[order])
@@ -28,7 +34,8 @@ def arrange(
 
 
 def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[int]:
-    count = len(capture)
+    count, yaw = len(capture), capture.camera.yaw
+    circle = is_circle(yaw)
     least = 3 if interpolation else 2
     off = "--set interpolation=0 gives every view a latent"
     if count < 2 or (count < least and latents is None):
@@ -38,28 +45,32 @@ def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[i
             f"more with --views{hint}"
         )
     if latents is None:
-        if interpolation and count % 2 == 0:
+        if interpolation and count % 2 == 0 and not circle:
             raise InputError(
                 f"{count} views given, with interpolation multilatent needs an odd number (M "
-                f"latents and M - 1 views between them); give --views {count - 1}, or {off}"
+                "latents and M - 1 views between them) unless the views go all around; give "
+                f"--views {count - 1}, or {off}"
             )
-        return capture.camera.yaw.argsort(descending=True, stable=True).tolist()
+        return yaw.argsort(descending=True, stable=True).tolist()
     wanted = 2 * latents - 1 if interpolation else latents
+    if interpolation and circle and count > wanted:
+        wanted += 1
     if count < wanted:
         raise InputError(
             f"option 'latents': {latents} latents need {wanted} views, {count} given; give more "
             "with --views, or a smaller number"
         )
-    return evenly_by_angle(capture.camera.yaw, wanted)
+    return evenly_by_angle(yaw, wanted)
 
 
 def _refuse_same_angles(views: Capture) -> None:
     """Refuse views that look from the same angle: their latents couldn't be told apart."""
     yaw, order = views.camera.yaw.sort()
-    same = (yaw.diff() < _SAME_ANGLE).nonzero()
+    steps = torch.cat([yaw.diff(), yaw[:1] + math.tau - yaw[-1:]])
+    same = (steps < _SAME_ANGLE).nonzero()
     if len(same):
         i = int(same[0])
-        first, second = (views.names[int(order[k])] for k in (i, i + 1))
+        first, second = (views.names[int(order[k % len(yaw)])] for k in (i, i + 1))
         raise InputError(
             f"{first} and {second}: both look from yaw {float(yaw[i].rad2deg()):.2f} deg; "
             "multi-latent needs a different angle for every view, leave one out"
