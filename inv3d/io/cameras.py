@@ -72,7 +72,7 @@ def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
         InputError: where there are no cameras, or one of them can't be used.
     """
     found = camera_set(Path(path))
-    camera = found.camera(found.labels)
+    camera = found.camera(found.read(found.labels))
     for notice in (*found.notices.values(), *filter(None, [distortion(found, found.labels)])):
         warnings.warn(notice, stacklevel=2)
     return camera, tuple(found.labels)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inv3d.core.camera import Camera
-from inv3d.io.labels import cameras, numbers
+from inv3d.io.labels import Labels, cameras, numbers
 from inv3d.io.pinhole import Pinhole
 
 
@@ -29,18 +29,18 @@ class CameraSet:
     partial: bool = False
     notices: dict[str, str] = field(default_factory=dict)
 
-    def numbers(self, name: str) -> list[float]:
-        """Return the numbers of a label.
+    def read(self, names: Iterable[str]) -> Labels:
+        """Return the numbers of labels by name.
 
         Raises:
-            InputError: where they aren't 25 finite numbers.
+            InputError: naming the one that isn't 25 finite numbers.
         """
-        return numbers(self.labels[name], f"{self.where}: label of {name}")
+        return {n: numbers(self.labels[n], f"{self.where}: label of {n}") for n in names}
 
-    def camera(self, names: Iterable[str]) -> Camera:
-        """Return cameras by name, checked.
+    def camera(self, labels: Labels) -> Camera:
+        """Return the cameras of labels that were read, checked.
 
         Raises:
             InputError: naming the one that can't be used.
         """
-        return cameras({name: self.numbers(name) for name in names}, self.where)
+        return cameras(labels, self.where)

@@ -12,7 +12,7 @@ from inv3d.core.weights.tensors import asset
 from inv3d.io.cameras import camera_folder, distortion, find_cameras
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.capturefiles import CaptureFiles
-from inv3d.io.files import Files, check_inside, natural, open_files
+from inv3d.io.files import Files, check_inside, open_files
 from inv3d.io.formats import OTHER_PICTURES, PICTURES, VIDEOS
 from inv3d.io.mirrors import split_mirrors
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, Images, Matches
@@ -76,13 +76,15 @@ def _posed(
     matches = images.match(found.labels)
     notices = dict(found.notices)
     notices |= _check_matches(matches, images, files, root, found)
-    labels = {name: found.numbers(matches.labels[name]) for name in matches.labels}
-    mirrored, doubtful = split_mirrors(labels)
+    labels = found.read(matches.labels.values())
+    mirrored, doubtful = split_mirrors({n: labels[label] for n, label in matches.labels.items()})
     notices |= _mirror_notices(mirrored, doubtful, len(labels))
-    left = sorted(labels.keys() - set(mirrored), key=natural)
+    name_of = {path: name for name, path in matches.paths.items()}
+    out = {None, *mirrored}
+    left = [name_of[path] for path in images.paths if name_of.get(path) not in out]
     originals = {name: matches.labels[name] for name in left}
-    camera = found.camera(originals.values())
-    bent = distortion(found, list(originals.values()))
+    camera = found.camera({label: labels[label] for label in originals.values()})
+    bent = distortion(found, originals.values())
     if bent and not undistort:
         notices["distorted"] = bent
     elif undistort:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from inv3d.core.errors import InputError
@@ -78,8 +78,8 @@ class FolderFiles(Files):
         found = {}
         for folder, below, names in os.walk(source, onerror=refuse):
             below[:] = [name for name in below if not _hidden(name)]
-            within = PurePosixPath(Path(folder).relative_to(source).as_posix())
-            found.update({str(within / name): os.path.join(folder, name) for name in names})
+            within = Path(folder).relative_to(source).as_posix()
+            found.update({f"{within}/{name}": os.path.join(folder, name) for name in names})
         super().__init__(source, found)
 
     def _read(self, member: str) -> bytes:
@@ -153,7 +153,9 @@ def open_files(path: Path) -> Files:
 
 def plain_name(name: str) -> str:
     """Return a name as it's compared: forward slashes, composed letters, no "./" in it."""
-    return PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/"))).as_posix()
+    first, *rest = unicodedata.normalize("NFC", name.replace("\\", "/")).split("/")
+    start = "/" if rest and not first else ""
+    return start + "/".join(part for part in (first, *rest) if part not in ("", "."))
 
 
 def check_inside(name: str, where: str) -> None:
@@ -162,8 +164,8 @@ def check_inside(name: str, where: str) -> None:
     Raises:
         InputError: naming it.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]):
+    plain = plain_name(name)
+    if not plain or ".." in plain.split("/") or re.match(r"/|[A-Za-z]:", plain):
         raise InputError(
             f"{where}: the name {name!r} points outside the capture; "
             "use names relative to its folder"

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-_MARK = re.compile(r"[_-](?:mirror|mirrored|flip|flipped)$", re.IGNORECASE)
+# before the ending
+_MARK = re.compile(r"[_-](?:mirror|mirrored|flip|flipped)(?=\.[^./]*$)", re.IGNORECASE)
 _TOLERANCE = 0.01
 
 
-def partner(name: str) -> str:
-    """Return the name without the mark of a mirror image and without its ending; "" if none."""
-    stem = str(PurePosixPath(name).with_suffix(""))
-    bare = _MARK.sub("", stem)
-    return bare if bare != stem else ""
-
-
-def named_mirrors(names: Sequence[str]) -> dict[str, str]:
+def named_mirrors(names: Collection[str]) -> dict[str, str]:
     """Return mirror image -> picture, for those whose names say so and whose picture is there."""
-    stems = {str(PurePosixPath(name).with_suffix("")): name for name in names}
-    return {name: stems[partner(name)] for name in names if partner(name) in stems}
+    marked = [name for name in names if _MARK.search(name)]
+    if not marked:
+        return {}
+    pictures = {_stem(name): name for name in names}
+    partners = {name: pictures.get(_stem(_MARK.sub("", name))) for name in marked}
+    return {name: picture for name, picture in partners.items() if picture}
+
+
+def _stem(name: str) -> str:
+    return name[: name.rfind(".")]
 
 
 def is_mirrored(label: Sequence[float], other: Sequence[float]) -> bool:
@@ -35,6 +36,6 @@ def is_mirrored(label: Sequence[float], other: Sequence[float]) -> bool:
 
 def split_mirrors(labels: Mapping[str, Sequence[float]]) -> tuple[list[str], list[str]]:
     """Return the mirror images, and those that are so by name alone."""
-    pairs = named_mirrors(list(labels))
+    pairs = named_mirrors(labels)
     mirrored = [name for name, other in pairs.items() if is_mirrored(labels[name], labels[other])]
     return mirrored, [name for name in pairs if name not in set(mirrored)]

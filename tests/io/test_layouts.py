@@ -17,6 +17,7 @@ from inv3d.core.errors import InputError
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
 from inv3d.io.labels import parse_dataset_json
+from inv3d.io.naming import Images
 from tests.captures import (
     SIZE,
     content,
@@ -28,6 +29,7 @@ from tests.captures import (
     write,
     write_zip,
 )
+from tests.children import outcome
 
 
 def labelled(names: list[str], **more: Any) -> bytes:
@@ -209,3 +211,41 @@ def test_rows_of_an_array_are_cameras(tmp_path: Path) -> None:
     camera, names = read_cameras(tmp_path / "c.npy")
     assert names == ("0000", "0001", "0002")
     torch.testing.assert_close(camera.cam2world, ring(3).cam2world.float())
+
+
+class Counted(str):
+    """A name that counts how often it's looked up or put into a set."""
+
+    hashed = 0
+
+    def __hash__(self) -> int:
+        Counted.hashed += 1
+        return str.__hash__(self)
+
+
+def test_the_work_grows_with_the_number_of_labels_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def candidates(images: Images, name: str) -> tuple[Counted, Counted]:
+        return Counted(name), Counted(f"images/{name}")
+
+    count = 300
+    names = [f"{i:04d}.png" for i in range(count)]
+    files = dict.fromkeys(names, b"") | {"dataset.json": labelled(names)}
+    write(files, tmp_path)
+    monkeypatch.setattr(Images, "_candidates", candidates)
+    monkeypatch.setattr(Counted, "hashed", 0)
+    assert len(open_capture(tmp_path)) == count
+    assert count < Counted.hashed < 20 * count
+
+
+def few_of_many(folder: str) -> int:
+    return len(open_capture(folder))
+
+
+def test_memory_stays_flat_beside_the_labels_of_a_whole_set(tmp_path: Path) -> None:
+    names = [f"{i:05d}.png" for i in range(20_000)]
+    path = write(pictures(names[:2]) | {"dataset.json": labelled(names)}, tmp_path)
+    found = outcome(few_of_many, str(path))
+    assert found.value == 2
+    assert found.memory < 10 * (path / "dataset.json").stat().st_size
