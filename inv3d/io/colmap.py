@@ -94,6 +94,8 @@ def _camera_set(
     pinholes: dict[str, Pinhole] = {}
     for image in images:
         at = f"{of_images}: {image.name}"
+        if not image.name.isprintable():
+            raise InputError(f"{of_images}: {image.name!r}: no printable name; rename that image")
         if image.name in labels:
             raise InputError(f"{at}: a second image of this name; leave one out")
         if image.camera not in cameras:

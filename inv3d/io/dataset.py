@@ -74,8 +74,7 @@ def _posed(
 ) -> CaptureFiles:
     """Bring images and cameras together."""
     matches = images.match(found.labels)
-    notices = dict(found.notices)
-    notices |= _check_matches(matches, images, files, root, found)
+    notices = _check_matches(matches, images, files, root, found)
     labels = found.read(matches.labels.values())
     mirrored, doubtful = split_mirrors({n: labels[label] for n, label in matches.labels.items()})
     notices |= _mirror_notices(mirrored, doubtful, len(labels))
@@ -94,6 +93,7 @@ def _posed(
     }
     paths = {name: matches.paths[name] for name in left}
     scale = _depth_scale(files, root)
+    notices = found.notices | notices
     return CaptureFiles(files, root, paths, camera, scale, pinholes, undistort, notices)
 
 

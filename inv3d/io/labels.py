@@ -73,7 +73,8 @@ def label_entries(document: Any, where: str) -> dict[str, Any]:
 
 
 def _pair(entry: Any, position: int, where: str) -> tuple[str, Any]:
-    if isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str):
+    pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
+    if pair and entry[0].isprintable():
         return plain_name(entry[0]), entry[1]
     raise InputError(f"{where}: labels[{position}]: {_short(entry)}, expected [name, 25 numbers]")
 

@@ -47,7 +47,7 @@ def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) ->
     pinholes: dict[str, Pinhole] = {}
     for index, frame in enumerate(frames):
         at = f"{where}: frames[{index}]"
-        if not isinstance(frame, Mapping):
+        if not isinstance(frame, Mapping) or not str(frame.get("file_path", "")).isprintable():
             raise InputError(f"{at}: expected transform_matrix and file_path in each frame")
         name = plain_name(str(frame.get("file_path", f"{index:04d}")))
         if name in labels:

@@ -153,6 +153,7 @@ def test_broken_models_are_one_line(tmp_path: Path) -> None:
         "a second image of this name": {"images.txt": text["images.txt"] * 2},
         "camera model number 77": {"cameras.bin": struct.pack("<QiiQQ", 1, 1, 77, 30, 20)},
         "it ends before its last point": {"images.bin": binary["images.bin"][:-30]},
+        "no printable name": {"images.bin": binary["images.bin"].replace(b"view 1", b"view\n1")},
         "not as COLMAP writes": {"cameras.bin": b"abc"},
     }
     for i, (message, change) in enumerate(cases.items()):

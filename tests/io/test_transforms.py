@@ -202,3 +202,8 @@ def test_both_kinds_of_labels_in_one_folder(tmp_path: Path) -> None:
     saved(tmp_path, document([f"view{i}.png" for i in range(4)]))
     found = open_capture(tmp_path)
     assert "dataset.json: read; transforms.json in the same folder isn't" in found.notices["others"]
+
+
+def test_a_name_with_a_line_break(tmp_path: Path) -> None:
+    message = "frames[0]: expected transform_matrix and file_path"
+    assert message in said(saved(tmp_path, document(["a\nb.png"])))
