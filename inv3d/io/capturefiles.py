@@ -28,6 +28,8 @@ from inv3d.io.images import (
 from inv3d.io.naming import DEPTH, IMAGES, MASKS
 from inv3d.io.pinhole import Pinhole
 
+# notices of views that were left out
+_LEFT_OUT = ("mirrored", "bare", "lost")
 _MUCH_MEMORY = 2 * 2**30
 # width over height of a picture and of what its camera is for may differ by that part
 _SHAPE_TOLERANCE = 0.02
@@ -68,6 +70,12 @@ class CaptureFiles:
     def source(self) -> str:
         """The path that the user gave."""
         return str(self.files.source)
+
+    @property
+    def described(self) -> str:
+        """The path that the user gave, and why there are fewer views than pictures or labels."""
+        why = [self.notices[sort] for sort in _LEFT_OUT if sort in self.notices]
+        return f"{self.source} ({'; '.join(why)})" if why else self.source
 
     @property
     def extras(self) -> frozenset[str]:

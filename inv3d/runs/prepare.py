@@ -257,7 +257,7 @@ def _choose(
 ) -> tuple[list[str], list[int], list[int]]:
     """Return the names of the frames to read and, among them, the chosen and the held-out ones."""
     views = request.views or min(method.default_views, len(files))
-    chosen = choose_views(files.cameras, len(files), views, request.selection, files.source)
+    chosen = choose_views(files.cameras, len(files), views, request.selection, files.described)
     if len(chosen) < method.min_views:
         raise InputError(
             f"--views {len(chosen)}: method {request.method} needs {method.min_views} or more "

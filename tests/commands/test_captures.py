@@ -15,6 +15,8 @@ from inv3d.commands.render import command as render
 from tests.captures import content, noise_image, png, write
 from tests.commands.run_case import good, make_run
 from tests.commands.run_cli import QUICK, fails, record, registered, run
+from tests.io.test_mirrors import LABELS, mirrored
+from tests.io.test_mirrors import capture as mirrors
 from tests.io.test_transforms import capture, document
 from tests.toy_runs import toy_registered
 
@@ -106,3 +108,12 @@ def test_render_takes_the_cameras_of_a_capture(
                 good(render, made, "-o", out, "--camera", source)
     with Image.open("a.png") as a, Image.open("b.png") as b:
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_too_few_views_because_mirror_images_were_left_out(tmp_path: Path) -> None:
+    labels = {f"{i}.png": label for i, label in enumerate(LABELS)}
+    labels |= {f"{i}_mirror.png": mirrored(label) for i, label in enumerate(LABELS)}
+    mirrors(tmp_path / "c", labels)
+    said = "the capture c (3 of 6 pictures are mirror images and left out, since they show another"
+    fails(run("--input", "c", *QUICK, "--views", "5"), 2, said)
+    assert "3 of 6 pictures are mirror images and left out" in start("--views", "3")
