@@ -376,7 +376,13 @@ def test_every_page_is_in_the_index() -> None:
 # --- messages about wrong input
 
 SOURCES = [
-    *(ROOT / "inv3d/io" / name for name in ("files.py", "images.py", "labels.py", "dataset.py")),
+    *(
+        ROOT / "inv3d/io" / f"{name}.py"
+        for name in (
+            *("files", "images", "labels", "dataset", "capturefiles", "naming"),
+            *("cameras", "transforms", "colmap", "pinhole", "rawcameras"),
+        )
+    ),
     ROOT / "inv3d/core/capture.py",
     ROOT / "inv3d/core/framing.py",
     ROOT / "inv3d/core/poses.py",

@@ -37,7 +37,7 @@ _COLUMNS = 8
     "--camera",
     "camera_file",
     type=click.Path(path_type=Path),
-    help="Cameras of an EG3D dataset.json or a nerfstudio transforms.json.",
+    help="Cameras of a file (dataset.json, transforms.json, ...) or of a capture's folder or zip.",
 )
 @click.option("--depth", is_flag=True, help="Render depth: bright is near; .npy in world units.")
 @click.option(

@@ -44,7 +44,11 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "--input",
     default="sample:dynamic",
     show_default=True,
-    help="Folder or zip with images and dataset.json; sample:dynamic, sample:static.",
+    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; "
+    "sample:dynamic, sample:static.",
+)
+@click.option(
+    "--undistort", is_flag=True, help="Take the lens distortion that cameras name out of pictures."
 )
 @click.option(
     "--views",
@@ -164,6 +168,7 @@ def _request(options: Mapping[str, Any]) -> Request:
         method=options["method"],
         generator=options["generator"],
         input=options["input"],
+        undistort=options["undistort"],
         options=merge(given, settings),
         preset=options["preset"],
         weights=options["weights"],

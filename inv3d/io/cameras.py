@@ -1,23 +1,31 @@
-"""Camera sets as files: EG3D's `dataset.json` and nerfstudio's (Blender's) `transforms.json`."""
+"""Camera sets as files, of every format that is read: for captures and for `--camera` alike."""
 
 from __future__ import annotations
 
-import json
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
-from inv3d.io.labels import cameras, parse_dataset_json
+from inv3d.io.cameraset import CameraSet
+from inv3d.io.colmap import colmap_folder, read_colmap
+from inv3d.io.files import Files, FolderFiles, open_files
+from inv3d.io.images import picture_size
+from inv3d.io.labels import label_entries, numbers, parse_json, parse_npy
+from inv3d.io.naming import Images
+from inv3d.io.rawcameras import are_raw_cameras, read_raw_cameras
+from inv3d.io.transforms import SizeOf, flipped, read_transforms
 
 LABELS, TRANSFORMS = "dataset.json", "transforms.json"
+_ROWS, _RAW = "labels.npy", "cameras.json"
+# in this order, what a folder's cameras are read from
+_IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, TRANSFORMS, "transforms_train.json")
 
 
 def write_labels(path: Path, camera: Camera, names: Sequence[str]) -> None:
@@ -36,7 +44,7 @@ def write_transforms(path: Path, camera: Camera, names: Sequence[str], resolutio
         names: N file names.
         resolution: pixels a side that the intrinsics are for.
     """
-    matrices = _flipped(camera.cam2world.double().cpu()).tolist()
+    matrices = flipped(camera.cam2world.double().cpu()).tolist()
     intrinsics = (camera.intrinsics.double().cpu() * resolution).tolist()
     frames = [
         {
@@ -54,65 +62,199 @@ def write_transforms(path: Path, camera: Camera, names: Sequence[str], resolutio
     write_json(path, {"camera_model": "OPENCV", "frames": frames})
 
 
-def _flipped(cam2world: Tensor) -> Tensor:
-    """OpenCV axes to OpenGL axes or back: the camera's y and z change their sign."""
-    return cam2world * torch.tensor([1.0, -1.0, -1.0, 1.0]).to(cam2world)
-
-
 def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
-    """Read a camera set and the names in it, EG3D or nerfstudio, told apart by their contents.
+    """Read cameras and their names from a file, or from the folder or zip of a capture.
 
-    What the user should know of the cameras is a Python warning.
+    EG3D's `dataset.json` or `labels.npy`, nerfstudio's `transforms.json`, COLMAP's model and raw
+    `cameras.json` are told apart by their contents. What the user should know is a warning.
 
     Raises:
-        InputError: where the file is missing or a camera in it can't be used.
+        InputError: where there are no cameras, or one of them can't be used.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"--camera {path}: can't be read ({error.strerror})") from error
-    try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
-    if isinstance(document, dict) and "frames" in document:
-        labels = _transforms(document, str(path))
-    else:
-        labels = parse_dataset_json(content, str(path))
-    camera, notices = cameras(labels, str(path))
-    for notice in notices.values():
+    found = camera_set(Path(path))
+    camera = found.camera(found.read(found.labels))
+    for notice in (*found.notices.values(), *filter(None, [distortion(found, found.labels)])):
         warnings.warn(notice, stacklevel=2)
-    return camera, tuple(labels)
+    return camera, tuple(found.labels)
 
 
-def _transforms(document: Mapping[str, Any], where: str) -> dict[str, list[float]]:
-    labels: dict[str, list[float]] = {}
-    for index, frame in enumerate(document["frames"]):
-        at = f"{where}: frames[{index}]"
-        try:
-            name = str(frame.get("file_path", f"{index:04d}"))
-            matrix = torch.tensor(frame["transform_matrix"], dtype=torch.float64)
-            facts = {**document, **frame}
-            intrinsics = _intrinsics(facts)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{at}: {type(error).__name__} {error}; expected transform_matrix (4x4) and "
-                "fl_x with w, or camera_angle_x"
-            ) from error
-        if tuple(matrix.shape) != (4, 4):
-            raise InputError(f"{at}: transform_matrix {tuple(matrix.shape)}, expected 4x4")
-        labels[name] = [*_flipped(matrix).flatten().tolist(), *intrinsics]
-    return labels
+def camera_set(path: Path) -> CameraSet:
+    """Read cameras from a file, a folder or a zip; they're checked when they're asked for.
+
+    Raises:
+        InputError: where there are none.
+    """
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        files = open_files(path)
+        folder = camera_folder(files, "")
+        found = find_cameras(files, folder, Images(files, folder))
+        if found is None:
+            raise InputError(f"{path}: no cameras in it; expected {_expected()}")
+        return found
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--camera {path}: can't be read ({reason})") from None
+    if path.suffix.lower() == ".npy":
+        rows = _rows(content, str(path))
+        return CameraSet(str(path), {f"{i:04d}": row for i, row in enumerate(rows.tolist())})
+    if path.suffix.lower() in (".bin", ".txt"):
+        return read_colmap(FolderFiles(path.parent), "")
+    document = parse_json(content, str(path))
+    return _of_json(document, str(path), _Beside(path.parent))
 
 
-def _intrinsics(facts: Mapping[str, Any]) -> list[float]:
-    """Nine numbers divided by the image size, from pixels or from a field of view."""
-    if "fl_x" not in facts:
-        focal = 0.5 / math.tan(float(facts["camera_angle_x"]) / 2)
-        return [focal, 0.0, 0.5, 0.0, focal, 0.5, 0.0, 0.0, 1.0]
-    width = float(facts["w"])
-    height = float(facts.get("h", width))
-    fx = float(facts["fl_x"])
-    fy = float(facts.get("fl_y", fx))
-    cx, cy = float(facts.get("cx", width / 2)), float(facts.get("cy", height / 2))
-    return [fx / width, 0.0, cx / width, 0.0, fy / height, cy / height, 0.0, 0.0, 1.0]
+class _Beside:
+    """Sizes of the pictures in a folder that is looked at when the first of them is wanted."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, name: str) -> tuple[int, int] | None:
+        return _size(self._files, self._images, name)
+
+    @cached_property
+    def _files(self) -> Files:
+        return FolderFiles(self._folder)
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self._files, "")
+
+
+def camera_folder(files: Files, root: str) -> str:
+    """Return the folder that a capture's cameras are in: it's at the top or one below.
+
+    Args:
+        files: folder or zip.
+        root: the top.
+
+    Returns:
+        `root` where there are no cameras at all.
+
+    Raises:
+        InputError: where several folders have some.
+    """
+    if _sources(files, root):
+        return root
+    below = {
+        name[: name.index("/", len(root)) + 1] for name in files.names if "/" in name[len(root) :]
+    }
+    found = sorted(folder for folder in below if _sources(files, folder))
+    if len(found) > 1:
+        raise InputError(
+            f"{files.source}: {len(found)} folders with cameras, {files.at(found[0])} and "
+            f"{files.at(found[1])}; give one of them"
+        )
+    return found[0] if found else root
+
+
+def find_cameras(files: Files, folder: str, images: Images) -> CameraSet | None:
+    """Read the cameras that a folder holds; None where it holds none.
+
+    Args:
+        files: folder or zip.
+        folder: in it.
+        images: that the cameras are for.
+
+    Raises:
+        InputError: where they can't be read.
+    """
+    sources = _sources(files, folder)
+    if not sources:
+        return _beside(files, folder, images)
+    first, *others = sources
+    found = _read(files, folder, first, images)
+    others = [name for name in others if name != _RAW]
+    if others:
+        found.notices["others"] = (
+            f"{found.where}: read; {' and '.join(others)} in the same folder isn't"
+        )
+    return found
+
+
+def distortion(found: CameraSet, names: Collection[str]) -> str:
+    """Warn of lenses that bend what a pinhole sees straight; "" where there are none."""
+    bent = [name for name in names if name in found.pinholes and found.pinholes[name].distorted]
+    if not bent:
+        return ""
+    lens = found.pinholes[bent[0]]
+    return (
+        f"{found.where}: the lens distortion of {len(bent)} of {len(names)} cameras is ignored "
+        f"({bent[0]}: {lens.distortion}); undistort the pictures first, or let "
+        "'3dinv run --undistort' do it"
+    )
+
+
+def _sources(files: Files, folder: str) -> list[str]:
+    """What a folder has cameras in, the one that's read first; "" for COLMAP's model."""
+    found = [name for name in _IN_ORDER if f"{folder}{name}" in files.names]
+    model = colmap_folder(files, folder)
+    if model is not None:
+        found.append(model.removeprefix(folder) or "COLMAP's model")
+    return [*found, *([_RAW] if f"{folder}{_RAW}" in files.names else [])]
+
+
+def _read(files: Files, folder: str, name: str, images: Images) -> CameraSet:
+    path = f"{folder}{name}"
+    if path not in files.names:
+        return read_colmap(files, colmap_folder(files, folder) or folder)
+    where = files.at(path)
+    if name == _ROWS:
+        return _of_rows(files, path, images)
+    document = parse_json(files.read(path), where)
+    return _of_json(document, where, lambda picture: _size(files, images, picture))
+
+
+def _of_json(document: Any, where: str, size_of: SizeOf) -> CameraSet:
+    """Tell the formats apart by what they hold."""
+    if isinstance(document, dict) and "frames" in document:
+        return read_transforms(document, where, size_of)
+    if are_raw_cameras(document):
+        return read_raw_cameras(document, where)
+    return CameraSet(where, label_entries(document, where))
+
+
+def _size(files: Files, images: Images, name: str) -> tuple[int, int] | None:
+    path = images.find(name)
+    return picture_size(files.read(path), files.at(path)) if path else None
+
+
+def _of_rows(files: Files, path: str, images: Images) -> CameraSet:
+    """Labels in the order of the images' names."""
+    where = files.at(path)
+    rows = _rows(files.read(path), where)
+    if len(rows) != len(images.paths):
+        raise InputError(
+            f"{where}: shape {rows.shape}, expected ({len(images.paths)}, 25): a row for each of "
+            "the images, sorted by name"
+        )
+    names = map(images.short, images.paths)
+    return CameraSet(where, dict(zip(names, rows.tolist(), strict=True)))
+
+
+def _rows(content: bytes, where: str) -> np.ndarray:
+    rows = parse_npy(content, where)
+    if rows.ndim != 2:
+        raise InputError(f"{where}: shape {rows.shape}, expected (N, 25): a row for each camera")
+    return rows
+
+
+def _beside(files: Files, folder: str, images: Images) -> CameraSet | None:
+    """Read a `.npy` of 25 numbers beside every image."""
+    beside = {path: str(PurePosixPath(path).with_suffix(".npy")) for path in images.paths}
+    if files.names.isdisjoint(beside.values()):
+        return None
+    labels = {}
+    for path, row in beside.items():
+        if row not in files.names:
+            raise InputError(f"{files.at(path)}: no label; expected {row} beside it")
+        where = files.at(row)
+        found = parse_npy(files.read(row), where).flatten().tolist()
+        labels[images.short(path)] = numbers(found, where)
+    return CameraSet(files.at(folder), labels)
+
+
+def _expected() -> str:
+    return f"{LABELS}, {_ROWS}, {TRANSFORMS}, or COLMAP's sparse/0/"

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import re
+import unicodedata
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from inv3d.core.errors import InputError
+from inv3d.io.formats import PICTURES, VIDEOS
+
+_UTF8_NAMES = 0x800
 
 
 class Files(ABC):
-    """Files by relative name, with forward slashes.
+    """Files by relative name, with forward slashes, letters with accents composed (NFC).
 
     Attributes:
         source: the path given by the user, for messages.
         names: of all files, hidden ones left out.
     """
 
-    def __init__(self, source: Path, names: list[str]) -> None:
+    def __init__(self, source: Path, members: Mapping[str, Any]) -> None:
+        """Name the files.
+
+        Args:
+            source: the path given by the user.
+            members: name as it's written there -> what `_read` takes.
+
+        Raises:
+            InputError: where two names differ in how they're written only.
+        """
         self.source = source
-        self.names = frozenset(name for name in names if not _hidden(name))
+        self._members: dict[str, Any] = {}
+        for written, member in members.items():
+            name = plain_name(written)
+            if _hidden(name):
+                continue
+            if name in self._members:
+                raise InputError(f"{self.at(name)}: there are two files of this name; remove one")
+            self._members[name] = member
+        self.names = frozenset(self._members)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file.
@@ -30,14 +54,14 @@ class Files(ABC):
             InputError: where it can't be read.
         """
         try:
-            return self._read(name)
+            return self._read(self._members[name])
         # a damaged zip shows itself in any of these ways
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self.at(name)}: can't be read ({reason}); write it again") from None
 
     @abstractmethod
-    def _read(self, name: str) -> bytes: ...
+    def _read(self, member: Any) -> bytes: ...
 
     def at(self, name: str) -> str:
         """Return how a message names a file."""
@@ -48,14 +72,21 @@ class FolderFiles(Files):
     """The files of a folder, subfolders included."""
 
     def __init__(self, source: Path) -> None:
-        try:
-            files = [p for p in source.rglob("*") if p.is_file()]
-        except OSError as error:
+        def refuse(error: OSError) -> None:
             raise InputError(f"--input {source}: can't be read ({error.strerror})") from None
-        super().__init__(source, [p.relative_to(source).as_posix() for p in files])
 
-    def _read(self, name: str) -> bytes:
-        return (self.source / name).read_bytes()
+        found = {}
+        for folder, below, names in os.walk(source, onerror=refuse):
+            below[:] = [name for name in below if not _hidden(name)]
+            within = Path(folder).relative_to(source).as_posix()
+            found.update({f"{within}/{name}": os.path.join(folder, name) for name in names})
+        super().__init__(source, found)
+
+    def _read(self, member: str) -> bytes:
+        path = Path(member)
+        if path.exists() and not path.is_file():
+            raise OSError("not a regular file")
+        return path.read_bytes()
 
 
 class ZipFiles(Files):
@@ -69,26 +100,62 @@ class ZipFiles(Files):
                 f"--input {source}: neither a folder nor a readable zip ({error}); "
                 "give a folder or zip with images and their dataset.json"
             ) from None
-        members = [info.filename for info in self.archive.infolist() if not info.is_dir()]
+        members = {_member_name(info): info for info in self.archive.infolist()}
+        members = {name: info for name, info in members.items() if not name.endswith("/")}
         for name in members:
             check_inside(name, str(source))
         super().__init__(source, members)
 
-    def _read(self, name: str) -> bytes:
-        return self.archive.read(name)
+    def _read(self, member: zipfile.ZipInfo) -> bytes:
+        return self.archive.read(member)
+
+
+class PictureFile(Files):
+    """A single picture as a capture of its own."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source, {source.name: source})
+
+    def _read(self, member: Path) -> bytes:
+        return member.read_bytes()
+
+    def at(self, name: str) -> str:
+        """Return how a message names a file."""
+        return str(self.source if plain_name(self.source.name) == name else self.source / name)
 
 
 def open_files(path: Path) -> Files:
-    """Open a folder or zip.
+    """Open a folder, a zip or a single picture.
 
     Raises:
-        InputError: where it doesn't exist, is no zip, or a member's name points outside.
+        InputError: where it doesn't exist, is none of them, or a member's name points outside.
     """
-    if not path.exists():
+    try:
+        path.stat()
+    except (OSError, ValueError):
         raise InputError(
             f"--input {path}: no such folder or zip; leave --input out for the sample capture"
+        ) from None
+    if path.is_dir():
+        return FolderFiles(path)
+    suffix = path.suffix.lower()
+    if suffix in PICTURES:
+        return PictureFile(path)
+    if suffix in VIDEOS:
+        raise InputError(
+            f"--input {path}: a video; write its frames to a folder (ffmpeg -i {path.name} "
+            "-vf fps=5 FOLDER/%04d.png) and add their cameras: COLMAP's or a transforms.json"
         )
-    return FolderFiles(path) if path.is_dir() else ZipFiles(path)
+    if suffix in (".json", ".npy", ".bin", ".txt"):
+        raise InputError(f"--input {path}: a single file; give the folder with its images")
+    return ZipFiles(path)
+
+
+def plain_name(name: str) -> str:
+    """Return a name as it's compared: forward slashes, composed letters, no "./" in it."""
+    first, *rest = unicodedata.normalize("NFC", name.replace("\\", "/")).split("/")
+    start = "/" if rest and not first else ""
+    return start + "/".join(part for part in (first, *rest) if part not in ("", "."))
 
 
 def check_inside(name: str, where: str) -> None:
@@ -97,12 +164,26 @@ def check_inside(name: str, where: str) -> None:
     Raises:
         InputError: naming it.
     """
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not parts or ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", parts[0]):
+    plain = plain_name(name)
+    if not plain or ".." in plain.split("/") or re.match(r"/|[A-Za-z]:", plain):
         raise InputError(
             f"{where}: the name {name!r} points outside the capture; "
             "use names relative to its folder"
         )
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a zip's member with forward slashes.
+
+    Packers that don't say that their names are UTF-8 mostly write UTF-8 all the same.
+    """
+    name = info.filename
+    if not info.flag_bits & _UTF8_NAMES:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            pass
+    return name.replace("\\", "/")
 
 
 def _hidden(name: str) -> bool:

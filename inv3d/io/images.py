@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,12 +16,17 @@ from inv3d.core.errors import InputError
 # an RGB picture, [H, W, 3]
 Frame = NDArray[np.uint8]
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))
+# a mask that gets no lighter than this has nothing that is rather head than background
+_HALF = 128
+# EXIF: from 5 on, rows and columns change places
+_ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
 _WHITE = (255, 255, 255)
 
 
 def decode(content: bytes, where: str) -> Image.Image:
     """Decode a picture and turn it upright as its EXIF data says, in its own mode.
+
+    Of an animation the first frame is taken; `info["frames"]` says how many there are.
 
     Raises:
         InputError: where it's empty, cut short or no picture.
@@ -30,11 +36,27 @@ def decode(content: bytes, where: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
+            upright.info["frames"] = getattr(image, "n_frames", 1)
+            return upright
     # the decoders raise anything when a file is damaged
     except Exception as error:
         reason = "no known image format" if "cannot identify" in str(error) else error
         raise InputError(f"{where}: can't be read as an image ({reason})") from None
+
+
+def picture_size(content: bytes, where: str) -> tuple[int, int]:
+    """Return width and height of a picture that stands upright, without decoding it.
+
+    Raises:
+        InputError: where it's no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
+            return image.size[::-1] if turned else image.size
+    except Exception as error:
+        raise InputError(f"{where}: can't be read as an image ({error})") from None
 
 
 def to_rgb(image: Image.Image, where: str) -> Image.Image:
@@ -82,30 +104,81 @@ def image_tensor(image: Image.Image, size: int, where: str) -> Tensor:
     return levels.float() / 127.5 - 1
 
 
-def read_mask(content: bytes, size: int, where: str) -> Tensor:
-    """Read a mask: white is the head, black the background; area-averaged to the size wanted.
+@dataclass(frozen=True)
+class Mask:
+    """A mask and what is odd about it.
 
-    Returns:
-        [1, size, size] in [0, 1].
+    Attributes:
+        weights: [1, size, size] in [0, 1], 1 is the head.
+        oddity: "" for none; "classes" where its 1 was taken for the head; "empty" where it's black
+            all over; "dark" where nothing in it is more than half white.
+        highest: number in the picture, of 255.
     """
-    image = crop_square(to_rgb(decode(content, where), where).convert("L"))
-    if image.width != size:
-        image = image.resize((size, size), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(image))[None].float() / 255
+
+    weights: Tensor
+    oddity: str
+    highest: int
 
 
-def read_depth(content: bytes, scale: float, where: str) -> Tensor:
-    """Read a depth map at its own size.
+def mask_of(levels: Image.Image, size: int) -> Mask:
+    """Make a mask: white is the head, black the background; area-averaged to the size wanted.
+
+    Where no value is above 1, the values are class numbers and 1 is the head.
 
     Args:
-        content: of a picture with one channel of whole numbers, 0 where there's no surface.
+        levels: one channel of 8 bits.
+        size: pixels a side.
+    """
+    highest = int(np.asarray(levels).max())
+    oddity = "empty" if highest == 0 else "classes" if highest == 1 else ""
+    if not oddity and highest < _HALF:
+        oddity = "dark"
+    square = crop_square(levels.point(lambda level: level * 255) if highest == 1 else levels)
+    if square.width != size:
+        square = square.resize((size, size), Image.Resampling.BOX)
+    weights = torch.from_numpy(np.array(square))[None].float() / 255
+    return Mask(weights, oddity, highest)
+
+
+def alpha_of(image: Image.Image) -> Image.Image | None:
+    """Return the opacity of a picture, one channel of 8 bits; None where it's opaque all over."""
+    if not image.has_transparency_data:
+        return None
+    alpha = image.convert("RGBA").getchannel("A")
+    return None if alpha.getextrema()[0] == 255 else alpha
+
+
+def mask_levels(image: Image.Image, where: str) -> Image.Image:
+    """Return what a picture says as a mask, one channel of 8 bits in which 1 stays 1.
+
+    Where it has an alpha channel that varies, that channel is the mask.
+    """
+    alpha = alpha_of(image)
+    if alpha is not None:
+        return alpha
+    if image.mode.startswith("I") and np.asarray(image).max() <= 0xFF:
+        return Image.fromarray(np.asarray(image).astype(np.uint8))
+    levels = to_rgb(image, where).convert("L")
+    if image.mode == "P" and np.asarray(image).max() == 1 and np.asarray(levels).max() < _HALF:
+        return Image.fromarray(np.asarray(image))
+    return levels
+
+
+def depth_tensor(image: Image.Image, scale: float, where: str) -> Tensor:
+    """Convert a depth map, at its own size.
+
+    Args:
+        image: one channel of whole numbers, 0 where there's no surface.
         scale: world units a count.
         where: its path, for messages.
 
     Returns:
         [1, h, h] distance along the unit ray, world units.
+
+    Raises:
+        InputError: where it has several channels.
     """
-    image = crop_square(decode(content, where))
+    image = crop_square(image)
     if not (image.mode == "L" or image.mode.startswith("I")):
         raise InputError(f"{where}: mode {image.mode}, expected one channel of 16 bits")
     return torch.from_numpy(np.array(image).astype(np.float32))[None] * scale

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.poses import check_directions, rows_of
+from inv3d.io.files import plain_name
 
 # how far R^T R may be from the identity: as rounding leaves it, and as affine face fits do
 _ROUNDING, _NEARLY = 1e-3, 0.03
@@ -27,8 +27,8 @@ Labels = dict[str, list[float]]
 def parse_dataset_json(content: bytes, where: str) -> Labels:
     """Read the labels of an EG3D `dataset.json`.
 
-    They're a list of [name, numbers] or an object of name: numbers, under "labels"; numbers may be
-    written as texts.
+    They're a list of [name, numbers] or an object of name: numbers, under "labels" or by itself;
+    numbers may be written as texts.
 
     Args:
         content: of the file.
@@ -37,31 +37,49 @@ def parse_dataset_json(content: bytes, where: str) -> Labels:
     Raises:
         InputError: naming the file, the label and what's wrong with it.
     """
+    entries = label_entries(parse_json(content, where), where)
+    return {name: numbers(values, f"{where}: label of {name}") for name, values in entries.items()}
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        InputError: where it isn't one.
+    """
     try:
-        document = json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); write it again") from None
-    labels = document.get("labels") if isinstance(document, dict) else None
+
+
+def label_entries(document: Any, where: str) -> dict[str, Any]:
+    """Return name -> what should be the numbers of a label, none of them looked at yet.
+
+    Raises:
+        InputError: where there are no labels, an entry has no name, or a name occurs twice.
+    """
+    labels = document.get("labels", document) if isinstance(document, dict) else document
     if isinstance(labels, dict):
         labels = list(labels.items())
     if not isinstance(labels, list) or not labels:
         raise InputError(
             f'{where}: no labels found; expected {{"labels": [["NAME.png", [25 numbers]], ...]}}'
         )
-    result: Labels = {}
+    result: dict[str, Any] = {}
     for position, entry in enumerate(labels):
-        name, values = _pair(entry, f"{where}: labels[{position}]")
+        name, values = _pair(entry, position, where)
         if name in result:
             raise InputError(f"{where}: {name} has two labels; leave one out")
-        result[name] = numbers(values, f"{where}: label of {name}")
+        result[name] = values
     return result
 
 
-def _pair(entry: Any, where: str) -> tuple[str, Any]:
+def _pair(entry: Any, position: int, where: str) -> tuple[str, Any]:
     pair = isinstance(entry, list | tuple) and len(entry) == 2 and isinstance(entry[0], str)
     if pair and entry[0].isprintable():
-        return PurePosixPath(entry[0].replace("\\", "/")).as_posix(), entry[1]
-    raise InputError(f"{where}: {_short(entry)}, expected [name, 25 numbers]")
+        return plain_name(entry[0]), entry[1]
+    raise InputError(f"{where}: labels[{position}]: {_short(entry)}, expected [name, 25 numbers]")
 
 
 def parse_npy(content: bytes, where: str) -> np.ndarray:
@@ -95,6 +113,13 @@ def numbers(values: Any, where: str) -> list[float]:
             f"{where}: {len(listed)} numbers, expected {LABEL_LENGTH} "
             "(16 of cam2world row by row, then 9 of the intrinsics)"
         )
+    try:
+        found = [float(value) for value in listed]
+        # of 70,000 labels nearly all are as they should be: the slow way is for messages
+        if sum(map(abs, found)) <= _LARGEST_FLOAT and bool not in map(type, listed):
+            return found
+    except (TypeError, ValueError, OverflowError):
+        pass
     return [_number(value, where, i) for i, value in enumerate(listed)]
 
 

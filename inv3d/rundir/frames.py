@@ -10,7 +10,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError, RunError
 from inv3d.core.inversion import Inversion
-from inv3d.io.dataset import CaptureFiles, open_capture
+from inv3d.io.capturefiles import CaptureFiles
+from inv3d.io.dataset import open_capture
 from inv3d.rundir.record import InputPart
 
 # a capture, the positions of the chosen and those of the held-out frames in it
@@ -18,7 +19,12 @@ Frames = tuple[Capture, list[int], list[int]]
 
 
 def describe_input(
-    source: str, capture: Capture, chosen: Sequence[int], held_out: Sequence[int]
+    source: str,
+    capture: Capture,
+    chosen: Sequence[int],
+    held_out: Sequence[int],
+    *,
+    undistort: bool = False,
 ) -> InputPart:
     """Describe frames that were read.
 
@@ -27,6 +33,7 @@ def describe_input(
         capture: the frames, at the generator's resolution.
         chosen: those that are inverted, as positions in the capture.
         held_out: those that only the metrics see, likewise.
+        undistort: whether their lens distortion was taken out.
     """
     return InputPart(
         path=source if source.startswith("sample:") else str(Path(source).absolute()),
@@ -34,6 +41,7 @@ def describe_input(
         chosen=tuple(chosen),
         held_out=tuple(held_out),
         digest=digest(capture),
+        undistort=undistort,
     )
 
 
@@ -55,7 +63,7 @@ def load_input(part: InputPart, resolution: int, *, run: str = "the run", remedy
     """
     if part.path is None:
         raise InputError(f"{run}: was imported without its capture; give the capture with --input")
-    files = open_capture(part.path)
+    files = open_capture(part.path, undistort=part.undistort)
     there = set(files.names)
     lost = [name for name in part.views if name not in there]
     if lost:

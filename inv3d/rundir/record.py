@@ -64,6 +64,7 @@ class InputPart(_Part):
         chosen: those that are inverted, as positions in `views`.
         held_out: those that only the metrics see, likewise.
         digest: of the images and cameras, as they were when the run began.
+        undistort: whether the lens distortion that the cameras name is taken out of the images.
     """
 
     path: str | None
@@ -71,6 +72,7 @@ class InputPart(_Part):
     chosen: tuple[int, ...]
     held_out: tuple[int, ...]
     digest: str
+    undistort: bool = False
 
 
 class InitPart(_Part):

@@ -21,13 +21,18 @@ from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
 from inv3d.core.weights.known import known_as, resolve_path
-from inv3d.io.dataset import CaptureFiles, open_capture
+from inv3d.io.capturefiles import CaptureFiles
+from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
 from inv3d.runs.used_files import changed, check_unchanged, used_files
 
 GENERATOR = "generator"
+# values of the options "mask" and "where" of losses that mean the masks of the capture
+_MASKED = (True, "mask")
+# there's no pose estimator, so that cameras have to come from elsewhere
+_CAMERAS = "a dataset.json, a transforms.json or COLMAP's sparse/0 beside the pictures"
 _AGAIN = "put them back, or start the run again with --overwrite"
 
 
@@ -40,6 +45,7 @@ class Request:
         views: how many frames are inverted; the method's own number if None.
         hold_out: "all", "none" or a number.
         metrics: role -> loss with options, besides or instead of the generator's own.
+        undistort: take the lens distortion that the capture's cameras name out of its pictures.
     """
 
     method: str
@@ -58,6 +64,7 @@ class Request:
     init: Path | None = None
     pictures: bool = True
     metrics: Mapping[str, str] = field(default_factory=dict)
+    undistort: bool = False
 
 
 @dataclass
@@ -115,7 +122,7 @@ def prepare(request: Request) -> PreparedRun:
     method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)
     config, generator_config = _configs(request, method, kind)
-    files = open_capture(request.input)
+    files = open_capture(request.input, undistort=request.undistort)
     _check_needs(request.method, method, files)
     frames, chosen, held_out = _choose(request, method, files)
     weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
@@ -124,6 +131,8 @@ def prepare(request: Request) -> PreparedRun:
     used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
+    if _uses_masks(config.model_dump()) or "masks" in method.needs:
+        _check_masks(files, [frames[row] for row in chosen])
     plan = Plan(
         method=PluginPart(
             name=request.method,
@@ -132,7 +141,7 @@ def prepare(request: Request) -> PreparedRun:
             **provenance("methods", request.method, method),
         ),
         generator=generator_part(request.generator, generator, generator_config, weights),
-        input=describe_input(request.input, capture, chosen, held_out),
+        input=describe_input(request.input, capture, chosen, held_out, undistort=request.undistort),
         seed=request.seed,
         device=str(device),
         threads=torch.get_num_threads(),
@@ -203,10 +212,35 @@ def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> N
         if others
         else "no installed method does without"
     )
+    how = f" ({_CAMERAS})" if "cameras" in lacking else ""
     raise UnsupportedError(
         f"--input {files.source}: has no {' and no '.join(lacking)}, which method {name} needs; "
-        f"give a capture with {' and '.join(lacking)}, {remedy}"
+        f"give a capture with {' and '.join(lacking)}{how}, {remedy}"
     )
+
+
+def _uses_masks(options: Mapping[str, Any]) -> bool:
+    """Whether one of nested options has a loss weigh its pixels with the capture's masks."""
+    return any(
+        _uses_masks(value)
+        if isinstance(value, Mapping)
+        else name in ("mask", "where") and value in _MASKED
+        for name, value in options.items()
+    )
+
+
+def _check_masks(files: CaptureFiles, names: Sequence[str]) -> None:
+    """Refuse masks under which nothing would be inverted.
+
+    Raises:
+        InputError: naming the first one that's black all over.
+    """
+    for name in names:
+        if name in files.black_masks:
+            raise InputError(
+                f"{files.black_masks[name]}: the mask is black all over, so that nothing of "
+                f"{name} would be inverted; give a mask with the head in white, or leave masks out"
+            )
 
 
 def _methods_content_with(has: frozenset[str] | set[str]) -> list[str]:
@@ -227,7 +261,7 @@ def _choose(
 ) -> tuple[list[str], list[int], list[int]]:
     """Return the names of the frames to read and, among them, the chosen and the held-out ones."""
     views = request.views or min(method.default_views, len(files))
-    chosen = choose_views(files.cameras, len(files), views, request.selection, files.source)
+    chosen = choose_views(files.cameras, len(files), views, request.selection, files.described)
     if len(chosen) < method.min_views:
         raise InputError(
             f"--views {len(chosen)}: method {request.method} needs {method.min_views} or more "

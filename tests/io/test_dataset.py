@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from inv3d.core.errors import InputError
-from inv3d.io import dataset
+from inv3d.io import capturefiles, dataset
 from inv3d.io.dataset import open_capture
 from inv3d.io.files import natural
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
@@ -134,11 +134,12 @@ def test_notices_name_the_first_picture_of_a_sort(tmp_path: Path) -> None:
     found.load(2 * SIZE)
     assert sorted(found.notices) == ["cropped", "enlarged"]
     assert "view1.png: 32x16 pixels, cropped" in found.notices["cropped"]
-    assert "view0.png: 16 pixels, enlarged to 32" in found.notices["enlarged"]
+    assert found.notices["cropped"].count("(2 of 4 pictures)") == 1
+    assert "view0.png: 16 pixels, enlarged to 32 (4 of 4 pictures)" in found.notices["enlarged"]
 
 
 def test_much_memory_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_MUCH_MEMORY", 1000)
+    monkeypatch.setattr(capturefiles, "_MUCH_MEMORY", 1000)
     found = open_capture(write(content(), tmp_path))
     found.load(SIZE)
     assert "--hold-out N" in found.notices["memory"]
@@ -160,7 +161,7 @@ def test_a_zip_that_is_no_zip(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    refused(tmp_path, "no images found (.bmp, .jpeg, .jpg, .png")
+    refused(tmp_path, "no images found (.bmp, .gif, .jpeg, .jpg, .png")
 
 
 def test_no_labels_at_all(tmp_path: Path) -> None:
@@ -188,7 +189,12 @@ def test_an_image_without_a_label(tmp_path: Path) -> None:
 
 def test_a_label_without_an_image(tmp_path: Path) -> None:
     files = without(content(), "view1.png", "view2.png")
-    refused(write(files, tmp_path), "2 labels without an image")
+    found = open_capture(write(files, tmp_path / "a"))
+    assert found.names == ("view0.png", "view3.png")
+    torch.testing.assert_close(found.camera.cam2world, ring(4).cam2world[[0, 3]].float())
+    assert "dataset.json: 2 of 4 labels have no image (view1.png)" in found.notices["lost"]
+    none = without(content(), *(f"view{i}.png" for i in range(4))) | {"a.png": png(noise_image(0))}
+    refused(write(none, tmp_path / "b"), "4 labels without an image")
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", png(noise_image(0))[:100]])

@@ -8,7 +8,17 @@ import torch
 from PIL import Image
 
 from inv3d.core.errors import InputError
-from inv3d.io.images import decode, image_tensor, read_depth, read_mask, to_rgb
+from inv3d.io.images import (
+    Mask,
+    alpha_of,
+    decode,
+    depth_tensor,
+    image_tensor,
+    mask_levels,
+    mask_of,
+    picture_size,
+    to_rgb,
+)
 from tests.captures import SIZE, encoded, noise_image, png
 
 RGB = noise_image(0)
@@ -117,18 +127,82 @@ def test_floating_point_pictures_are_refused() -> None:
         to_rgb(Image.fromarray(np.zeros((4, 4), np.float32)), "a.tif")
 
 
+def mask(content: bytes, size: int) -> Mask:
+    return mask_of(mask_levels(decode(content, "m.png"), "m.png"), size)
+
+
 def test_masks_are_averaged() -> None:
-    mask = np.zeros((8, 8), np.uint8)
-    mask[:, :3] = 255
-    read = read_mask(png(mask), 4, "m.png")
-    assert read.shape == (1, 4, 4)
-    np.testing.assert_allclose(read[0, 0].numpy(), [1, 0.5, 0, 0], atol=0.01)
+    levels = np.zeros((8, 8), np.uint8)
+    levels[:, :3] = 255
+    read = mask(png(levels), 4)
+    assert read.weights.shape == (1, 4, 4)
+    np.testing.assert_allclose(read.weights[0, 0].numpy(), [1, 0.5, 0, 0], atol=0.01)
+    assert not read.oddity
+
+
+@pytest.mark.parametrize(
+    ("highest", "oddity", "weight"),
+    [(0, "empty", 0), (1, "classes", 1), (2, "dark", 2 / 255), (127, "dark", 127 / 255),
+     (128, "", 128 / 255), (255, "", 1)],
+)  # fmt: skip
+def test_what_is_odd_about_masks(highest: int, oddity: str, weight: float) -> None:
+    levels = np.zeros((8, 8), np.uint8)
+    levels[2:, 2:] = highest
+    read = mask(png(levels), 8)
+    assert (read.oddity, read.highest) == (oddity, highest)
+    assert float(read.weights[0, 0, 0]) == 0
+    assert float(read.weights[0, 5, 5]) == pytest.approx(weight)
+
+
+def test_class_numbers_of_every_mode() -> None:
+    classes = np.zeros((8, 8), np.uint8)
+    classes[:, 4:] = 1
+    palette = Image.fromarray(classes).convert("P")
+    palette.putpalette([0, 0, 0, 128, 0, 0])
+    for content in (
+        png(classes),
+        png(classes.astype(np.uint16)),
+        encoded(palette, "PNG"),
+        encoded(Image.fromarray(classes.astype(bool)), "PNG"),
+        png(classes * np.uint16(65535)),
+    ):
+        np.testing.assert_allclose(mask(content, 2).weights[0, 0].numpy(), [0, 1])
+
+
+def test_a_mask_may_be_an_alpha_channel() -> None:
+    alpha = np.zeros((SIZE, SIZE, 1), np.uint8)
+    alpha[:, : SIZE // 2] = 200
+    cut_out = png(np.concatenate([RGB, alpha], 2))
+    np.testing.assert_allclose(mask(cut_out, 2).weights[0, 0].numpy(), [200 / 255, 0])
+    found = alpha_of(decode(cut_out, "a.png"))
+    assert found is not None and found.getextrema() == (0, 200)
+    opaque = png(np.concatenate([RGB, np.full_like(alpha, 255)], 2))
+    assert alpha_of(decode(opaque, "a.png")) is None
+    assert alpha_of(decode(png(RGB), "a.png")) is None
+
+
+def test_of_an_animation_the_first_frame_is_taken() -> None:
+    frames = [Image.new("RGB", (SIZE, SIZE), colour) for colour in ("red", "blue", "lime")]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    found = decode(content, "a.gif")
+    assert found.info["frames"] == 3
+    np.testing.assert_allclose(levels(image_tensor(found, SIZE, "a.gif"))[0, 0], [255, 0, 0])
+
+
+def test_the_size_of_a_picture_is_that_of_its_upright_form() -> None:
+    wide = Image.new("RGB", (30, 20))
+    assert picture_size(encoded(wide, "PNG"), "a.png") == (30, 20)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert picture_size(encoded(wide, "JPEG", exif=exif), "a.jpg") == (20, 30)
+    with pytest.raises(InputError, match=r"a\.png: can't be read as an image"):
+        picture_size(b"no", "a.png")
 
 
 def test_depth_keeps_its_size_and_its_zeros() -> None:
     counts = np.zeros((8, 8), np.uint16)
     counts[2:, 2:] = 27_000
-    depth = read_depth(png(counts), 1e-4, "d.png")
+    depth = depth_tensor(decode(png(counts), "d.png"), 1e-4, "d.png")
     assert depth.shape == (1, 8, 8)
     assert float(depth[0, 0, 0]) == 0
     assert float(depth[0, 5, 5]) == pytest.approx(2.7)
@@ -136,4 +210,4 @@ def test_depth_keeps_its_size_and_its_zeros() -> None:
 
 def test_coloured_depth_is_refused() -> None:
     with pytest.raises(InputError, match=r"d\.png: mode RGB, expected one channel of 16 bits"):
-        read_depth(png(RGB), 1.0, "d.png")
+        depth_tensor(decode(png(RGB), "d.png"), 1.0, "d.png")

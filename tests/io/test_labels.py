@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ from tests.captures import labels_of, ring
 WHERE = "cap/dataset.json"
 GOOD = labels_of(ring(3))
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
-name = st.text(st.characters(categories=("L", "N")), min_size=1).map(lambda text: f"{text}.png")
+name = st.text(st.characters(categories=("L", "N")), min_size=1).map(
+    lambda text: unicodedata.normalize("NFC", f"{text}.png")
+)
 tables = st.dictionaries(name, st.lists(finite, min_size=25, max_size=25), min_size=1, max_size=4)
 
 

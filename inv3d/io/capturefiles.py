@@ -1,0 +1,332 @@
+"""The files of an opened capture: images, masks and depth maps, read when they're asked for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture, no_cameras
+from inv3d.core.errors import InputError
+from inv3d.io.files import Files
+from inv3d.io.images import (
+    Mask,
+    alpha_of,
+    decode,
+    depth_tensor,
+    image_tensor,
+    mask_levels,
+    mask_of,
+    to_rgb,
+)
+from inv3d.io.naming import DEPTH, IMAGES, MASKS
+from inv3d.io.pinhole import Pinhole
+
+# notices of views that were left out
+_LEFT_OUT = ("mirrored", "bare", "lost")
+_MUCH_MEMORY = 2 * 2**30
+# width over height of a picture and of what its camera is for may differ by that part
+_SHAPE_TOLERANCE = 0.02
+
+
+@dataclass
+class CaptureFiles:
+    """A capture whose labels were read and checked; images are read when asked for.
+
+    Attributes:
+        files: folder or zip.
+        root: folder inside `files` that the names belong to, empty or with a slash at its end.
+        paths: name -> path of the image in `files`, frame2 before frame10.
+        cameras: one a name, or None where the pictures have none.
+        depth_scale: world units a count of the depth maps; None where there are none.
+        pinholes: name -> camera of the whole picture, where the capture's format knows it.
+        undistort: whether the distortion of those cameras' lenses is taken out of the pictures.
+        notices: sort -> what the user should know, such as how many pictures were cropped.
+        black_masks: name -> path of a mask that was read and is black all over.
+    """
+
+    files: Files
+    root: str
+    paths: Mapping[str, str]
+    cameras: Camera | None
+    depth_scale: float | None
+    pinholes: Mapping[str, Pinhole] = field(default_factory=dict)
+    undistort: bool = False
+    notices: dict[str, str] = field(default_factory=dict)
+    black_masks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the images, frame2 before frame10."""
+        return tuple(self.paths)
+
+    @property
+    def source(self) -> str:
+        """The path that the user gave."""
+        return str(self.files.source)
+
+    @property
+    def described(self) -> str:
+        """The path that the user gave, and why there are fewer views than pictures or labels."""
+        why = [self.notices[sort] for sort in _LEFT_OUT if sort in self.notices]
+        return f"{self.source} ({'; '.join(why)})" if why else self.source
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """Which of "masks" and "depths" the images have with them."""
+        there = {
+            "masks": any(self._within(MASKS)) or self._transparent(self.names[0]),
+            "depths": self.depth_scale is not None and any(self._within(DEPTH)),
+        }
+        return frozenset(name for name, found in there.items() if found)
+
+    def _within(self, folder: str) -> Iterator[str]:
+        """Names of the files in one of the folders beside the images."""
+        return (name for name in self.files.names if name.startswith(f"{self.root}{folder}/"))
+
+    def _transparent(self, name: str) -> bool:
+        try:
+            return alpha_of(self._decoded(self.paths[name])) is not None
+        except InputError:
+            return False  # who reads it will be told
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def posed(self) -> bool:
+        """Whether the cameras are known."""
+        return self.cameras is not None
+
+    @property
+    def camera(self) -> Camera:
+        """One camera a name.
+
+        Raises:
+            InputError: where they aren't known.
+        """
+        if self.cameras is None:
+            raise no_cameras(self.source)
+        return self.cameras
+
+    def load(self, resolution: int, rows: Sequence[int] | None = None) -> Capture:
+        """Read images, and masks and depth where there are any.
+
+        Everything asked for is held in memory: 12 bytes a pixel and view for the images, 4 for
+        the masks.
+
+        Args:
+            resolution: pixels a side of the images and masks.
+            rows: which views; all if None.
+
+        Raises:
+            InputError: naming the file that can't be read.
+        """
+        rows = range(len(self)) if rows is None else rows
+        need = 12 * resolution**2 * len(rows)
+        if need > _MUCH_MEMORY:
+            self.notices["memory"] = (
+                f"{len(rows)} views of {resolution} pixels a side take {need / 2**30:.1f} GiB of "
+                "memory; fewer --views and --hold-out N take less"
+            )
+        everything = self.names
+        names = tuple(everything[row] for row in rows)
+        seen = _Seen(len(names))
+        pictures = [self._picture(name, resolution, seen) for name in names]
+        masks = self._masks(names, [picture.alpha for picture in pictures], resolution, seen)
+        self.notices |= seen.notices(by_label=not self.pinholes)
+        return Capture(
+            images=torch.stack([picture.image for picture in pictures]),
+            cameras=None if self.cameras is None else self.cameras[list(rows)],
+            names=names,
+            masks=masks,
+            depths=self._depths(names),
+            source=self.source,
+        )
+
+    def _decoded(self, path: str) -> Image.Image:
+        return decode(self.files.read(path), self.files.at(path))
+
+    def _picture(self, name: str, resolution: int, seen: _Seen) -> _Picture:
+        path = self.paths[name]
+        where = self.files.at(path)
+        image = self._decoded(path)
+        alpha = alpha_of(image)
+        if image.info["frames"] > 1:
+            seen.note("animated", f"{where}: {image.info['frames']} frames")
+        if image.width != image.height:
+            seen.note("cropped", f"{where}: {image.width}x{image.height} pixels")
+        if min(image.size) < resolution:
+            seen.note("enlarged", f"{where}: {min(image.size)} pixels")
+        seen.resolution = resolution
+        seen.shapes[name] = image.size
+        self._check_shape(name, image, where)
+        image = self._straight(name, to_rgb(image, where))
+        return _Picture(
+            image_tensor(image, resolution, where),
+            None if alpha is None else mask_of(self._straight(name, alpha), resolution),
+        )
+
+    def _check_shape(self, name: str, image: Image.Image, where: str) -> None:
+        """Refuse a picture that isn't the one that its camera is for."""
+        lens = self.pinholes.get(name)
+        if lens and _differ(image.size, lens.size):
+            raise InputError(
+                f"{where}: {image.width}x{image.height} pixels, but its camera is for "
+                f"{lens.width:g}x{lens.height:g}; was it turned or cropped afterwards? Give the "
+                "picture that the camera was found for"
+            )
+
+    def _straight(self, name: str, image: Image.Image, *, smooth: bool = True) -> Image.Image:
+        lens = self.pinholes.get(name)
+        if not (self.undistort and lens and lens.distorted):
+            return image
+        return lens.undistorted(image, smooth=smooth)
+
+    def _masks(
+        self,
+        names: Sequence[str],
+        alphas: Sequence[Mask | None],
+        resolution: int,
+        seen: _Seen,
+    ) -> Tensor | None:
+        """The masks of masks/, or else of the images' alpha channels; None without any."""
+
+        def read(name: str, image: Image.Image, where: str) -> Tensor:
+            levels = mask_levels(image, where)
+            if _differ(levels.size, seen.shapes[name]):
+                width, height = seen.shapes[name]
+                raise InputError(
+                    f"{where}: {levels.width}x{levels.height} pixels, its image has "
+                    f"{width}x{height}; give masks of the images' shape"
+                )
+            mask = mask_of(self._straight(name, levels), resolution)
+            return self._known(name, mask, where, seen)
+
+        if any(self._within(MASKS)):
+            return self._extra(MASKS, names, read)
+        if not any(alphas):
+            return None
+        masks = []
+        for name, alpha in zip(names, alphas, strict=True):
+            where = self.files.at(self.paths[name])
+            if alpha is None:
+                masks.append(torch.ones(1, resolution, resolution))
+                continue
+            seen.note("alpha", where)
+            masks.append(self._known(name, alpha, f"{where} (alpha channel)", seen))
+        return torch.stack(masks)
+
+    def _known(self, name: str, mask: Mask, where: str, seen: _Seen) -> Tensor:
+        """Note what is odd about a mask."""
+        if mask.oddity:
+            seen.note(mask.oddity, f"{where}: reaches {mask.highest} of 255")
+        if mask.oddity == "empty":
+            self.black_masks[name] = where
+        return mask.weights
+
+    def _depths(self, names: Sequence[str]) -> Tensor | None:
+        if self.depth_scale is None:
+            return None
+        scale = self.depth_scale
+
+        def read(name: str, image: Image.Image, where: str) -> Tensor:
+            return depth_tensor(self._straight(name, image, smooth=False), scale, where)
+
+        return self._extra(DEPTH, names, read)
+
+    def _extra(
+        self,
+        folder: str,
+        names: Sequence[str],
+        read: Callable[[str, Image.Image, str], Tensor],
+    ) -> Tensor | None:
+        """Read the pictures that accompany the images in a folder; None where there are none."""
+        if not any(self._within(folder)):
+            return None
+        pictures = []
+        for name in names:
+            path = self._accompanying(folder, name)
+            pictures.append(read(name, self._decoded(path), self.files.at(path)))
+            if pictures[-1].shape != pictures[0].shape:
+                raise InputError(
+                    f"{self.files.at(path)}: {pictures[-1].shape[-1]} pixels a side, the others "
+                    f"have {pictures[0].shape[-1]}; make all of {folder}/ the same size"
+                )
+        return torch.stack(pictures)
+
+    def _accompanying(self, folder: str, name: str) -> str:
+        """Return where the mask or depth map of an image is: by its name, or with .png."""
+        for short in dict.fromkeys((name, name.removeprefix(f"{IMAGES}/"))):
+            same = PurePosixPath(f"{self.root}{folder}/{short}")
+            for path in (str(same), str(same.with_suffix(".png")), f"{same}.png"):
+                if path in self.files.names:
+                    return path
+        raise InputError(
+            f"{self.files.at(f'{self.root}{folder}/{name}')}: missing; give one for every image or "
+            f"remove {folder}/"
+        )
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture that was read: [3, H, W] in [-1, 1], and its alpha channel if it has one."""
+
+    image: Tensor
+    alpha: Mask | None
+
+
+class _Seen:
+    """Counts what the user should know of the pictures that are read, and keeps the first each.
+
+    Attributes:
+        shapes: name -> width and height of the image.
+        resolution: that they are resized to.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.shapes: dict[str, tuple[int, int]] = {}
+        self.resolution = 0
+        self._found: dict[str, list[str]] = defaultdict(list)
+
+    def note(self, sort: str, what: str) -> None:
+        """Keep one."""
+        self._found[sort].append(what)
+
+    def notices(self, *, by_label: bool) -> dict[str, str]:
+        """Return a sentence of each sort.
+
+        Args:
+            by_label: whether the intrinsics are those of labels, rather than of whole pictures.
+        """
+        square = (
+            "the intrinsics of a label must belong to that square"
+            if by_label
+            else "its camera with it"
+        )
+        said = {
+            "cropped": ("cropped to the square in its middle", "pictures", f"; {square}"),
+            "enlarged": (f"enlarged to {self.resolution}", "pictures", ""),
+            "animated": ("of which the first is taken", "pictures", ""),
+            "alpha": ("its alpha channel is its mask", "pictures", ", which is put on white"),
+            "classes": ("1 was taken for the head", "masks", ""),
+            "empty": ("black all over", "masks", ": nothing there counts as the head"),
+            "dark": ("not white anywhere", "masks", "; the head must be 255"),
+        }
+        return {
+            sort: f"{found[0]}, {text} ({len(found)} of {self.total} {noun}){more}"
+            for sort, (text, noun, more) in said.items()
+            if (found := self._found[sort])
+        }
+
+
+def _differ(size: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether two pictures have different shapes, whatever their sizes."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) > _SHAPE_TOLERANCE

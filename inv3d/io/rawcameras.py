@@ -1,0 +1,68 @@
+"""`cameras.json` as EG3D's pre-processing of faces leaves it, before labels are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from inv3d.core.errors import InputError
+from inv3d.io.cameraset import CameraSet
+from inv3d.io.files import plain_name
+
+# of the picture of 1024 pixels that the fit was made with; 700 of them were kept
+_FOCAL, _CENTRE, _KEPT = 2985.29, 512.0, 700.0
+_RADIUS = 2.7
+_TOLERANCE = 1e-3
+
+
+def are_raw_cameras(document: Any) -> bool:
+    """Whether a JSON document holds such cameras."""
+    return (
+        isinstance(document, Mapping)
+        and bool(document)
+        and all(
+            isinstance(v, Mapping) and {"pose", "intrinsics"} <= set(v) for v in document.values()
+        )
+    )
+
+
+def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
+    """Make labels as that pre-processing does: normalised intrinsics, cameras 2.7 from the origin.
+
+    Raises:
+        InputError: naming the picture whose camera is another.
+    """
+    labels = {}
+    for written, camera in document.items():
+        name = plain_name(written)
+        at = f"{where}: {name}"
+        pose = _array(camera["pose"], (4, 4), f"{at}: pose")
+        intrinsics = _array(camera["intrinsics"], (3, 3), f"{at}: intrinsics")
+        expected = np.array([[_FOCAL, 0, _CENTRE], [0, _FOCAL, _CENTRE], [0, 0, 1]])
+        distance = float(np.linalg.norm(pose[:3, 3]))
+        if np.abs(intrinsics - expected).max() > _TOLERANCE * _FOCAL or distance == 0:
+            raise InputError(
+                f"{at}: raw cameras whose pictures aren't the usual crops (focal length "
+                f"{intrinsics[0, 0]:g}, expected {_FOCAL:g}); make a dataset.json of them"
+            )
+        pose[:3, 3] *= _RADIUS / distance
+        focal = intrinsics[0, 0] / _KEPT
+        intrinsics = np.array([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1])
+        labels[name] = [*pose.flatten().tolist(), *intrinsics.tolist()]
+    notice = (
+        f"{where}: raw cameras, made into labels: focal length {_FOCAL:g} / {_KEPT:g}, centre 0.5, "
+        f"{_RADIUS:g} from the origin"
+    )
+    return CameraSet(where, labels, notices={"raw": notice})
+
+
+def _array(value: Any, shape: tuple[int, int], where: str) -> np.ndarray:
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise InputError(f"{where}: expected {shape[0]}x{shape[1]} finite numbers")
+    return array

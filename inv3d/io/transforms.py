@@ -1,0 +1,155 @@
+"""nerfstudio's, Blender's and instant-ngp's `transforms.json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inv3d.core.errors import InputError
+from inv3d.io.cameraset import CameraSet
+from inv3d.io.files import plain_name
+from inv3d.io.pinhole import Pinhole, check_model, check_pinhole
+
+# width and height of a picture by its name; None where there's no such picture
+SizeOf = Callable[[str], tuple[int, int] | None]
+# what says how a scene was moved and scaled; the matrices are used as they stand
+_MOVED = ("applied_transform", "applied_scale", "scale", "offset", "orientation_override")
+_MASK = "mask_path"
+
+
+def flipped(cam2world: Tensor) -> Tensor:
+    """OpenCV axes to OpenGL axes or back: the camera's y and z change their sign."""
+    return cam2world * torch.tensor([1.0, -1.0, -1.0, 1.0]).to(cam2world)
+
+
+def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) -> CameraSet:
+    """Read frames: OpenGL camera to world, intrinsics in pixels or as a field of view.
+
+    The intrinsics become those of the square in the middle of the picture.
+
+    Args:
+        document: of the file.
+        where: its path, for messages.
+        size_of: asked where the document doesn't say how large a picture is.
+
+    Raises:
+        InputError: naming the frame and what's wrong with it.
+    """
+    frames = document["frames"]
+    if not isinstance(frames, list) or not frames:
+        raise InputError(f'{where}: no frames in it; expected a list of them under "frames"')
+    labels: dict[str, list[float]] = {}
+    pinholes: dict[str, Pinhole] = {}
+    for index, frame in enumerate(frames):
+        at = f"{where}: frames[{index}]"
+        if not isinstance(frame, Mapping) or not str(frame.get("file_path", "")).isprintable():
+            raise InputError(f"{at}: expected transform_matrix and file_path in each frame")
+        name = plain_name(str(frame.get("file_path", f"{index:04d}")))
+        if name in labels:
+            raise InputError(f"{at}: a second frame of the name {name}; leave one out")
+        at = f"{at} ({name})"
+        matrix = _matrix(frame.get("transform_matrix"), at)
+        pinholes[name] = _pinhole({**document, **frame}, at, partial(size_of, name))
+        labels[name] = [*flipped(matrix).flatten().tolist(), *pinholes[name].square()]
+    return CameraSet(where, labels, pinholes, True, _notices(document, frames, where))
+
+
+def _matrix(value: Any, where: str) -> Tensor:
+    """Four rows of four numbers; the last row may be left out."""
+    if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
+        raise InputError(f"{where}: expected transform_matrix, 4x4 numbers")
+    rows = value if len(value) != 3 else [*value, [0.0, 0.0, 0.0, 1.0]]
+    if [len(row) for row in rows] != [4] * 4:
+        raise InputError(
+            f"{where}: transform_matrix with rows of {[len(row) for row in rows]} numbers, "
+            "expected 4x4"
+        )
+    found = [
+        [_number(value, f"{where}: row {i}, column {j} of transform_matrix") for j, value in row]
+        for i, row in ((i, enumerate(row, 1)) for i, row in enumerate(rows, 1))
+    ]
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> Pinhole:
+    fisheye = bool(facts.get("is_fisheye"))
+    check_model("FISHEYE" if fisheye else str(facts.get("camera_model") or "").upper(), where)
+
+    def fact(name: str, default: float) -> float:
+        return _number(facts[name], f"{where}: {name}") if name in facts else default
+
+    width, height = _size(facts, where, size)
+    across, down = fact("camera_angle_x", math.nan), fact("camera_angle_y", math.nan)
+    fx = fact("fl_x", _focal(width, across))
+    fy = fact("fl_y", _focal(height, down))
+    if math.isnan(fx) and math.isnan(fy):
+        raise InputError(f"{where}: no focal length; expected fl_x with w, or camera_angle_x")
+    camera = Pinhole(
+        width=width,
+        height=height,
+        fx=fy if math.isnan(fx) else fx,
+        fy=fx if math.isnan(fy) else fy,
+        cx=fact("cx", width / 2),
+        cy=fact("cy", height / 2),
+        radial=tuple(fact(name, 0.0) for name in ("k1", "k2", "k3", "k4")),
+        tangential=(fact("p1", 0.0), fact("p2", 0.0)),
+    )
+    check_pinhole(camera, where)
+    return camera
+
+
+def _focal(length: float, angle: float) -> float:
+    return 0.5 * length / math.tan(angle / 2) if 0 < angle < math.pi else math.nan
+
+
+def _size(
+    facts: Mapping[str, Any], where: str, size: Callable[[], tuple[int, int] | None]
+) -> tuple[float, float]:
+    """Width and height of a frame: as it says, as its picture is, or a square."""
+    if "w" in facts and "h" in facts:
+        return _number(facts["w"], f"{where}: w"), _number(facts["h"], f"{where}: h")
+    picture = size()
+    if picture is not None:
+        return float(picture[0]), float(picture[1])
+    if "w" in facts or "h" in facts:
+        side = _number(facts.get("w", facts.get("h")), f"{where}: w")
+        return side, side
+    if "fl_x" in facts or "fl_y" in facts:
+        raise InputError(f"{where}: focal length in pixels, but no w and h to divide it by")
+    return 1.0, 1.0
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{where} is {str(value)[:40]!r}, expected a number") from None
+    if not math.isfinite(number):
+        raise InputError(
+            f"{where} is {number}, expected a finite number; that camera wasn't found, leave it out"
+        )
+    return number
+
+
+def _notices(document: Mapping[str, Any], frames: list[Any], where: str) -> dict[str, str]:
+    notices = {}
+    moved = [name for name in _MOVED if name in document]
+    if moved:
+        notices["moved"] = (
+            f"{where}: {' and '.join(moved)} isn't applied; the head must be at the origin of the "
+            "matrices as they stand"
+        )
+    masked = sum(_MASK in frame for frame in frames)
+    if masked:
+        notices["mask_path"] = (
+            f"{where}: {_MASK} of {masked} of {len(frames)} frames isn't read; put the masks into "
+            "masks/ under the images' names"
+        )
+    return notices

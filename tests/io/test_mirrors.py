@@ -1,0 +1,61 @@
+"""Mirror images beside pictures aren't views of the same head."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inv3d.io.dataset import open_capture
+from inv3d.io.mirrors import is_mirrored, named_mirrors
+from tests.captures import labels_of, noise_image, png, ring, write
+
+LABELS = labels_of(ring(4, 50))[:3]
+SIGNS = np.array([[1, -1, -1, -1], [-1, 1, 1, 1], [-1, 1, 1, 1], [1, 1, 1, 1]])
+
+
+def mirrored(label: list[float]) -> list[float]:
+    return [*(np.array(label[:16]) * SIGNS.flatten()).tolist(), *label[16:]]
+
+
+def capture(folder: Path, labels: dict[str, list[float]]) -> Path:
+    files = {name: png(noise_image(i)) for i, name in enumerate(labels)}
+    return write(files | {"dataset.json": json.dumps({"labels": labels}).encode()}, folder)
+
+
+def test_they_are_left_out_with_one_notice(tmp_path: Path) -> None:
+    pictures = {f"{i}.png": label for i, label in enumerate(LABELS)}
+    mirrors = {f"{i}_mirror.png": mirrored(label) for i, label in enumerate(LABELS)}
+    found = open_capture(capture(tmp_path, mirrors | pictures))
+    assert found.names == tuple(pictures)
+    torch.testing.assert_close(found.camera.labels().double(), torch.tensor(LABELS).double())
+    assert "3 of 6 pictures are mirror images and left out" in found.notices["mirrored"]
+    assert "to take them, rename them and their labels" in found.notices["mirrored"]
+
+
+def test_the_name_alone_isnt_enough(tmp_path: Path) -> None:
+    labels = {"0.png": LABELS[0], "0_mirror.png": LABELS[1]}
+    found = open_capture(capture(tmp_path, labels))
+    assert found.names == ("0.png", "0_mirror.png")
+    assert "1 of 2 pictures are mirror images by name, but not by" in found.notices["doubtful"]
+
+
+def test_the_camera_alone_isnt_enough(tmp_path: Path) -> None:
+    labels = {"0.png": LABELS[0], "1.png": mirrored(LABELS[0]), "2_mirror.png": LABELS[2]}
+    found = open_capture(capture(tmp_path, labels))
+    assert len(found) == 3 and not found.notices
+
+
+@pytest.mark.parametrize("name", ["a_mirror.jpg", "a-flip.png", "a_FLIPPED.png", "a_mirrored.png"])
+def test_names_of_mirror_images(name: str) -> None:
+    assert named_mirrors([name, "a.png", "mirror.png", "b_mirror.png"]) == {name: "a.png"}
+
+
+def test_a_frontal_camera_is_its_own_mirror_image() -> None:
+    assert is_mirrored(mirrored(LABELS[0]), LABELS[0])
+    assert not is_mirrored(LABELS[0], LABELS[0])
+    (front,) = labels_of(ring(1, 0))
+    assert is_mirrored(front, front)
