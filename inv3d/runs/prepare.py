@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,7 @@ def prepare(request: Request) -> PreparedRun:
     method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)
     config, generator_config = _configs(request, method, kind)
+    _check_init(request, method)
     files = open_capture(request.input)
     _check_needs(request.method, method, files)
     frames, chosen, held_out = _choose(request, method, files)
@@ -183,6 +184,21 @@ def _configs(
     return config, build_config(kind.Config, of_generator, f"generator {kind.name}")
 
 
+def _check_init(request: Request, method: type[AnyInverter]) -> None:
+    """Refuse a result to start from where the method wouldn't look at it.
+
+    Raises:
+        UnsupportedError: where it wouldn't.
+    """
+    if request.init is None or method.takes_init:
+        return
+    others = ", ".join(_methods_that(lambda other: other.takes_init)) or "none is installed"
+    raise UnsupportedError(
+        f"--init {request.init}: method {request.method} doesn't start from another result; leave "
+        f"--init out, or take a method that does ({others})"
+    )
+
+
 def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> None:
     """Refuse a capture that lacks what the method needs, and name methods that do without.
 
@@ -193,7 +209,7 @@ def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> N
     lacking = sorted(method.needs - has)
     if not lacking:
         return
-    others = _methods_content_with(has)
+    others = _methods_that(lambda other: other.needs <= has)
     remedy = (
         f"or take a method that does without ({', '.join(others)})"
         if others
@@ -205,15 +221,15 @@ def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> N
     )
 
 
-def _methods_content_with(has: frozenset[str] | set[str]) -> list[str]:
-    """Names of the methods that need no more than a capture has."""
+def _methods_that(suit: Callable[[type[AnyInverter]], bool]) -> list[str]:
+    """Names of the methods that suit."""
     names = []
     for record in registry().of_kind("methods"):
         try:
             method: type[AnyInverter] = registry().load("methods", record.name)
         except PluginError:
             continue
-        if method.needs <= has:
+        if suit(method):
             names.append(record.name)
     return names
 

@@ -115,10 +115,15 @@ class Term:
         loss = self.weighted.loss
         value: Tensor = loss(rendering, loss.select(self.cache, views))
         count = views.stop - views.start
-        if tuple(value.shape) != (count,):
+        if not isinstance(value, Tensor) or tuple(value.shape) != (count,):
+            found = (
+                f"shape {tuple(value.shape)}"
+                if isinstance(value, Tensor)
+                else f"a {type(value).__name__}"
+            )
             raise PluginError(
-                f"loss '{self.name}': returned shape {tuple(value.shape)} for {count} views, "
-                f"expected ({count},), one number a view; report it to the loss's author"
+                f"loss '{self.name}': returned {found} for {count} views, expected a tensor of "
+                f"shape ({count},), one number a view; report it to the loss's author"
             )
         return value
 

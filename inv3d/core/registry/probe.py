@@ -13,6 +13,7 @@ from pathlib import Path
 
 from inv3d.core.registry.imports import import_plugin
 from inv3d.core.registry.record import PluginRecord
+from inv3d.core.registry.tolerance import tolerant_metadata
 
 _ROOT = Path(__file__).resolve().parents[3]
 _CHILD = "from inv3d.core.registry.probe import try_imports; try_imports()"
@@ -73,7 +74,7 @@ def _child(records: Sequence[PluginRecord], seconds: float) -> tuple[list[Plugin
 def try_imports() -> None:
     """Read records from stdin and write them back, one line each, once their import was tried."""
     records = [PluginRecord(**row) for row in json.load(sys.stdin)]
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer, tolerant_metadata():
         # whatever a plugin prints, from C as well, must not mix with the answer
         os.dup2(2, 1)
         for record in records:

@@ -33,6 +33,7 @@ class MultiView(Inverter[MultiViewConfig]):
     name = "multiview"
     summary = "one W+ latent and one tuned generator for all views"
     reference = "Multi-view Inversion for 3D-aware Generative Adversarial Networks, eq. 3 and 4"
+    takes_init = True
     Config = MultiViewConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},

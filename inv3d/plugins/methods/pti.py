@@ -35,6 +35,7 @@ class PTI(Inverter[PTIConfig]):
     summary = "W+ latent for the front view, then the generator tuned around it"
     reference = "Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, eq. 2 to 5"
     default_views = 1
+    takes_init = True
     Config = PTIConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},

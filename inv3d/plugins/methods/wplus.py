@@ -35,6 +35,7 @@ class WPlus(Inverter[WPlusConfig]):
         "Abdal et al., Image2StyleGAN; Multi-view Inversion for 3D-aware GANs, section 3.1"
     )
     default_views = 1
+    takes_init = True
     Config = WPlusConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH},

@@ -36,6 +36,7 @@ class MultiLatent(Inverter[MultiLatentConfig]):
     summary = "a latent for every camera, interpolated by angle, and one tuned generator"
     reference = "Multi-view Inversion for 3D-aware GANs, section 3.2, eq. 5 and 6"
     min_views = 2
+    takes_init = True
     Config = MultiLatentConfig
     presets: ClassVar[Presets] = PRESETS
 
