@@ -131,8 +131,6 @@ from .core.fit.backward import (
     latent_source as latent_source,
 )
 from .core.fit.objective import (
-    LossTerm as LossTerm,
-    LossTerms as LossTerms,
     Objective as Objective,
     WeightedLoss as WeightedLoss,
 )
@@ -140,6 +138,10 @@ from .core.fit.options import (
     FitConfig as FitConfig,
     LatentOptions as LatentOptions,
     TuningOptions as TuningOptions,
+)
+from .core.fit.terms import (
+    LossTerm as LossTerm,
+    LossTerms as LossTerms,
 )
 from .core.fit.stages import (
     loss_terms as loss_terms,
@@ -231,8 +233,10 @@ from .nn.volume import (
 from .nn.superresolution import (
     Superresolution as Superresolution,
 )
-from .nn.precision import (
+from .nn.choices import (
     Precision as Precision,
+)
+from .nn.precision import (
     run_in as run_in,
 )
 

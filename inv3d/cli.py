@@ -114,6 +114,8 @@ def _unexpected(error: Exception) -> str:
     from inv3d.core.registry.blame import culprit, described
 
     said, record = f"{type(error).__name__}: {error}", culprit(error)
+    if record is None and isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; choose another path"
     if record is None:
         return f"{said} (this is a bug; run with --debug and report it)"
     return (

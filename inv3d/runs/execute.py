@@ -153,15 +153,15 @@ def _begun(steps: Any, method: str) -> Steps:
     if isinstance(steps, Iterator):
         return steps  # type: ignore[return-value]
     raise PluginError(
-        f"method {method}: its steps is a function that returns a {type(steps).__name__}, expected "
-        "one that yields; report it to the method's author"
+        f"method {method}: its steps() returns '{type(steps).__name__}', expected a function that "
+        "yields; report it to the method's author"
     )
 
 
 def _check_step(step: Any, method: str) -> None:
     if not isinstance(step, Progress):
         raise PluginError(
-            f"method {method}: its steps yielded a {type(step).__name__}, expected a Progress; "
+            f"method {method}: its steps yielded '{type(step).__name__}', expected a Progress; "
             "report it to the method's author"
         )
 

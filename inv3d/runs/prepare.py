@@ -24,9 +24,9 @@ from inv3d.io.dataset import CaptureFiles, open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
+from inv3d.runs.options import GENERATOR, check_options
 from inv3d.runs.used_files import changed, check_unchanged, used_files
 
-GENERATOR = "generator"
 _AGAIN = "put them back, or start the run again with --overwrite"
 
 
@@ -110,6 +110,7 @@ def prepare(request: Request) -> PreparedRun:
     Raises:
         InvError: of the kind that fits what's wrong.
     """
+    check_options(request.method, request.generator, request.options)
     device = resolve_device(request.device)
     method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)

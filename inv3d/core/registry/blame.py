@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -40,12 +40,12 @@ def culprit(error: BaseException) -> PluginRecord | None:
     records = [r for r in registry().records if r.target and _package(r) != _OURS]
     frames = list(_frames(error))
     for depth, frame in enumerate(frames):
+        if found := _at_work(records, frame):
+            return found
         near = [record for record in records if _package(record) == _module(frame, 1)]
-        exact = [record for record in records if _is_at_work(record, frame)]
-        if exact or near:
-            # a helper of the package: which of its plugins called it?
-            callers = (r for f in frames[depth:] for r in near if _is_at_work(r, f))
-            return next(iter(exact), None) or next(callers, near[0] if near else None)
+        if near:  # a helper of the package: which of its plugins called it?
+            callers = (_at_work(near, caller) for caller in frames[depth:])
+            return next(filter(None, callers), near[0])
     return None
 
 
@@ -56,19 +56,23 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
         yield from _frames(error.__cause__)
 
 
-def _is_at_work(record: PluginRecord, frame: FrameType) -> bool:
-    """Whether a frame runs a method of a plugin's class, or stands in the module of hooks."""
+def _at_work(records: Sequence[PluginRecord], frame: FrameType) -> PluginRecord | None:
+    """Return the plugin whose method a frame runs, or in whose module of hooks it stands."""
+    subjects = [frame.f_locals.get(argument) for argument in ("self", "cls")]
+    kinds = [item if isinstance(item, type) else type(item) for item in subjects]
+    # an object is one of its own class first, then of those that this one inherits from
+    ancestors = [base for kind in kinds for base in kind.__mro__]
+    plugins = {_loaded(record): record for record in reversed(records)}
+    found = (plugins[base] for base in ancestors if base in plugins)
+    hooks = (r for r in records if r.kind == "hooks" and r.target == _module(frame))
+    return next(found, None) or next(hooks, None)
+
+
+def _loaded(record: PluginRecord) -> Any:
+    """Return the class of a plugin, or its name where it wasn't imported."""
     module, _, name = record.target.partition(":")
-    if not name:
-        return _module(frame) == module
-    plugin = _attribute(sys.modules.get(module), name)
-    subjects = (frame.f_locals.get(argument) for argument in ("self", "cls"))
-    return isinstance(plugin, type) and any(_has_type(item, plugin) for item in subjects)
-
-
-def _has_type(subject: Any, plugin: type) -> bool:
-    kind = subject if isinstance(subject, type) else type(subject)
-    return issubclass(kind, plugin)
+    kind = _attribute(sys.modules.get(module), name) if name else None
+    return kind if isinstance(kind, type) else record.target
 
 
 def _attribute(value: Any, name: str) -> Any:
