@@ -24,8 +24,8 @@ from inv3d.core.fit.context import Context
 from inv3d.core.inverter import load_method
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.io.dataset import open_capture
+from inv3d.nn.choices import Precision
 from inv3d.nn.ir_se import IRSE50
-from inv3d.nn.precision import Precision
 from inv3d.runs.process import settle_process
 
 GB = 10**9

@@ -21,9 +21,10 @@ from inv3d.core.camera import Camera
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Stage
-from inv3d.core.fit.objective import LossTerm, Objective, WeightedLoss
+from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.stages import trainable
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target

@@ -45,6 +45,7 @@ class Edges(Loss[EdgesConfig, Tensor]):
 
     name = "edges"
     summary = "mean squared difference of picture gradients"
+    api = "1.0"
     Config = EdgesConfig
 
     def prepare(self, target: Target) -> Tensor:

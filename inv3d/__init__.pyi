@@ -132,8 +132,6 @@ from .core.fit.backward import (
     latent_source as latent_source,
 )
 from .core.fit.objective import (
-    LossTerm as LossTerm,
-    LossTerms as LossTerms,
     Objective as Objective,
     WeightedLoss as WeightedLoss,
 )
@@ -144,6 +142,10 @@ from .core.fit.options import (
     SearchOptions as SearchOptions,
     SingleLatentConfig as SingleLatentConfig,
     TuningOptions as TuningOptions,
+)
+from .core.fit.terms import (
+    LossTerm as LossTerm,
+    LossTerms as LossTerms,
 )
 from .core.fit.stages import (
     latent_rate as latent_rate,
@@ -239,8 +241,10 @@ from .nn.volume import (
 from .nn.superresolution import (
     Superresolution as Superresolution,
 )
-from .nn.precision import (
+from .nn.choices import (
     Precision as Precision,
+)
+from .nn.precision import (
     run_in as run_in,
 )
 

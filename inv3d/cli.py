@@ -12,6 +12,7 @@ import click
 
 from inv3d import __version__
 from inv3d.core.errors import InvError, printable, suggest
+from inv3d.core.registry.tolerance import tolerant_metadata
 
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {
@@ -81,7 +82,7 @@ class Program(click.Group):
         """Run the program; every error ends it with one line on stderr and an exit code."""
         extra["standalone_mode"] = False
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), tolerant_metadata():
                 warnings.showwarning = _show_warning
                 result = super().main(*args, **extra)
             sys.exit(result if isinstance(result, int) else 0)
@@ -105,9 +106,22 @@ class Program(click.Group):
                 traceback.print_exc()
             if isinstance(error, InvError):
                 _fail(str(error), error.exit_code)
-            _fail(
-                f"{type(error).__name__}: {error} (this is a bug; run with --debug and report it)"
-            )
+            _fail(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> str:
+    """Return the line for an error that nobody expected: whose it is, and what to do."""
+    from inv3d.core.registry.blame import culprit, described
+
+    said, record = f"{type(error).__name__}: {error}", culprit(error)
+    if record is None and isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; choose another path"
+    if record is None:
+        return f"{said} (this is a bug; run with --debug and report it)"
+    return (
+        f"{described(record)} failed: {said}; run with --debug to see where, and report it to the "
+        "plugin's author"
+    )
 
 
 def _plugin_commands() -> dict[str, click.Command]:

@@ -6,6 +6,7 @@ import collections
 import copyreg
 import functools
 import io
+import json
 import os
 import random
 import zipfile
@@ -84,3 +85,31 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
         if not changed:
             return b"\x80"
     return bytes(changed)
+
+
+ODD = (None, True, -1, 2**63, 1e400, "", "\x1b[2J", [], [[]], {}, {"a": 1}, [0, 2**62], "BF16")
+
+
+def with_odd_header(data: bytes, chance: random.Random) -> bytes:
+    """Put something odd into the JSON of a .safetensors file, or into the JSON in it."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    metadata = json.loads(header["__metadata__"]["inv3d"])
+    if chance.randrange(2):
+        made = mutated(json.dumps(oddly(metadata, chance)).encode(), chance)
+        header["__metadata__"]["inv3d"] = made.decode("latin1")
+    else:
+        header = oddly(header, chance)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def oddly(value: Any, chance: random.Random) -> Any:
+    """Return JSON with one of its values replaced."""
+    if not value or not isinstance(value, dict | list) or not chance.randrange(5):
+        return chance.choice(ODD)
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    key = chance.choice(keys)
+    copy = value.copy()
+    copy[key] = oddly(value[key], chance)
+    return copy

@@ -109,6 +109,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> type[list[BaseException]]:
         (InterruptedRun("stopped; continue"), 130, "error: stopped; continue"),
         (ValueError("oops"), 1,
          "error: ValueError: oops (this is a bug; run with --debug and report it)"),
+        (OSError(36, "File name too long", "x" * 300), 1,
+         f"error: {'x' * 300}: file name too long; choose another path"),
         (KeyboardInterrupt(), 130, "error: stopped"),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ from inv3d.core.config import Options, build_config, merge, parse_overrides, pre
 from inv3d.core.errors import ConfigError, PluginError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
-from inv3d.core.fit.objective import LossTerm
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import HookSpecs, misspelt_hook

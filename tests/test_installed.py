@@ -67,6 +67,7 @@ DISTRIBUTIONS: dict[str, tuple[str, dict[str, dict[str, str]], dict[str, str]]] 
                 "abstract": "thrown_abstract:M",
                 "old": "thrown_old:M",
                 "new": "thrown_new:M",
+                "silent": "thrown_silent:M",
             },
             "inv3d.generators": {"wrong": "thrown_old:M"},
             "inv3d.hooks": {"misspelt": "thrown_misspelt"},
@@ -77,6 +78,7 @@ DISTRIBUTIONS: dict[str, tuple[str, dict[str, dict[str, str]], dict[str, str]]] 
             "thrown_abstract": method("abstract").replace("def steps", "def stride"),
             "thrown_old": method("old", api="0.3"),
             "thrown_new": method("new", api="1.9"),
+            "thrown_silent": method("silent").replace('api = "1.0"', ""),
             "thrown_misspelt": (
                 "from inv3d.core.registry.hookspecs import hookimpl\n\n"
                 "@hookimpl\ndef inv3d_run_stop(directory): pass\n"
@@ -181,6 +183,7 @@ def test_a_good_plugin_is_a_row_that_says_where_it_comes_from(rows: Any) -> None
         ("abstract", "thrown_abstract:M is abstract: it lacks steps"),
         ("old", "written for plugin API 0.3, this 3dinv has 1.0; upgrade it"),
         ("new", "written for plugin API 1.9, this 3dinv has 1.0; upgrade 3dinv"),
+        ("silent", 'which plugin API it was written for; add the line api = "1.0" to the class'),
         ("wrong", "thrown_old:M is no subclass of inv3d.Generator"),
         ("misspelt", "inv3d_run_stop"),
     ],
@@ -200,13 +203,18 @@ def test_two_owners_of_a_name_are_named_in_both_rows(rows: Any) -> None:
         )
 
 
-def test_a_built_in_name_can_be_taken_by_nobody(rows: Any) -> None:
-    for owner in ("3dinv", "thrown-twin"):
-        assert rows["mse", owner]["status"] == "duplicate"
-        assert (
-            "3dinv (inv3d.plugins.losses.pixel:MSE) and thrown-twin" in rows["mse", owner]["reason"]
-        )
-    assert rows["l1", "3dinv"]["status"] == "ok"
+def test_a_built_in_name_stays_ours_until_the_user_says_otherwise(
+    environment: Environment, rows: Any
+) -> None:
+    assert rows["mse", "3dinv"]["status"] == "ok"
+    assert rows["mse", "thrown-twin"]["status"] == "duplicate"
+    assert rows["mse", "thrown-twin"]["reason"] == (
+        "offered by 3dinv (inv3d.plugins.losses.pixel:MSE) and thrown-twin (thrown_twin:Nothing); "
+        "that of 3dinv is used; INV3D_PREFER=losses:mse=thrown-twin takes the other"
+    )
+    found = environment.rows("--no-check", INV3D_PREFER="losses:mse=thrown-twin")
+    assert found["mse", "3dinv"]["status"] == "duplicate"
+    assert found["mse", "thrown-twin"]["status"] == "ok"
 
 
 def test_nothing_is_imported_without_the_check(environment: Environment) -> None:

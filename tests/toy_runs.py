@@ -96,6 +96,8 @@ def toy_case(
 class FlatToy(ToyGenerator):
     """The toy, as a generator that makes pictures alone: no depth, no mask, no density."""
 
+    api = "1.0"
+
     def __init__(self, config: ToyConfig) -> None:
         super().__init__(config)
         self.spec = replace(self.spec, outputs=("image", "raw"), density=False)

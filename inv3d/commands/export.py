@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inv3d.commands.output import print_json
-from inv3d.core.errors import UsageError, suggest
+from inv3d.core.errors import PluginError, UsageError, suggest
+from inv3d.core.registry.discovery import registry
 from inv3d.io.formats import MESH_FORMATS
 from inv3d.rundir.files import MESH
 
@@ -148,6 +149,12 @@ def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     observers = Observers(hooks(), lambda text: click.echo(f"warning: {text}", err=True))
     offered: dict[str, Callable[..., Any]] = {}
     for formats in observers.call("inv3d_exporters"):
+        if not isinstance(formats, dict) or not all(map(callable, formats.values())):
+            owners = " or ".join(r.distribution for r in registry().of_kind("hooks"))
+            raise PluginError(
+                f"hooks of {owners}: inv3d_exporters returned something else than a dict of "
+                "functions by format; report it to the plugin's author"
+            )
         offered |= formats
     if name not in offered:
         known = (*MESH_FORMATS, NPZ, *offered)

@@ -11,7 +11,7 @@ from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import PluginError
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.record import PluginRecord, singular
+from inv3d.core.registry.record import UNKNOWN, PluginRecord, singular
 
 
 @click.command("list-plugins")
@@ -23,10 +23,11 @@ def command(kind: str | None, check: bool, no_check: bool, as_json: bool) -> Non
     """List every plugin and its state.
 
     Plugins of other packages are imported in a separate process, so that one that is broken
-    becomes a row with the reason. Built-in plugins are imported with --check only. With
-    INV3D_STRICT=1 a plugin that can't be used is an error.
+    becomes a row with the reason; where its kind can't be told, it's a row with every --kind.
+    Built-in plugins are imported with --check only. With INV3D_STRICT=1 a plugin that can't be
+    used is an error.
     """
-    records = [r for r in registry().records if kind in (None, r.kind)]
+    records = [r for r in registry().records if kind in (None, r.kind) or r.kind == UNKNOWN]
     if not no_check:
         from inv3d.core.registry.probe import probe_plugins
 

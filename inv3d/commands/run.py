@@ -133,10 +133,15 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
-    # a misspelt name is answered before anything heavy is imported
+    # a misspelt name or option is answered before torch is imported
     registry().record("methods", options["method"])
     registry().record("generators", options["generator"])
-    request = _request(options)
+    given = _given(options)
+
+    from inv3d.runs.options import check_options
+
+    check_options(options["method"], options["generator"], given)
+    request = _request(options, given)
 
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import start
@@ -156,20 +161,26 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
         )
 
 
-def _request(options: Mapping[str, Any]) -> Request:
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of method and generator from --config, --precision and --set."""
     from inv3d.core.config import merge, parse_overrides, read_config_file
-    from inv3d.runs.prepare import Request
 
     given = read_config_file(options["config"]) if options["config"] else {}
     settings = parse_overrides(options["settings"])
     if options["precision"]:
         settings = merge({"generator": {"precision": options["precision"]}}, settings)
+    return merge(given, settings)
+
+
+def _request(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
+    from inv3d.runs.prepare import Request
+
     return Request(
         method=options["method"],
         generator=options["generator"],
         input=options["input"],
         undistort=options["undistort"],
-        options=merge(given, settings),
+        options=given,
         preset=options["preset"],
         weights=options["weights"],
         views=options["views"],

@@ -107,7 +107,7 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
     tuned = read_recognised(parts.tuned, options) if parts.tuned else None
     notices: list[str] = []
     with atomic_directory(directory) as made:
-        generator, weights = _generator(foreign, tuned, options, made, notices)
+        generator, weights = _generator(foreign, tuned, options, made, parts.latent, notices)
         latents = _latents(parts, tuned, generator, notices)
         if latents.cameras is not None:
             names = [f"latent {i}" for i in range(len(latents.ws))]
@@ -144,6 +144,7 @@ def _generator(
     tuned: RecognisedNetwork | None,
     options: ConvertOptions,
     made: Path,
+    latent: Path | None,
     notices: list[str],
 ) -> tuple[Generator, Path]:
     """Return the generator that the run is of, and its weights: relative where they lie in it."""
@@ -157,6 +158,8 @@ def _generator(
     if tuned is not None:
         notices += tuned.doubts
         return write_recognised(tuned, made / OWN_WEIGHTS, options)[0], Path(OWN_WEIGHTS)
+    if latent is not None:
+        read_latents(latent)  # what is wrong with them is told before what else is missing
     raise UsageError(
         f"{foreign.source}: holds no tuned generator; give the network that the latents "
         "belong to with --weights"

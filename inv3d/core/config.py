@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,13 +28,16 @@ class PluginConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def build_config(kind: type[C], options: Mapping[str, Any], owner: str) -> C:
+def build_config(
+    kind: type[C], options: Mapping[str, Any], owner: str, beside: Iterable[str] = ()
+) -> C:
     """Validate options.
 
     Args:
         kind: the plugin's Config class.
         options: nested plain values.
         owner: whose options they are, for the message, such as "method multilatent".
+        beside: further names that may stand there, for suggestions.
 
     Raises:
         ConfigError: naming the option, what was found and what was expected.
@@ -42,25 +45,66 @@ def build_config(kind: type[C], options: Mapping[str, Any], owner: str) -> C:
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        raise ConfigError(explain(error, kind, owner)) from error
+        raise ConfigError(explain(error, kind, owner, beside)) from error
 
 
-def explain(error: ValidationError, kind: type[BaseModel], owner: str) -> str:
+def explain(
+    error: ValidationError, kind: type[BaseModel], owner: str, beside: Iterable[str] = ()
+) -> str:
     """Say in one line which option is wrong, what was found and what was expected."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
+    first, *others = error.errors()
+    path = _option(kind, first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _fields_at(kind, first["loc"][:-1])
-        return f"unknown option '{path}' of {owner}{suggest(str(first['loc'][-1]), known)}"
-    message = first["msg"][0].lower() + first["msg"][1:]
+        known = [*_fields_at(kind, first["loc"][:-1]), *(beside if len(first["loc"]) == 1 else ())]
+        name = str(first["loc"][-1])
+        option = ".".join(map(str, first["loc"]))
+        return f"unknown option '{option}' of {owner}{suggest(name, known)}"
+    # a value that fits none of several types is an error of each
+    same = [first, *(e for e in others if _option(kind, e["loc"]) == path)]
+    message = ", or ".join(dict.fromkeys(map(_expected, same)))
     if not path:  # of several options together
-        return f"options of {owner}: {message.removeprefix('value error, ')}"
+        return f"options of {owner}: {message}"
     if first["type"] == "missing":
         return f"option '{path}' of {owner}: {message}"
-    value = repr(first["input"])
-    if len(value) > _LONGEST_VALUE:
-        value = value[:_LONGEST_VALUE] + "..."
-    return f"option '{path}' of {owner}: {value} is not valid: {message}"
+    return f"option '{path}' of {owner}: {as_typed(first['input'])} is not valid: {message}"
+
+
+def _expected(error: Any) -> str:
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return "input should be a table of options, each given as NAME.OPTION=VALUE"
+    message: str = error["msg"][0].lower() + error["msg"][1:]
+    return message.removeprefix("value error, ")
+
+
+def as_typed(value: Any) -> str:
+    """Return a value as it's typed in --set, short enough for a message; tables in words."""
+    if isinstance(value, Mapping):
+        return f"a table ({', '.join(map(str, value)) or 'empty'})"[:_LONGEST_VALUE]
+    if isinstance(value, float | int | None) and not isinstance(value, bool):
+        return "null" if value is None else str(value)
+    try:
+        text = f"'{value}'" if isinstance(value, str) else json.dumps(value)
+    except (TypeError, ValueError):
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "..."
+
+
+def _option(kind: type[BaseModel], location: Iterable[int | str]) -> str:
+    """Return the dotted name of an option, without the names of types that pydantic adds."""
+    names: list[str] = []
+    level: Any = kind
+    for part in location:
+        if isinstance(level, type) and issubclass(level, BaseModel) and part in level.model_fields:
+            level = level.model_fields[str(part)].annotation
+        elif get_origin(level) is dict:  # its keys are names that the user chose
+            level = get_args(level)[1]
+        elif isinstance(part, int):
+            level = None
+        else:
+            break
+        names.append(str(part))
+        level = nested_model(level) or level
+    return ".".join(names)
 
 
 def _fields_at(kind: type[BaseModel], path: Iterable[int | str]) -> list[str]:

@@ -18,7 +18,7 @@ from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.plugin import Plugin
-from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.core.weights.tensors import check_finite, read_tensors, write_tensors
 
 KIND = "directions"
 C = TypeVar("C", bound=PluginConfig)
@@ -76,11 +76,14 @@ class Directions:
         """
         tensors, metadata = read_tensors(path)
         names = ("editor", "generator", "fingerprint", "facts")
-        if metadata.get("kind") != KIND or not set(names) <= set(metadata):
+        kinds = {name: dict if name == "facts" else str for name in names}
+        whole = all(isinstance(metadata.get(name), kind) for name, kind in kinds.items())
+        if metadata.get("kind") != KIND or not whole:
             raise WeightsError(
                 f"{path}: holds no directions of an editor; give a file that an editor was fitted "
                 "into"
             )
+        check_finite(tensors, path)
         editor, generator, fingerprint, facts = (metadata[name] for name in names)
         return Directions(editor, generator, fingerprint, tensors, facts)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, plain_text
 
 _BLOCK = 1 << 20
 
@@ -86,8 +86,8 @@ def read_json(path: Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"{path}: can't be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RunError(f"{path}: not valid JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: not valid JSON ({plain_text(str(error))})") from error
 
 
 def file_digest(path: Path, on_progress: Callable[[int], None] | None = None) -> str:
@@ -120,9 +120,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         RunError: where the directory exists or can't be written.
     """
     path = Path(path)
-    if path.exists():
-        raise RunError(f"{path}: exists already; choose another place or remove it")
     try:
+        if path.exists():
+            raise RunError(f"{path}: exists already; choose another place or remove it")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         temporary.mkdir()

@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.errors import InputError, RunError, WeightsError
+from inv3d.core.errors import InputError, InvError, RunError, WeightsError, first_line, plain_text
 from inv3d.core.generator import Generator
 from inv3d.core.latent import Places, between_angles
 from inv3d.core.scene import Scene
-from inv3d.core.weights.tensors import fingerprint, read_tensors, under_prefix, write_tensors
+from inv3d.core.weights.tensors import (
+    check_finite,
+    fingerprint,
+    read_tensors,
+    under_prefix,
+    write_tensors,
+)
 
 FILE = "inversion.safetensors"
 FORMAT = 2
@@ -250,12 +256,22 @@ class Inversion:
                 f"{path}: format {metadata.get('format')}, expected {FORMAT}; "
                 "read it with the version of 3dinv that wrote it"
             )
+        check_finite(tensors, path)
         try:
             return _read(tensors, metadata)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        # of what a changed file may hold in the place of texts, lists and tensors of these shapes
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            InvError,
+        ) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else first_line(error)
             raise WeightsError(
-                f"{path}: isn't a whole inversion ({type(error).__name__}: {error}); the file was "
-                "changed, make the run again"
+                f"{path}: isn't a whole inversion ({plain_text(said)}); the file was changed, make "
+                "the run again"
             ) from None
 
 
@@ -263,6 +279,11 @@ def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Inversi
     if metadata["blend"] not in get_args(Blend):
         raise ValueError(f"blend is {metadata['blend']!r}")
     poses = zip(metadata["poses"], tensors.get("poses", ()), strict=True)
+    texts = [metadata["generator"], metadata["fingerprint"], *metadata["frames"]]
+    if not all(isinstance(text, str) for text in [*texts, *metadata["poses"]]):
+        raise ValueError("a name isn't a text")
+    if tensors["ws"].ndim != 3 or not tensors["ws"].is_floating_point():
+        raise ValueError(f"latents of shape {tuple(tensors['ws'].shape)}")
     return Inversion(
         ws=tensors["ws"],
         cameras=Camera.from_labels(tensors["cameras"]),
@@ -273,8 +294,16 @@ def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Inversi
         frames=tuple(metadata["frames"]),
         offset=under_prefix(tensors, "offset/"),
         poses=dict(poses),
-        history=tuple(Made(**made) for made in metadata["history"]),
+        history=tuple(_made(entry) for entry in metadata["history"]),
     )
+
+
+def _made(entry: Mapping[str, Any]) -> Made:
+    made = Made(**entry)
+    texts = (made.kind, made.name, made.parent, made.preset or "")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(made.options, dict):
+        raise ValueError("an entry of its history isn't one")
+    return made
 
 
 class Snapshot:

@@ -51,11 +51,14 @@ class Inverter(Plugin, ABC, Generic[C]):
         needs: what a capture must have besides images.
         min_views: that it needs.
         default_views: that are chosen where the user names no number.
+        takes_init: whether it starts from `context.init` where a user gives --init; it's an error
+            to give one to a method that doesn't.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"cameras"})
     min_views: ClassVar[int] = 1
     default_views: ClassVar[int] = 9
+    takes_init: ClassVar[bool] = False
     config: C
 
     @classmethod

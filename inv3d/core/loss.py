@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import torch
@@ -16,8 +17,10 @@ from inv3d.core.errors import InputError
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.weights.known import resolve_path
 
 MASK = "mask"
+WEIGHTS = "weights"
 C = TypeVar("C", bound=PluginConfig)
 K = TypeVar("K", Tensor, dict[str, Tensor])
 
@@ -126,6 +129,29 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
 AnyLoss = Loss[Any, Any]
 
 
+def loss_config(
+    kind: type[AnyLoss], options: Mapping[str, Any], owner: str, beside: Iterable[str] = ()
+) -> PluginConfig:
+    """Read a loss's options; `weights` may be the bare name of a file that the loss knows.
+
+    Args:
+        kind: class of the loss.
+        options: nested plain values.
+        owner: whose options they are, for messages.
+        beside: further names that may stand there, for suggestions.
+
+    Raises:
+        ConfigError: where an option is unknown or out of range.
+        WeightsError: where a known file is named and it's nowhere.
+    """
+    config = build_config(kind.Config, options, owner, beside)
+    given = getattr(config, WEIGHTS, None)
+    if not isinstance(given, Path):
+        return config
+    found = resolve_path(given, kind.weights, owner)
+    return config.model_copy(update={WEIGHTS: given if found == given.absolute() else found})
+
+
 def load_loss(
     name: str,
     options: Mapping[str, Any] | None = None,
@@ -154,5 +180,5 @@ def load_loss(
         tensor([1., 1.])
     """
     kind: type[AnyLoss] = registry().load("losses", name)
-    loss = kind.create(build_config(kind.Config, options or {}, owner or f"loss {name}"))
+    loss = kind.create(loss_config(kind, options or {}, owner or f"loss {name}"))
     return loss.to(device).eval().requires_grad_(False)

@@ -20,7 +20,13 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inverter import Inverter
-from inv3d.core.weights.tensors import load_state, read_tensors, under_prefix, write_tensors
+from inv3d.core.weights.tensors import (
+    check_finite,
+    load_state,
+    read_tensors,
+    under_prefix,
+    write_tensors,
+)
 
 KIND = "trained"
 _STATE, _LATENT_AVG = "state/", "latent_avg"
@@ -170,11 +176,14 @@ class Trained:
             WeightsError: where it's missing, damaged, or holds anything else.
         """
         tensors, metadata = read_tensors(path)
-        names = ("method", "generator", "fingerprint", "options", "training", "steps")
-        if metadata.get("kind") != KIND or not set(names) <= set(metadata):
+        kinds: dict[str, type] = {"options": dict, "training": dict, "steps": int}
+        kinds |= dict.fromkeys(("method", "generator", "fingerprint"), str)
+        whole = all(isinstance(metadata.get(name), kind) for name, kind in kinds.items())
+        if metadata.get("kind") != KIND or not whole:
             raise WeightsError(
                 f"{path}: holds no trained networks; give a file that training wrote"
             )
+        check_finite(tensors, path)
         return Trained(
             method=metadata["method"],
             generator=metadata["generator"],
@@ -183,5 +192,5 @@ class Trained:
             latent_avg=tensors.get(_LATENT_AVG),
             options=metadata["options"],
             training=metadata["training"],
-            steps=int(metadata["steps"]),
+            steps=metadata["steps"],
         )

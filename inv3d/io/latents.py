@@ -51,8 +51,8 @@ def read_latents(path: Path) -> Latents:
             which of them it is, is told by its contents.
 
     Raises:
-        InputError: where the file holds no latents, or is damaged.
-        WeightsError: where torch.save wrote it, and it's damaged or holds anything but data.
+        InputError: where there's no such file, or it holds no latents.
+        WeightsError: where it's damaged, or torch.save wrote it and it holds anything but data.
     """
     path = Path(path)
     return latents_of(_read_arrays(path), path)
@@ -140,7 +140,7 @@ def _read_archive(path: Path) -> dict[str, Tensor]:
                 if name in names
             }
     except Refused as error:
-        raise InputError(f"{path}: {error}; write it again") from None
+        raise WeightsError(f"{path}: {error}; write it again") from None
     if not found:
         raise _no_latents(list(names), path)
     return found
@@ -152,7 +152,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Tensor:
     # encrypted, packed in an unknown way, or damaged
     except (RuntimeError, NotImplementedError, zipfile.BadZipFile, ValueError, EOFError) as error:
         reason = plain_text(str(error))
-        raise InputError(f"{path}: not a readable .npz file ({reason}); write it again") from None
+        raise WeightsError(f"{path}: not a readable .npz file ({reason}); write it again") from None
     with member:
         return _read_array(member, path)
 
@@ -175,7 +175,7 @@ def _read_array(file: Any, path: Path) -> Tensor:
         return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     except Exception as error:  # NumPy reads the header as Python's literals, with all their errors
         reason = plain_text(first_line(error)) or type(error).__name__
-        raise InputError(f"{path}: not a readable array ({reason}); write it again") from None
+        raise WeightsError(f"{path}: not a readable array ({reason}); write it again") from None
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
@@ -187,7 +187,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         return {name: pickled.tensor(tree[name]) for name in wanted}
     except Refused as error:
-        raise InputError(f"{path}: {error}; write it again") from None
+        raise WeightsError(f"{path}: {error}; write it again") from None
 
 
 def read_labels(path: Path) -> Camera:
@@ -195,7 +195,7 @@ def read_labels(path: Path) -> Camera:
 
     Raises:
         InputError: where the file isn't such, or a camera isn't one.
-        WeightsError: where it was written by torch.save and is damaged.
+        WeightsError: where it's damaged.
     """
     arrays = _read_arrays(Path(path))
     labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), torch.empty(0))

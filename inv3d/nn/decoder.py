@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inv3d.nn.layers import EqualLinear
 
-Activation = Literal["none", "sigmoid"]
+Activation = Literal["none", "sigmoid", "lrelu"]
 
 
 class Decoder(nn.Module):
@@ -21,7 +23,8 @@ class Decoder(nn.Module):
         hidden: width of the hidden layer.
         lr_multiplier: of both layers.
         activation: of the colours: "sigmoid" brings them to about [0, 1], "none" (PanoHead) leaves
-            them as they are.
+            them as they are, "lrelu" is StyleGAN2's leaky ReLU, of slope 0.2 below zero and times
+            sqrt(2).
     """
 
     def __init__(
@@ -49,5 +52,7 @@ class Decoder(nn.Module):
         raw, colours = self.net[2](hidden).split([1, self.out_channels], dim=-1)
         if self.activation == "none":
             return raw[..., 0], colours
+        if self.activation == "lrelu":
+            return raw[..., 0], F.leaky_relu(colours, 0.2) * math.sqrt(2)
         # The sigmoid is widened by 0.001 on both sides, after MipNeRF.
         return raw[..., 0], torch.sigmoid(colours) * 1.002 - 0.001

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+from inv3d.nn.choices import Precision
+
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Where torch keeps the setting: since 2.9 convolutions have one of their own.
 _HOME: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
+from inv3d.nn.choices import Sampling
+
 # What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
 # density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by
 # itself: points come in chunks, in any number.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
-Sampling = Literal["deterministic", "stochastic"]
 
 
 @dataclass(frozen=True)

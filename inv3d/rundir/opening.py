@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inv3d.core.errors import PluginError, RunError, WeightsError
 from inv3d.core.files import read_json
 from inv3d.rundir.files import METRICS, RECORD
-from inv3d.rundir.record import GeneratorPart, InputPart, read_part
+from inv3d.rundir.record import GeneratorPart, InputPart, Metrics, Record, read_part
 
 # what needs torch is imported where it's used: tables of runs are made without it
 if TYPE_CHECKING:
@@ -45,16 +45,17 @@ def read_record(directory: Path) -> dict[str, Any]:
     """Return what run.json says of a run, finished or not.
 
     Raises:
-        RunError: where there's no run.
+        RunError: where there's no run, or its run.json isn't whole.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise RunError(f"{directory}: no such directory; give the directory of a run")
     if not (directory / RECORD).is_file():
         raise RunError(f"{directory}: no {RECORD}, so it's no run; give what 'run --out' was given")
-    record = read_json(directory / RECORD)
+    record: dict[str, Any] = read_json(directory / RECORD)
     if not isinstance(record, dict) or not _PARTS <= set(record):
         raise RunError(f"{directory / RECORD}: not the record of a run; start the run again")
+    read_part(Record, record, directory / RECORD)
     return record
 
 
@@ -88,11 +89,12 @@ def read_metrics(directory: Path) -> dict[str, Any]:
         read_result(directory)
         raise RunError(f"{directory}: no {METRICS}; make it with '3dinv eval {directory} --save'")
     metrics: dict[str, Any] = read_json(path)
-    if "columns" not in metrics:
+    if not isinstance(metrics, dict) or "columns" not in metrics:
         raise RunError(
             f"{path}: has no 'columns', which say what its numbers are; measure the run again "
             f"with '3dinv eval {directory} --save'"
         )
+    read_part(Metrics, metrics, path, f"measure the run again with '3dinv eval {directory} --save'")
     return metrics
 
 

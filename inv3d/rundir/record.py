@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, plain_text
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ FORMAT = 1
 # unreported: the result is saved, but its report could not be made
 Status = Literal["running", "interrupted", "failed", "unreported", "finished"]
 _VERSIONS = ("3dinv", "torch", "numpy", "pillow", "safetensors", "pydantic")
-P = TypeVar("P", bound="_Part")
+P = TypeVar("P", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -125,13 +125,85 @@ class Plan(Origin):
         return plan
 
 
-def read_part(kind: type[P], content: Any, where: Path) -> P:
-    """Read a part of `run.json`.
+class _Read(BaseModel):
+    """What is read as it stands, so that a text of digits is no number."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class _Named(_Read):
+    name: str
+    preset: str | None = None
+
+
+class _Source(_Read):
+    path: str | None = None
+
+
+class Record(_Read):
+    """What tables, pages and commands read in `run.json` of every run, however far it has come."""
+
+    method: _Named
+    generator: _Named
+    input: _Source
+    status: Status = "running"
+    seconds: dict[str, float] = {}
+    warnings: list[str] = []
+    started: str = ""
+
+
+class _Column(_Read):
+    key: str
+    label: str
+    better: Literal["lower", "higher", ""]
+    digits: Annotated[int, Field(ge=0, le=20)]
+    unit: str = ""
+
+
+class _Counts(_Read):
+    all: int
+    chosen: int
+    held_out: int
+
+
+class Metrics(_Read):
+    """What tables and pages read in `metrics.json`."""
+
+    columns: list[_Column]
+    run_columns: list[_Column]
+    names: dict[str, str]
+    size: int
+    views: _Counts
+    latents: int
+    front: dict[str, float | str | None]
+    chosen: dict[str, float | None]
+    held_out: dict[str, float | None]
+    rotation: dict[str, float | None]
+    depth_consistency: float | None = None
+    latent_distance: float | None = None
+    notes: dict[str, str] = {}
+    warnings: list[str] = []
+    seconds: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        texts = [c.key for c in self.columns if isinstance(self.front.get(c.key), str)]
+        if texts:
+            raise ValueError(f"front: '{texts[0]}' is a text, expected a number")
+        return self
+
+
+_START_AGAIN = "start the run again with --overwrite"
+
+
+def read_part(kind: type[P], content: Any, where: Path, remedy: str = _START_AGAIN) -> P:
+    """Read a part of `run.json` or `metrics.json`.
 
     Args:
         kind: of the part.
         content: plain values.
         where: the run, for the message.
+        remedy: what the user can do.
 
     Raises:
         RunError: naming the first entry that isn't what it should be.
@@ -140,10 +212,9 @@ def read_part(kind: type[P], content: Any, where: Path) -> P:
         return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
+        name = plain_text(".".join(map(str, first["loc"])))
         raise RunError(
-            f"{where}: '{name}': {first['msg'].lower()}; the file was changed, start the run "
-            "again with --overwrite"
+            f"{where}: '{name}': {first['msg'].lower()}; the file was changed, {remedy}"
         ) from None
 
 

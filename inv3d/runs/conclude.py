@@ -10,6 +10,7 @@ import torch
 
 from inv3d.core.capture import Capture
 from inv3d.core.errors import InterruptedRun, InvError, RunError, first_line
+from inv3d.core.registry.blame import blamed
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import LOG
 from inv3d.rundir.log import read_log, stage_seconds
@@ -48,9 +49,8 @@ def conclude(
 
 
 def cause(error: BaseException) -> str:
-    """Say in one line what went wrong."""
-    text = first_line(error)
-    return text if isinstance(error, InvError) else f"{type(error).__name__}: {text}"
+    """Say in one line what went wrong, and in whose plugin."""
+    return first_line(error) if isinstance(error, InvError) else blamed(error)
 
 
 def report_again(

@@ -12,8 +12,10 @@ from typing import Any
 
 from inv3d.core.errors import InterruptedRun, PluginError
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import Steps
 from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import LOG
@@ -132,18 +134,36 @@ def _take_steps(
     chosen = run.capture[run.plan.input.chosen]
     notices = _Notices(context.state, directory, display)
     with stop_on_signals(context.state, display.say):
-        steps = run.method.steps(run.generator, chosen, context)
+        steps = _begun(run.method.steps(run.generator, chosen, context), run.plan.method.name)
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
                 notices.show()
                 return _checked(end.value, run.plan.method.name)
+            _check_step(step, run.plan.method.name)
             directory.begun()
             directory.log(step)
             display.step(step)
             notices.show()
             observers.call("inv3d_run_step", directory=directory.path, progress=step)
+
+
+def _begun(steps: Any, method: str) -> Steps:
+    if isinstance(steps, Iterator):
+        return steps  # type: ignore[return-value]
+    raise PluginError(
+        f"method {method}: its steps() returns '{type(steps).__name__}', expected a function that "
+        "yields; report it to the method's author"
+    )
+
+
+def _check_step(step: Any, method: str) -> None:
+    if not isinstance(step, Progress):
+        raise PluginError(
+            f"method {method}: its steps yielded '{type(step).__name__}', expected a Progress; "
+            "report it to the method's author"
+        )
 
 
 def _checked(result: Any, method: str) -> Inversion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,9 @@ from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
+from inv3d.runs.options import GENERATOR, check_options
 from inv3d.runs.used_files import changed, check_unchanged, used_files
 
-GENERATOR = "generator"
 # values of the options "mask" and "where" of losses that mean the masks of the capture
 _MASKED = (True, "mask")
 # there's no pose estimator, so that cameras have to come from elsewhere
@@ -118,10 +118,12 @@ def prepare(request: Request) -> PreparedRun:
     Raises:
         InvError: of the kind that fits what's wrong.
     """
+    check_options(request.method, request.generator, request.options)
     device = resolve_device(request.device)
     method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)
     config, generator_config = _configs(request, method, kind)
+    _check_init(request, method)
     files = open_capture(request.input, undistort=request.undistort)
     _check_needs(request.method, method, files)
     frames, chosen, held_out = _choose(request, method, files)
@@ -196,6 +198,21 @@ def _configs(
     return config, build_config(kind.Config, of_generator, f"generator {kind.name}")
 
 
+def _check_init(request: Request, method: type[AnyInverter]) -> None:
+    """Refuse a result to start from where the method wouldn't look at it.
+
+    Raises:
+        UnsupportedError: where it wouldn't.
+    """
+    if request.init is None or method.takes_init:
+        return
+    others = ", ".join(_methods_that(lambda other: other.takes_init)) or "none is installed"
+    raise UnsupportedError(
+        f"--init {request.init}: method {request.method} doesn't start from another result; leave "
+        f"--init out, or take a method that does ({others})"
+    )
+
+
 def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> None:
     """Refuse a capture that lacks what the method needs, and name methods that do without.
 
@@ -206,7 +223,7 @@ def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> N
     lacking = sorted(method.needs - has)
     if not lacking:
         return
-    others = _methods_content_with(has)
+    others = _methods_that(lambda other: other.needs <= has)
     remedy = (
         f"or take a method that does without ({', '.join(others)})"
         if others
@@ -243,15 +260,15 @@ def _check_masks(files: CaptureFiles, names: Sequence[str]) -> None:
             )
 
 
-def _methods_content_with(has: frozenset[str] | set[str]) -> list[str]:
-    """Names of the methods that need no more than a capture has."""
+def _methods_that(suit: Callable[[type[AnyInverter]], bool]) -> list[str]:
+    """Names of the methods that suit."""
     names = []
     for record in registry().of_kind("methods"):
         try:
             method: type[AnyInverter] = registry().load("methods", record.name)
         except PluginError:
             continue
-        if method.needs <= has:
+        if suit(method):
             names.append(record.name)
     return names
 

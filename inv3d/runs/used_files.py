@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.config import LOSSES, PluginConfig, build_config, merge
+from inv3d.core.config import LOSSES, PluginConfig, merge
 from inv3d.core.errors import RunError
 from inv3d.core.files import file_digest
-from inv3d.core.fit.objective import LossTerm
-from inv3d.core.loss import AnyLoss
+from inv3d.core.fit.terms import LossTerm
+from inv3d.core.loss import WEIGHTS, AnyLoss, loss_config
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 
-WEIGHTS = "weights"
 _DEFAULTS = "default_losses"
 
 
@@ -33,6 +32,7 @@ def used_files(
     Raises:
         PluginError: where a loss is unknown.
         ConfigError: where an option of a loss is.
+        WeightsError: where a loss names a known weight file that isn't there.
     """
     paths = [path.absolute() for path in _of_plugin(method, config, default_losses)]
     return {str(path): file_digest(path) for path in sorted(set(paths))}
@@ -90,5 +90,5 @@ def _of_losses(losses: Mapping[str, Any]) -> Iterator[Path]:
         if one.weight == 0:
             continue
         kind: type[AnyLoss] = registry().load("losses", one.loss or name)
-        config = build_config(kind.Config, one.options, f"loss {name}")
+        config = loss_config(kind, one.options, f"loss {name}", LossTerm.model_fields)
         yield from _of_plugin(kind, config, {})

@@ -378,7 +378,7 @@ def test_hooks_watch_a_run(capture: Path, tmp_path: Path, monkeypatch: pytest.Mo
         result = run("--input", capture, *QUICK, "--out", "run", "--no-report")
     assert result.exit_code == 0, result.stderr
     assert calls == [("start", "run", 303), *(("step", i) for i in range(6)), ("end", 1, 9)]
-    assert result.stderr.count("hooks 'bad' failed in inv3d_run_step") == 1
+    assert result.stderr.count("hooks 'bad' of INV3D_PLUGINS failed in inv3d_run_step") == 1
 
 
 def test_the_sample_is_what_is_read_by_default(

@@ -37,6 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
         class Noisy(MSE):
             name = "noisy"
+            api = "1.0"
             weights: ClassVar[tuple[WeightFile, ...]] = files
 
         module = types.ModuleType("thrown_away_weights")

@@ -64,8 +64,8 @@ def test_nested_options_are_built_and_frozen() -> None:
          "be greater than or equal to 1"),
         ({"inner": {"mode": "x"}}, "option 'inner.mode' of method m: 'x' is not valid: input "
          "should be 'Angle' or 'index'"),
-        ({"inner": 3}, "option 'inner' of method m: 3 is not valid: input should be a valid "
-         "dictionary or instance of Inner"),
+        ({"inner": 3}, "option 'inner' of method m: 3 is not valid: input should be a table "
+         "of options, each given as NAME.OPTION=VALUE"),
     ],
 )  # fmt: skip
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:

@@ -102,6 +102,14 @@ def test_a_place_that_cant_be_written(tmp_path: Path) -> None:
         pass
 
 
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    name = "x" * 300
+    with pytest.raises(RunError, match=r"can't be written.*choose another place"):
+        write_text(tmp_path / name, "x")
+    with pytest.raises(RunError, match="can't be written"), atomic_directory(tmp_path / name):
+        pass
+
+
 def test_json_without_numbers_that_arent_finite(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"a": [1.5, float("nan"), (float("inf"),)], 2: {"b": None}})

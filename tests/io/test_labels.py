@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import tracemalloc
 import unicodedata
 from typing import Any
 
@@ -222,6 +223,22 @@ def test_npy_labels_of_any_number_type(dtype: type) -> None:
 def test_npy_files_that_are_no_numbers_are_refused(content: bytes) -> None:
     with pytest.raises(InputError, match=r"a\.npy: not a readable \.npy array of numbers"):
         parse_npy(content, "a.npy")
+
+
+def test_the_header_of_a_npy_file_is_compared_with_its_length() -> None:
+    content = saved(np.zeros(25, np.float32))
+    text = b"'shape': (25,), }"
+    huge = b"'shape': (10**9,), }".replace(b"10**9", b"9" * 9)
+    assert text in content
+    changed = content.replace(text + b" " * (len(huge) - len(text)), huge)
+    assert len(changed) == len(content)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="its header says 999999999 values"):
+        parse_npy(changed, "a.npy")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    fortran = parse_npy(saved(np.asfortranarray(np.arange(6.0).reshape(2, 3))), "a.npy")
+    assert fortran.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 json_values = st.recursive(

@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inv3d.commands.run import command
 from inv3d.nn import precision
+from inv3d.nn.choices import Precision
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.precision import Precision, run_in
+from inv3d.nn.precision import run_in
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.minihead import MiniHead, MiniHeadConfig
 from inv3d.plugins.generators.panohead import PanoHead

@@ -26,6 +26,7 @@ class Likeness(Loss[LikenessConfig, Tensor]):
 
     name = "likeness"
     summary = "likeness of two pictures"
+    api = "1.0"
     Config = LikenessConfig
     higher_is_better = True
     label = "Likeness"

@@ -30,6 +30,7 @@ class Instant(Inverter):
     """Takes the mean latent for everybody, without a single step."""
 
     name = "instant"
+    api = "1.0"
     default_views = 1
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
@@ -72,6 +73,7 @@ class Empty(Inverter):
     """Forgets to return what it found."""
 
     name = "empty"
+    api = "1.0"
 
     def steps(  # type: ignore[override]
         self, generator: Generator, capture: Capture, context: Context
@@ -84,6 +86,7 @@ class Flat(ToyGenerator):
     """Makes colours alone: no depth, no masks, no density."""
 
     name = "flat"
+    api = "1.0"
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__(config)

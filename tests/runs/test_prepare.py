@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,15 @@ def test_where_no_method_does_without(tmp_path: Path, monkeypatch: pytest.Monkey
     for _ in registered(monkeypatch, CUTTER):
         with pytest.raises(UnsupportedError, match="no installed method does without"):
             prepare(request(tmp_path, "wplus"))
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_result_to_start_from_that_the_method_ignores(tmp_path: Path) -> None:
+    write(content(3), tmp_path)
+    asked = replace(request(tmp_path, "blind"), init=tmp_path)
+    with pytest.raises(UnsupportedError) as error:
+        prepare(asked)
+    assert str(error.value) == (
+        f"--init {tmp_path}: method blind doesn't start from another result; leave --init out, or "
+        "take a method that does (multilatent, multiview, pti, wplus)"
+    )

@@ -33,6 +33,7 @@ class EncoderConfig(PluginConfig):
 
 class Encoder(Inverter):
     name = "encoder"
+    api = "1.0"
     Config = EncoderConfig
     weights = (KNOWN,)
 

@@ -14,8 +14,9 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, Source, backward, latent_source
 from inv3d.core.fit.loop import Progress, Stage, run_stage
-from inv3d.core.fit.objective import LossTerm, Objective, WeightedLoss
+from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.fit.state import RunState
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.loss import AnyLoss, Target, load_loss

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,12 @@ from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.fit.readback import Unread, gradient_norm, read
 from inv3d.core.fit.schedule import Schedule
 from inv3d.core.fit.state import RunState
+from inv3d.core.fit.terms import Keep
 from inv3d.core.weights.tensors import under_prefix
 
 Metrics = dict[str, Tensor]
 Run = Callable[[int], Metrics]
 Stop = Callable[[Mapping[str, float]], bool]
-Keep = Literal["last", "best"]
 TOTAL = "total"
 
 
@@ -410,7 +410,8 @@ class _Loop:
         if name not in state.restored:
             raise ValueError(f"two stages of one run are called '{name}'")
         state.restored.remove(name)
-        self._put(state.done[name])
+        with state.reading():
+            self._put(state.done[name])
         return True
 
     def resume(self) -> int:
@@ -426,6 +427,11 @@ class _Loop:
         tensors, state.tensors, state.position = state.tensors, {}, {}
         if stage is None:
             return 0
+        with state.reading():
+            return self._put_back(position, tensors)
+
+    def _put_back(self, position: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
+        """Put the state of this stage in place, and return the step to go on from."""
         self._put(tensors)
         for name, packed in position["optimizers"].items():
             optimizer = self.optimizers[name]
@@ -435,8 +441,9 @@ class _Loop:
             name: best.to(self.variables[name].device)
             for name, best in under_prefix(tensors, "best/").items()
         }
-        self.best_total = math.inf if position["best"] is None else position["best"]
-        self.first_update, self.losses = position["update"], position["losses"]
+        best, self.losses = position["best"], dict(position["losses"])
+        self.best_total = math.inf if best is None else best + 0.0
+        self.first_update = position["update"] + 0
         return int(position["step"])
 
     def finish(self) -> None:

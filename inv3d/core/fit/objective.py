@@ -4,65 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.errors import ConfigError, PluginError
+from inv3d.core.fit.terms import Picture
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import OutputName, Rendering
-
-Picture = Literal["image", "raw"]
-
-
-class LossTerm(BaseModel):
-    """A loss in a method's options: its weight, what it looks at, and any options of its own.
-
-    A term's name is that of its loss, unless `loss` names another: `{"mse": 1, "raw": {"loss":
-    "mse", "of": "raw"}}` has one loss twice.
-
-    Attributes:
-        weight: None keeps the weight that the loss has without this entry, 1 if it has none.
-        loss: name of the plugin; the term's own name if None.
-        of: the final image, or the raw one before super-resolution.
-        where: name of a map (the target's masks are "mask") by which both pictures are multiplied
-            before they're compared; the whole picture if None.
-
-    Example:
-        >>> import inv3d
-        >>> term = inv3d.LossTerm.model_validate({"loss": "mse", "of": "raw", "resolution": 64})
-        >>> term.loss, term.of, term.options
-        ('mse', 'raw', {'resolution': 64})
-    """
-
-    # of the loss itself
-    model_config = ConfigDict(extra="allow", frozen=True)
-    weight: float | None = None
-    loss: str | None = None
-    of: Picture = "image"
-    where: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of the loss itself."""
-        return dict(self.model_extra or {})
-
-    def over(self, below: LossTerm | None) -> LossTerm:
-        """Return the entry with a weight, which may be that of the entry below it."""
-        if self.weight is not None:
-            return self
-        inherited = below.weight if below is not None else None
-        return self.model_copy(update={"weight": 1.0 if inherited is None else inherited})
-
-
-def _term(value: object) -> object:
-    return {"weight": value} if isinstance(value, int | float) else value
-
-
-LossTerms = dict[str, Annotated[LossTerm, BeforeValidator(_term)]]
 
 
 @dataclass(frozen=True)
@@ -124,10 +75,15 @@ class Term:
         loss = self.weighted.loss
         value: Tensor = loss(rendering, loss.select(self.cache, views))
         count = views.stop - views.start
-        if tuple(value.shape) != (count,):
+        if not isinstance(value, Tensor) or tuple(value.shape) != (count,):
+            found = (
+                f"shape {tuple(value.shape)}"
+                if isinstance(value, Tensor)
+                else f"a {type(value).__name__}"
+            )
             raise PluginError(
-                f"loss '{self.name}': returned shape {tuple(value.shape)} for {count} views, "
-                f"expected ({count},), one number a view; report it to the loss's author"
+                f"loss '{self.name}': returned {found} for {count} views, expected a tensor of "
+                f"shape ({count},), one number a view; report it to the loss's author"
             )
         return value
 

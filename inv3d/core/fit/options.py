@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.loop import Keep
-from inv3d.core.fit.objective import LossTerms
+from inv3d.core.fit.terms import Keep, LossTerms
 
 
 class FitConfig(PluginConfig):

@@ -17,7 +17,7 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Run, Stage, Stop
-from inv3d.core.fit.objective import Losses, LossTerm, Objective
+from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
@@ -29,6 +29,7 @@ from inv3d.core.fit.stages import (
     trainable,
     tune,
 )
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics

@@ -13,9 +13,9 @@ from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
-from inv3d.core.fit.objective import LossTerm
 from inv3d.core.fit.options import FitConfig, LatentOptions, TuningOptions
 from inv3d.core.fit.schedule import Schedule, constant, ramped
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.loss import Target
 

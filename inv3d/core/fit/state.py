@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, first_line, plain_text
 from inv3d.core.weights.tensors import read_tensors, under_prefix, write_tensors
 
 FORMAT = 2
@@ -72,11 +73,28 @@ class RunState:
                 f"{self.checkpoint}: checkpoint format {position.get('format')}, expected "
                 f"{FORMAT}; start the run again with --overwrite"
             )
-        self.position, self.restored = position, list(position["done"])
-        self.done = {name: under_prefix(tensors, f"done/{name}/") for name in self.restored}
-        self.tensors = under_prefix(tensors, "now/")
-        self.taken, self.view_chunk = int(position["taken"]), position["view_chunk"]
+        with self.reading():
+            self.position, self.restored = position, list(position["done"])
+            self.done = {name: under_prefix(tensors, f"done/{name}/") for name in self.restored}
+            self.tensors = under_prefix(tensors, "now/")
+            self.taken, self.view_chunk = position["taken"] + 0, position["view_chunk"]
         return self.taken
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Put what is in the checkpoint to use; what can't be is an error of the file.
+
+        Raises:
+            RunError: where the block meets something else than a checkpoint holds.
+        """
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            said = f"no {error}" if isinstance(error, KeyError) else first_line(error)
+            raise RunError(
+                f"{self.checkpoint}: isn't a whole checkpoint ({plain_text(said)}); start the run "
+                "again with --overwrite"
+            ) from error
 
     def write(self, position: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write the checkpoint, if there's a file for it.

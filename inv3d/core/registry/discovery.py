@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import configparser
-import importlib.metadata
+import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,9 +16,19 @@ import entrypoints
 
 from inv3d.core.errors import PluginError, first_line, suggest
 from inv3d.core.registry.imports import import_plugin
-from inv3d.core.registry.record import GROUPS, PluginRecord, singular
+from inv3d.core.registry.metadata import declared, normal
+from inv3d.core.registry.record import (
+    GROUPS,
+    OWN_DISTRIBUTION,
+    UNKNOWN,
+    PluginRecord,
+    singular,
+)
 
+PLUGINS = "INV3D_PLUGINS"
+PREFER = "INV3D_PREFER"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NEAR_GROUP = re.compile(r"\s*(inv3d|3dinv)[^a-z0-9]*", re.IGNORECASE)
 
 
 class Registry:
@@ -28,8 +39,9 @@ class Registry:
     """
 
     def __init__(self, records: Iterable[PluginRecord]) -> None:
-        disabled = {_normal(name) for name in _listed("INV3D_DISABLE")}
-        self.records = _mark_duplicates([_mark_disabled(r, disabled) for r in records])
+        disabled = {normal(name) for name in _listed("INV3D_DISABLE")}
+        usable = [_mark_disabled(record, disabled) for record in records]
+        self.records = _mark_duplicates(usable, _preferred())
 
     def of_kind(self, kind: str) -> list[PluginRecord]:
         """Return the records of one kind, sorted by name."""
@@ -52,6 +64,16 @@ class Registry:
             raise PluginError(f"{singular(kind)} '{name}' can't be used: {found[0].reason}")
         return usable[0]
 
+    def unfulfilled(self) -> Iterator[str]:
+        """Say which wishes of the environment have no effect, and why."""
+        for record in self.records:
+            if record.distribution == PLUGINS and record.status == "duplicate":
+                yield f"{PLUGINS}: {singular(record.kind)} '{record.name}': {record.reason}"
+        offered = {(r.kind, r.name, normal(r.distribution)) for r in self.records}
+        for (kind, name), owner in _preferred().items():
+            if (kind, name, normal(owner)) not in offered:
+                yield f"{PREFER}: no distribution {owner} offers a {singular(kind)} '{name}'"
+
     def load(self, kind: str, name: str) -> Any:
         """Import a plugin and return its class (for hooks: its module).
 
@@ -68,34 +90,66 @@ class Registry:
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Return the registry of this process, scanned once."""
-    return Registry([*_installed(), *_from_environment()])
+    found = Registry([*_installed(), *_from_environment()])
+    for wish in found.unfulfilled():
+        warnings.warn(wish, stacklevel=2)
+    return found
 
 
 def _installed() -> Iterator[PluginRecord]:
     """Read the entry points of all distributions; one that can't be read is a broken record."""
-    seen: set[str] = set()
-    for distribution in importlib.metadata.distributions():
-        text = distribution.read_text("entry_points.txt")
-        if not text or "inv3d." not in text:
-            continue
-        name = distribution.metadata["Name"] or "unknown"
-        if _normal(name) not in seen:
-            seen.add(_normal(name))
-            yield from _parsed(text, name, distribution.version)
+    for found in declared():
+        if found.fault:
+            yield _unreadable(found.distribution, found.version, found.fault)
+        else:
+            yield from _parsed(found.text, found.distribution, found.version)
+
+
+def _unreadable(distribution: str, version: str, reason: str) -> PluginRecord:
+    return PluginRecord("?", UNKNOWN, distribution, version, "", "broken", reason)
 
 
 def _parsed(text: str, distribution: str, version: str) -> Iterator[PluginRecord]:
     """Parse an `entry_points.txt`; this alone knows the `entrypoints` package."""
     parser = entrypoints.CaseSensitiveConfigParser(delimiters=("=",), interpolation=None)
     try:
-        parser.read_string(text, "entry_points.txt")
+        parser.read_string(_without_repeats(text), "entry_points.txt")
     except configparser.Error as error:
         reason = f"its entry_points.txt can't be parsed: {first_line(error)}"
-        yield PluginRecord("?", "?", distribution, version, "", "broken", reason)
+        yield _unreadable(distribution, version, reason)
         return
-    for kind, group in GROUPS.items():
-        for name, value in parser[group].items() if group in parser else ():
-            yield _entry(name, kind, distribution, version, value)
+    kinds = {group: kind for kind, group in GROUPS.items()}
+    for group in parser.sections():
+        for name, value in parser[group].items():
+            if group in kinds:
+                yield _entry(name, kinds[group], distribution, version, value)
+            elif _NEAR_GROUP.match(group):
+                yield _misplaced(PluginRecord(name, UNKNOWN, distribution, version, value), group)
+
+
+def _without_repeats(text: str) -> str:
+    """Leave out lines that stand twice in one group: the same entry point, said again."""
+    kept, said, group = [], set(), ""
+    for line in text.splitlines():
+        group = line if line.startswith("[") else group
+        entry = (group, "".join(line.split()))
+        if line.startswith("[") or not line.strip() or entry not in said:
+            kept.append(line)
+        said.add(entry)
+    return "\n".join(kept)
+
+
+def _misplaced(record: PluginRecord, group: str) -> PluginRecord:
+    """Return the record of an entry point whose group is spelt almost as one of ours."""
+    spelt = _NEAR_GROUP.sub("", group, count=1).strip().lower()
+    near = difflib.get_close_matches(spelt, GROUPS, n=1)
+    known = f"'{GROUPS[near[0]]}'" if near else f"one of {', '.join(GROUPS.values())}"
+    reason = (
+        f"its group '{group}' is none of 3dinv's; write {known} in its pyproject.toml and "
+        "install it again"
+    )
+    kind = near[0] if near else UNKNOWN
+    return replace(record, kind=kind, status="broken", reason=reason)
 
 
 def _entry(name: str, kind: str, distribution: str, version: str, value: str) -> PluginRecord:
@@ -115,15 +169,15 @@ def _entry(name: str, kind: str, distribution: str, version: str, value: str) ->
 
 def _from_environment() -> Iterable[PluginRecord]:
     """Read INV3D_PLUGINS="methods:mine=module:Class,...", for development."""
-    for entry in _listed("INV3D_PLUGINS"):
+    for entry in _listed(PLUGINS):
         kind, _, rest = entry.partition(":")
         name, _, target = rest.partition("=")
         if kind not in GROUPS or not name or not target:
             raise PluginError(
-                f"INV3D_PLUGINS: {entry!r}: expected KIND:NAME=MODULE:CLASS with a kind of "
+                f"{PLUGINS}: {entry!r}: expected KIND:NAME=MODULE:CLASS with a kind of "
                 f"{', '.join(GROUPS)}"
             )
-        yield _entry(name, kind, "INV3D_PLUGINS", "", target)
+        yield _entry(name, kind, PLUGINS, "", target)
 
 
 def _listed(variable: str) -> list[str]:
@@ -131,29 +185,60 @@ def _listed(variable: str) -> list[str]:
     return [part.strip() for part in os.environ.get(variable, "").split(",") if part.strip()]
 
 
+def _preferred() -> dict[tuple[str, str], str]:
+    """Read INV3D_PREFER="losses:mse=their-dist,...": (kind, name) -> distribution."""
+    chosen = {}
+    for entry in _listed(PREFER):
+        kind, _, rest = entry.partition(":")
+        name, _, distribution = rest.partition("=")
+        if kind not in GROUPS or not name or not distribution:
+            raise PluginError(
+                f"{PREFER}: {entry!r}: expected KIND:NAME=DISTRIBUTION with a kind of "
+                f"{', '.join(GROUPS)}"
+            )
+        chosen[kind, name] = distribution
+    return chosen
+
+
 def _mark_disabled(record: PluginRecord, disabled: set[str]) -> PluginRecord:
-    if disabled & {_normal(record.name), _normal(record.distribution)}:
+    if disabled & {normal(record.name), normal(record.distribution)}:
         return replace(record, status="disabled", reason="left out by INV3D_DISABLE")
     return record
 
 
-def _mark_duplicates(records: list[PluginRecord]) -> list[PluginRecord]:
+def _mark_duplicates(
+    records: list[PluginRecord], preferred: Mapping[tuple[str, str], str]
+) -> list[PluginRecord]:
+    """Let one of several plugins of a name be used: the preferred one, else ours, else none."""
     owners: dict[tuple[str, str], list[PluginRecord]] = {}
     for record in records:
         if record.status == "ok":
             owners.setdefault((record.kind, record.name), []).append(record)
 
     def marked(record: PluginRecord) -> PluginRecord:
-        same = owners.get((record.kind, record.name), [])
+        key = record.kind, record.name
+        same = owners.get(key, [])
         if record.status != "ok" or len(same) < 2:
             return record
-        names = " and ".join(sorted(f"{r.distribution} ({r.target})" for r in same))
-        reason = f"offered by {names}; uninstall one or name its distribution in INV3D_DISABLE"
-        return replace(record, status="duplicate", reason=reason)
+        used = _chosen(same, preferred.get(key, OWN_DISTRIBUTION))
+        if record is used:
+            return record
+        return replace(record, status="duplicate", reason=_rivalry(record, same, used))
 
     return [marked(record) for record in records]
 
 
-def _normal(name: str) -> str:
-    """Spell a name as package indexes do, so that my_plugin and My-Plugin are one."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _chosen(same: list[PluginRecord], distribution: str) -> PluginRecord | None:
+    """Return the only one of a distribution; none where it has none, or two."""
+    found = [r for r in same if normal(r.distribution) == normal(distribution)]
+    return found[0] if len(found) == 1 else None
+
+
+def _rivalry(record: PluginRecord, same: list[PluginRecord], used: PluginRecord | None) -> str:
+    """Say who offers a name, which of them is used, and how another one is chosen."""
+    names = " and ".join(sorted(f"{r.distribution} ({r.target})" for r in same))
+    choice = f"{PREFER}={record.kind}:{record.name}={record.distribution}"
+    if used is None:
+        owner = record.distribution
+        return f"offered by {names}; uninstall one, or choose that of {owner} with {choice}"
+    return f"offered by {names}; that of {used.distribution} is used; {choice} takes the other"

@@ -34,6 +34,12 @@ def hooks() -> pluggy.PluginManager:
     return found
 
 
+def _owner(name: str) -> str:
+    """Say whose a module of hooks is, where that's known."""
+    owners = (r.distribution for r in registry().of_kind("hooks") if r.name == name)
+    return next((f" of {owner}" for owner in owners), "")
+
+
 class Observers:
     """Calls hooks one plugin at a time; a plugin that raises is reported and then left alone."""
 
@@ -54,7 +60,7 @@ class Observers:
             except Exception as error:
                 self.silenced.add(name)
                 self.report(
-                    f"hooks '{name}' failed in {hook} ({type(error).__name__}: {error}); "
-                    "they're left out from here on"
+                    f"hooks '{name}'{_owner(name)} failed in {hook} "
+                    f"({type(error).__name__}: {error}); they're left out from here on"
                 )
         return results

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+
+from inv3d.core.errors import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,10 +57,17 @@ def manager() -> pluggy.PluginManager:
 
 def misspelt_hook(module: Any) -> str:
     """Say which hook of a module is misspelt or takes other arguments; empty if none."""
-    trial = manager()
-    try:
-        trial.register(module)
-        trial.check_pending()
-    except pluggy.PluginValidationError as error:
-        return str(error).splitlines()[-1].strip()
+    trial, specs = manager(), vars(HookSpecs)
+    known = [spec for spec in specs if spec.startswith(f"{PROJECT}_")]
+    for attribute in dir(module):
+        options = trial.parse_hookimpl_opts(module, attribute)
+        if options is None:
+            continue
+        name = options.get("specname") or attribute
+        if name not in known:
+            return f"there is no hook {name}{suggest(name, known)}"
+        arguments = list(inspect.signature(specs[name]).parameters)[1:]
+        for argument in inspect.signature(getattr(module, attribute)).parameters:
+            if argument not in arguments:
+                return f"hook {name} has no argument '{argument}'{suggest(argument, arguments)}"
     return ""

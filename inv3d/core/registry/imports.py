@@ -63,11 +63,18 @@ def _fault(record: PluginRecord, target: Any) -> str:
         return f"{record.target}.Config is no subclass of inv3d.PluginConfig"
     if not _are_weight_files(target.weights):
         return f"{record.target}.weights is no tuple of inv3d.WeightFile"
-    return _api_fault(target.api)
+    return _api_fault(target, record.target)
 
 
 def _is_subclass(value: Any, contract: type) -> bool:
     return inspect.isclass(value) and issubclass(value, contract)
+
+
+def _declares_api(target: Any) -> bool:
+    """Whether a class names its API version; ours are of this one."""
+    package = __name__.partition(".")[0]
+    foreign = [base for base in target.__mro__ if base.__module__.partition(".")[0] != package]
+    return target not in foreign or any("api" in vars(base) for base in foreign)
 
 
 def _are_weight_files(value: Any) -> bool:
@@ -76,10 +83,16 @@ def _are_weight_files(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(file, WeightFile) for file in value)
 
 
-def _api_fault(wanted: str) -> str:
+def _api_fault(plugin: Any, name: str) -> str:
     """Say what is wrong with the API version that a plugin was written for."""
     from inv3d.core.plugin import API_VERSION
 
+    if not _declares_api(plugin):
+        return (
+            f"{name} doesn't say which plugin API it was written for; add the line "
+            f'api = "{API_VERSION}" to the class'
+        )
+    wanted = plugin.api
     try:
         major, minor = (int(part) for part in wanted.split("."))
     except (AttributeError, ValueError):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from inv3d.core.registry.imports import import_plugin
 from inv3d.core.registry.record import PluginRecord
+from inv3d.core.registry.source import find_class, text_of
+from inv3d.core.registry.tolerance import tolerant_metadata
 
-_ROOT = Path(__file__).resolve().parents[3]
 _CHILD = "from inv3d.core.registry.probe import try_imports; try_imports()"
 
 
@@ -73,7 +72,7 @@ def _child(records: Sequence[PluginRecord], seconds: float) -> tuple[list[Plugin
 def try_imports() -> None:
     """Read records from stdin and write them back, one line each, once their import was tried."""
     records = [PluginRecord(**row) for row in json.load(sys.stdin)]
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer, tolerant_metadata():
         # whatever a plugin prints, from C as well, must not mix with the answer
         os.dup2(2, 1)
         for record in records:
@@ -83,33 +82,8 @@ def try_imports() -> None:
 def _described(record: PluginRecord) -> PluginRecord:
     """Add the summary that stands in the source of one of our own plugins."""
     module, _, name = record.target.partition(":")
-    node = _class(module, name)
-    if node is None:
+    found = find_class(module, name)
+    if found is None:
         reason = f"{module} has no class {name}; reinstall {record.distribution}"
         return replace(record, status="broken", reason=reason)
-    return replace(record, summary=_text(node, "summary"))
-
-
-def _class(module: str, name: str) -> ast.ClassDef | None:
-    """Find a class in a module of this package, or where that module has it from."""
-    base = _ROOT.joinpath(*module.split("."))
-    files = (base.with_suffix(".py"), base / "__init__.py")
-    source = next((file.read_bytes() for file in files if file.is_file()), b"")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
-        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
-            return _class(node.module or "", name)
-    return None
-
-
-def _text(node: ast.ClassDef, name: str) -> str:
-    """Return a class attribute that is written down as a plain text."""
-    for item in node.body:
-        match item:
-            case (
-                ast.Assign(targets=[ast.Name(id=found)], value=ast.Constant(value=str(text)))
-                | ast.AnnAssign(target=ast.Name(id=found), value=ast.Constant(value=str(text)))
-            ) if found == name:
-                return text
-    return ""
+    return replace(record, summary=text_of(found, "summary"))

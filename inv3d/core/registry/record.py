@@ -16,6 +16,8 @@ KINDS = {
     "estimators": "inv3d.core.estimator:Estimator",
 }
 GROUPS = {kind: f"inv3d.{kind}" for kind in (*KINDS, "hooks")}
+# of a plugin whose kind can't be told
+UNKNOWN = "?"
 OWN_DISTRIBUTION = "3dinv"
 
 
@@ -25,7 +27,7 @@ class PluginRecord:
 
     Attributes:
         name: of the plugin.
-        kind: one of KINDS, or hooks.
+        kind: one of KINDS, hooks, or UNKNOWN.
         distribution: that it comes from, or the environment variable.
         version: of that distribution.
         target: "module:Class".

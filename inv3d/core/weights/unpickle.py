@@ -30,20 +30,22 @@ Maker = Callable[[tuple[Any, ...]], Any]
 Names = Mapping[str, Maker]
 
 
+_DAMAGE = ("damaged", "cut short")
+_FETCH_AGAIN = "fetch it again from where it is published, or give another file"
+_OTHER_FILE = "give the network's own file, as it is published or as torch.save writes it"
+
+
 class Refused(ValueError):
     """Something in a file that isn't taken; the message names it.
 
     Attributes:
-        remedy: what to do.
+        remedy: what to do; unless given, to fetch it again where the reason is damage.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        remedy: str = "fetch it again from where it is published, or give another file",
-    ) -> None:
+    def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
-        self.remedy = remedy
+        damaged = any(word in reason for word in _DAMAGE)
+        self.remedy = remedy or (_FETCH_AGAIN if damaged else _OTHER_FILE)
 
 
 @dataclass(slots=True)

@@ -20,9 +20,10 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.errors import UnsupportedError
 from inv3d.core.generator import Generator
 from inv3d.core.scene import OutputName, Rendering, Scene
+from inv3d.nn.choices import Precision, Sampling
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
-from inv3d.nn.precision import Precision, run_in
+from inv3d.nn.precision import run_in
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
     StyleGAN2Backbone,
@@ -36,7 +37,6 @@ from inv3d.nn.volume import (
     Field,
     March,
     Rays,
-    Sampling,
     box_limits,
     draw,
     fill_misses,

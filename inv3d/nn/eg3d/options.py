@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.precision import Precision
-from inv3d.nn.volume import Sampling
+from inv3d.nn.choices import Precision, Sampling
+
+# options are checked before torch is imported
+if TYPE_CHECKING:
+    from inv3d.nn.eg3d.generator import TriplaneGenerator
 
 
 class ComputeOptions(PluginConfig):

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.scene import Scene
+from inv3d.nn.choices import Precision
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.precision import Precision, run_in
+from inv3d.nn.precision import run_in
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import MappingNetwork, SynthesisNetwork, ToRGB, default_channels
 from inv3d.nn.volume import Field

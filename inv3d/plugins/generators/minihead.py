@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
@@ -19,9 +19,9 @@ from inv3d.core.errors import WeightsError
 from inv3d.core.plugin import Presets
 from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors
 from inv3d.nn.eg3d.generator import TriplaneGenerator
-from inv3d.nn.eg3d.options import ComputeOptions
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
+from inv3d.plugins.generators.minihead_options import MiniHeadConfig
 
 G = TypeVar("G", bound=TriplaneGenerator)
 
@@ -45,17 +45,6 @@ METHOD_OPTIONS: Presets = {
         "tuning": {"steps": 55, "lr": 2e-3},
     },
 }
-
-
-class MiniHeadConfig(ComputeOptions):
-    """How the embedded network is rendered."""
-
-    render_resolution: int = Field(
-        default=48, ge=16, le=64, description="rays a side before super-resolution, pixels"
-    )
-    samples: int = Field(
-        default=16, ge=8, le=96, description="coarse, and again fine, samples along a ray"
-    )
 
 
 class MiniHead(TriplaneGenerator):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.config import PluginConfig
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.known import WeightFile
@@ -18,6 +15,7 @@ from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import load_state
 from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
 from inv3d.nn.resample import shrink
+from inv3d.plugins.losses.options import ArcFaceConfig
 
 FULL_SIZE = 256
 WEIGHTS = WeightFile(
@@ -33,21 +31,6 @@ WEIGHTS = WeightFile(
     option="--set losses.arcface.weights=PATH",
     without="--set losses.arcface=0 goes without",
 )
-
-
-class ArcFaceConfig(PluginConfig):
-    """Options of the ArcFace identity loss."""
-
-    weights: Path | None = Field(
-        None,
-        description="path of model_ir_se50.pth (or the same tensors as .safetensors); if not given "
-        "it's looked for in the folder for weights",
-    )
-    crop: tuple[float, float, float, float] = Field(
-        (35 / 256, 223 / 256, 32 / 256, 220 / 256),
-        description="top, bottom, left and right edge of the face as fractions of the image "
-        "(official code: rows 35..222 and columns 32..219 of 256)",
-    )
 
 
 class ArcFace(Loss[ArcFaceConfig, Tensor]):

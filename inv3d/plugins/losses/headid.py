@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.state_dict import open_checkpoint
 from inv3d.core.weights.tensors import asset, load_state
-from inv3d.nn.headid import HeadNetwork, NetworkName, build_headid, unit_channels
+from inv3d.nn.headid import HeadNetwork, build_headid, unit_channels
+from inv3d.plugins.losses.options import HeadIDConfig
 
 K = TypeVar("K", Tensor, dict[str, Tensor])
-
-
-class HeadIDConfig(PluginConfig):
-    """Options of the losses that use an embedded identity network."""
-
-    network: NetworkName = Field(
-        "a", description="embedded network: a for losses, b (another architecture) for metrics"
-    )
-    weights: Path | None = Field(
-        None,
-        description="path of a .safetensors or .pth file to use instead of the embedded weights",
-    )
 
 
 class _HeadNetworkLoss(Loss[HeadIDConfig, K]):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
@@ -19,8 +17,7 @@ from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import check_finite
 from inv3d.nn.resample import shrink
-
-NetName = Literal["alex", "vgg", "squeeze"]
+from inv3d.plugins.losses.options import LPIPSConfig, NetName
 
 
 def _backbone_file(name: str, network: str, net: NetName, size: int, sha256: str) -> WeightFile:
@@ -60,25 +57,6 @@ BACKBONES: dict[NetName, WeightFile] = {
         "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
     ),
 }
-
-
-class LPIPSConfig(PluginConfig):
-    """Options of the LPIPS loss."""
-
-    net: NetName = Field(
-        "vgg", description="backbone: vgg (multi-view paper), alex (PTI), squeeze (smallest file)"
-    )
-    weights: Path | None = Field(
-        None,
-        description="path of the backbone's torchvision state dict (.pth or .safetensors); if "
-        "not given it's taken from the folder for weights or torch's cache, or downloaded",
-    )
-    resize: int = Field(
-        256,
-        ge=0,
-        description="side in pixels that larger images are area-resized to; 0 keeps full size "
-        "(multi-view paper: 256; PTI: full size)",
-    )
 
 
 class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):

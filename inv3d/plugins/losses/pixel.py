@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, TypeVar
 
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,23 +12,7 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.loss import MASK, Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.resample import shrink
-
-
-class PixelConfig(PluginConfig):
-    """Options that all pixel losses share."""
-
-    resolution: int | None = Field(
-        None,
-        ge=1,
-        description="side in pixels that larger images are area-resized to before they are "
-        "compared; full size if not given (paper: full size)",
-    )
-    mask: bool | str = Field(
-        False,
-        description="weigh every pixel with the target's mask, or with a map that the method "
-        "makes, by its name; the mean is then over it (paper: off)",
-    )
-
+from inv3d.plugins.losses.options import PixelConfig, SmoothL1Config
 
 C = TypeVar("C", bound=PixelConfig)
 
@@ -86,14 +69,6 @@ class L1(_PixelLoss[PixelConfig]):
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return (image - target).abs()
-
-
-class SmoothL1Config(PixelConfig):
-    """Options of the smooth L1 loss."""
-
-    beta: float = Field(
-        1.0, gt=0, description="difference in colour units below which the loss is quadratic"
-    )
 
 
 class SmoothL1(_PixelLoss[SmoothL1Config]):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.known import WeightFile
 from inv3d.nn.resample import shrink
+from inv3d.plugins.losses.options import StyleGANVGGConfig
 
 WEIGHTS = WeightFile(
     name="vgg16.pt",
@@ -28,23 +26,6 @@ WEIGHTS = WeightFile(
     option="--set losses.stylegan_vgg.weights=PATH",
     without="loss lpips with net=vgg measures the same",
 )
-
-
-class StyleGANVGGConfig(PluginConfig):
-    """Options of the projector's feature distance."""
-
-    weights: Path | None = Field(
-        None,
-        description="path of vgg16.pt, a TorchScript file; its code is executed, so take it only "
-        "from a source that you trust; if not given it's looked for in the folder for weights, and "
-        "its checksum must be right",
-    )
-    resize: int = Field(
-        256,
-        ge=0,
-        description="side in pixels that larger images are area-resized to; 0 keeps full size "
-        "(projector and multi-view runs: 256)",
-    )
 
 
 class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):

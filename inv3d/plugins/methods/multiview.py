@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
-
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING, PivotalOptions, SingleLatentConfig
+from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
-
-
-class MultiViewConfig(SingleLatentConfig):
-    """Options of multi-view inversion."""
-
-    views: int | None = Field(
-        default=None,
-        ge=1,
-        description="how many of the given views, evenly by angle; none takes all. paper: 3, 5, 7 "
-        "and 9 (official: 10, 7 in its README)",
-    )
-    tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
+from inv3d.plugins.methods.options import MultiViewConfig
 
 
 class MultiView(Inverter[MultiViewConfig]):
@@ -33,6 +20,7 @@ class MultiView(Inverter[MultiViewConfig]):
     name = "multiview"
     summary = "one W+ latent and one tuned generator for all views"
     reference = "Multi-view Inversion for 3D-aware Generative Adversarial Networks, eq. 3 and 4"
+    takes_init = True
     Config = MultiViewConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},

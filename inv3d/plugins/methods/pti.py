@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar
 
 from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING, PivotalOptions, SingleLatentConfig
+from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
+from inv3d.plugins.methods.options import PTIConfig
 
 _LPIPS = {"weight": 1.0, "net": "alex"}
-
-
-class PTIConfig(SingleLatentConfig):
-    """Options of pivotal tuning."""
-
-    views: Literal["front", "all"] = Field(
-        default="front",
-        description="the view nearest to the front, or every view given, with summed losses. "
-        "paper: one view",
-    )
-    tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 
 class PTI(Inverter[PTIConfig]):
@@ -35,6 +23,7 @@ class PTI(Inverter[PTIConfig]):
     summary = "W+ latent for the front view, then the generator tuned around it"
     reference = "Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, eq. 2 to 5"
     default_views = 1
+    takes_init = True
     Config = PTIConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar
 
 from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH, SingleLatentConfig
+from inv3d.core.fit.options import PAPER_SEARCH
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
-
-
-class WPlusConfig(SingleLatentConfig):
-    """Options of W and W+ optimisation."""
-
-    views: Literal["front", "all"] = Field(
-        default="front",
-        description="the view nearest to the front, or every view given, with summed losses. "
-        "paper: one view",
-    )
+from inv3d.plugins.methods.options import WPlusConfig
 
 
 class WPlus(Inverter[WPlusConfig]):
@@ -35,6 +24,7 @@ class WPlus(Inverter[WPlusConfig]):
         "Abdal et al., Image2StyleGAN; Multi-view Inversion for 3D-aware GANs, section 3.1"
     )
     default_views = 1
+    takes_init = True
     Config = WPlusConfig
     presets: ClassVar[Presets] = {
         "paper": {"latent": PAPER_SEARCH},

@@ -12,7 +12,8 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.fit.backward import Joint, Look, Source, backward, latent_source
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.objective import LossTerm, Objective
+from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering, Scene
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents

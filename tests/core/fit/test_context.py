@@ -11,7 +11,7 @@ from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, PluginError, UnsupportedError
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.objective import LossTerm
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import load_method
 from inv3d.core.loss import Target

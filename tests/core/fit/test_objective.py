@@ -10,7 +10,8 @@ from torch import Tensor
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError, InputError, PluginError
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.objective import LossTerm, LossTerms, Objective, WeightedLoss
+from inv3d.core.fit.objective import Objective, WeightedLoss
+from inv3d.core.fit.terms import LossTerm, LossTerms
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 

@@ -23,6 +23,7 @@ from inv3d.core.inverter import Inverter
 class Good(Inverter):
     name = "good"
     summary = "does nothing well"
+    api = "1.0"
 
     def steps(self, generator, capture, context):
         yield from ()
@@ -87,8 +88,58 @@ def test_two_plugins_of_one_name_are_both_refused() -> None:
         found.load("methods", "good")
     assert str(error.value) == (
         "method 'good' can't be used: offered by dist-a (thrown_away:Good) and dist-b "
-        "(other:Good); uninstall one or name its distribution in INV3D_DISABLE"
+        "(other:Good); uninstall one, or choose that of dist-a with "
+        "INV3D_PREFER=methods:good=dist-a"
     )
+
+
+OURS = replace(RECORD, distribution="3dinv", target="inv3d.plugins.x:Good")
+
+
+def test_ours_is_used_beside_a_foreign_one_of_its_name() -> None:
+    found = Registry([RECORD, OURS])
+    assert found.record("methods", "good") == OURS
+    assert [(r.distribution, r.status, r.reason) for r in found.records] == [
+        (
+            "dist-a",
+            "duplicate",
+            "offered by 3dinv (inv3d.plugins.x:Good) and dist-a (thrown_away:Good); that of 3dinv "
+            "is used; INV3D_PREFER=methods:good=dist-a takes the other",
+        ),
+        ("3dinv", "ok", ""),
+    ]
+
+
+def test_the_preferred_one_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INV3D_PREFER", "losses:other=x, methods:good=Dist_A")
+    twin = replace(RECORD, distribution="dist-b", target="other:Good")
+    found = Registry([OURS, RECORD, twin])
+    assert [r.status for r in found.records] == ["duplicate", "ok", "duplicate"]
+    assert found.record("methods", "good") == RECORD
+    assert "that of dist-a is used; INV3D_PREFER=methods:good=3dinv" in found.records[0].reason
+
+
+def test_two_foreign_ones_leave_ours_alone() -> None:
+    twin = replace(RECORD, distribution="dist-b", target="other:Good")
+    assert Registry([twin, RECORD, OURS]).record("methods", "good") == OURS
+
+
+@pytest.mark.parametrize("text", ["good=dist-a", "method:good=dist-a", "methods:good"])
+def test_a_preference_of_another_form_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("INV3D_PREFER", text)
+    with pytest.raises(PluginError, match=r"INV3D_PREFER: .*expected KIND:NAME=DISTRIBUTION"):
+        Registry([RECORD])
+
+
+def test_wishes_without_effect_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INV3D_PREFER", "losses:mse=gone")
+    mine = replace(RECORD, distribution="INV3D_PLUGINS", version="")
+    first, second = Registry([OURS, mine]).unfulfilled()
+    assert first.startswith("INV3D_PLUGINS: method 'good': offered by 3dinv ")
+    assert "INV3D_PREFER=methods:good=INV3D_PLUGINS takes the other" in first
+    assert second == "INV3D_PREFER: no distribution gone offers a loss 'mse'"
 
 
 def test_disabling_one_of_two_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +189,7 @@ def test_plugins_named_in_the_environment(
         ("[inv3d.methods]\ngo od! = thrown_away:Good", "has other characters than letters"),
         ("[inv3d.methods\ngood = x", "its entry_points.txt can't be parsed"),
         ("good = x [inv3d.methods]", "its entry_points.txt can't be parsed"),
+        ("[inv3d.methods]\ngood = thrown_away:Good\n\ngood=thrown_away:Good", ""),
         ("[inv3d.methods]\ngood = a:B\ngood = a:C", "its entry_points.txt can't be parsed"),
         ("[inv3d.methods]\ngood = %(x)s", "isn't of the form module:Class"),
     ],
@@ -148,6 +200,25 @@ def test_entry_points_that_cant_be_read_are_records(text: str, said: str) -> Non
     assert record.status == ("broken" if said else "ok")
     assert said in record.reason
     assert record == RECORD or said
+
+
+@pytest.mark.parametrize(
+    ("group", "kind", "said"),
+    [
+        ("inv3d.loss", "losses", "write 'inv3d.losses'"),
+        ("inv3d_losses", "losses", "write 'inv3d.losses'"),
+        ("inv3d.Losses", "losses", "write 'inv3d.losses'"),
+        ("3dinv.losses", "losses", "write 'inv3d.losses'"),
+        (" inv3d.losses ", "losses", "write 'inv3d.losses'"),
+        ("inv3d:method", "methods", "write 'inv3d.methods'"),
+        ("inv3d", "?", "write one of inv3d.generators, inv3d.methods"),
+    ],
+)
+def test_groups_that_are_almost_ours_are_records(group: str, kind: str, said: str) -> None:
+    text = f"[console_scripts]\nx = y:z\n[{group}]\ngood = thrown_away:Good"
+    (record,) = discovery._parsed(text, "dist-a", "1.0")
+    assert (record.name, record.kind, record.status) == ("good", kind, "broken")
+    assert f"its group '{group}' is none of 3dinv's; {said}" in record.reason
 
 
 def test_a_distribution_that_is_found_twice_counts_once(
@@ -213,6 +284,10 @@ BROKEN = {
     "an API of the future": (
         GOOD + "    api = '2.0'",
         "written for plugin API 2.0, this 3dinv has 1.0; upgrade 3dinv",
+    ),
+    "no API": (
+        GOOD.replace('api = "1.0"', ""),
+        'doesn\'t say which plugin API it was written for; add the line api = "1.0" to the class',
     ),
     "an API that is no version": (GOOD + "    api = 1", "api is 1, expected 'major.minor' such as"),
 }

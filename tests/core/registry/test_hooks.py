@@ -62,11 +62,21 @@ def test_a_good_module_has_no_fault() -> None:
 
 
 def test_a_misspelt_hook_is_a_fault() -> None:
-    assert "inv3d_run_stop" in misspelt_hook(module(inv3d_run_stop=lambda directory: None))
+    assert misspelt_hook(module(inv3d_run_stop=lambda directory: None)) == (
+        "there is no hook inv3d_run_stop; did you mean 'inv3d_run_step'?"
+    )
 
 
 def test_a_wrong_argument_is_a_fault() -> None:
-    assert "folder" in misspelt_hook(module(inv3d_run_start=lambda folder: None))
+    assert misspelt_hook(module(inv3d_run_start=lambda folder: None)) == (
+        "hook inv3d_run_start has no argument 'folder'; known: config, directory"
+    )
+
+
+def test_a_hook_may_have_another_name_in_its_module() -> None:
+    made = types.ModuleType("hook")
+    made.mine = hookimpl(specname="inv3d_run_end")(lambda metrics: None)  # type: ignore[attr-defined]
+    assert misspelt_hook(made) == ""
 
 
 def test_broken_modules_are_left_out_with_a_warning(offered: Any) -> None:

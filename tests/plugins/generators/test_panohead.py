@@ -270,7 +270,7 @@ def test_variants(variant: Any, parts: bool) -> None:
         ({"plane_depth": 0}, "greater than or equal to 1"),
         ({"rendering": {"crop": 0.5}}, "crop must be less than half of box_warp"),
         ({"rendering": {"croop": 0.1}}, "did you mean 'crop'"),
-        ({"decoder_activation": "relu"}, "'none' or 'sigmoid'"),
+        ({"decoder_activation": "relu"}, "'none', 'sigmoid' or 'lrelu'"),
         ({"background_channels": [8, 8]}, "2 background_channels make 8 pixels"),
         (
             {"img_resolution": 96, "superresolution": {"module": "2X", "input_resolution": 48}},

@@ -4,7 +4,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
-from inv3d.core.loss import Target
+from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.nn.ir_se import IRSE50
 from inv3d.plugins.losses.arcface import ArcFace, ArcFaceConfig
@@ -50,6 +50,21 @@ def test_the_file_is_found_in_the_folder_for_weights(loss, tmp_path, monkeypatch
     torch.save(loss.network.state_dict(), tmp_path / "model_ir_se50.pth")
     found = ArcFace.create(ArcFaceConfig()).network.state_dict()
     assert all(torch.equal(found[n], value) for n, value in loss.network.state_dict().items())
+
+
+def test_the_bare_name_of_the_file_finds_it(loss, tmp_path, monkeypatch):
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    options = {"weights": "model_ir_se50.pth"}
+    with pytest.raises(WeightsError, match=r"loss arcface: model_ir_se50\.pth .* isn't there"):
+        load_loss("arcface", options)
+    (tmp_path / "weights").mkdir()
+    torch.save(loss.network.state_dict(), tmp_path / "weights" / "model_ir_se50.pth")
+    assert load_loss("arcface", options).config.weights == tmp_path / "weights/model_ir_se50.pth"
+    # a path is a path, also where it's nowhere
+    with pytest.raises(WeightsError, match="no such file"):
+        load_loss("arcface", {"weights": "./sub/model_ir_se50.pth"})
 
 
 def test_every_view_counts(case, loss):

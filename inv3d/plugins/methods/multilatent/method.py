@@ -13,9 +13,9 @@ from inv3d.core.capture import Capture, is_circle
 from inv3d.core.config import merge
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Stage
-from inv3d.core.fit.objective import LossTerm
 from inv3d.core.fit.options import LatentOptions, TuningOptions
 from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Blend, Snapshot
 from inv3d.core.inverter import Inverter, Steps, load_method
@@ -36,6 +36,7 @@ class MultiLatent(Inverter[MultiLatentConfig]):
     summary = "a latent for every camera, interpolated by angle, and one tuned generator"
     reference = "Multi-view Inversion for 3D-aware GANs, section 3.2, eq. 5 and 6"
     min_views = 2
+    takes_init = True
     Config = MultiLatentConfig
     presets: ClassVar[Presets] = PRESETS
 

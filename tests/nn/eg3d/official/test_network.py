@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
-import json
 import os
 import pickle
 import random
@@ -26,7 +25,7 @@ from inv3d.nn.eg3d.official import Network, read_network
 from inv3d.nn.eg3d.official.entries import SIGN
 from tests.children import outcome
 from tests.golden_cases import FOLDER, GoldenCase
-from tests.hostile import SYSTEM, attacks, changed_zip, mutated
+from tests.hostile import SYSTEM, attacks, changed_zip, mutated, with_odd_header
 from tests.pickles import Call, Name, Raw, dump, module, save_module, stored, stream
 
 TINY = FOLDER / "official_format_tiny.pkl"
@@ -425,34 +424,6 @@ def intact(form: str, folder: Path) -> bytes:
     else:
         torch.save({"G_ema": PLAIN}, path, _use_new_zipfile_serialization=form == "zip")
     return path.read_bytes()
-
-
-ODD = (None, True, -1, 2**63, 1e400, "", "\x1b[2J", [], [[]], {}, {"a": 1}, [0, 2**62], "BF16")
-
-
-def with_odd_header(data: bytes, chance: random.Random) -> bytes:
-    """Put something odd into the JSON of a .safetensors file, or into the JSON in it."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    metadata = json.loads(header["__metadata__"]["inv3d"])
-    if chance.randrange(2):
-        made = mutated(json.dumps(oddly(metadata, chance)).encode(), chance)
-        header["__metadata__"]["inv3d"] = made.decode("latin1")
-    else:
-        header = oddly(header, chance)
-    text = json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
-
-
-def oddly(value: Any, chance: random.Random) -> Any:
-    """Return JSON with one of its values replaced."""
-    if not value or not isinstance(value, dict | list) or not chance.randrange(5):
-        return chance.choice(ODD)
-    keys = list(value) if isinstance(value, dict) else range(len(value))
-    key = chance.choice(keys)
-    copy = value.copy()
-    copy[key] = oddly(value[key], chance)
-    return copy
 
 
 def read_mutations(form: str, folder: Path, times: int) -> int:

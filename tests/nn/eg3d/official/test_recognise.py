@@ -11,6 +11,7 @@ import torch
 
 from inv3d.core.config import build_config
 from inv3d.core.errors import WeightsError
+from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
 from inv3d.nn.eg3d.official.recognise import axes_of
 from inv3d.plugins.generators.eg3d import EG3DConfig
@@ -108,6 +109,15 @@ def test_panohead(case: str, expected: dict[str, Any]) -> None:
     bare = recognise(network(facts, settings=False))
     assert bare.generator == "panohead"
     assert bare.architecture["plane_depth"] == found.architecture["plane_depth"]
+
+
+@pytest.mark.parametrize("activation", ["none", "sigmoid", "lrelu"])
+def test_every_official_activation_of_panoheads_decoder_is_taken(activation: str) -> None:
+    base = network(facts_of("panohead_head128_d3"))
+    rendering = base.settings["rendering_kwargs"] | {"decoder_activation": activation}
+    found = recognise(replace(base, settings=base.settings | {"rendering_kwargs": rendering}))
+    made = TrigridArchitecture.model_validate(found.architecture)
+    assert made.decoder_activation == activation
 
 
 def test_axes_by_their_matrices() -> None:

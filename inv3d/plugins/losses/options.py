@@ -1,0 +1,100 @@
+"""Options of the built-in losses, apart from them: they are checked before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from inv3d.core.config import PluginConfig
+
+NetName = Literal["alex", "vgg", "squeeze"]
+NetworkName = Literal["a", "b"]
+
+
+class PixelConfig(PluginConfig):
+    """Options that all pixel losses share."""
+
+    resolution: int | None = Field(
+        None,
+        ge=1,
+        description="side in pixels that larger images are area-resized to before they are "
+        "compared; full size if not given (paper: full size)",
+    )
+    mask: bool | str = Field(
+        False,
+        description="weigh every pixel with the target's mask, or with a map that the method "
+        "makes, by its name; the mean is then over it (paper: off)",
+    )
+
+
+class SmoothL1Config(PixelConfig):
+    """Options of the smooth L1 loss."""
+
+    beta: float = Field(
+        1.0, gt=0, description="difference in colour units below which the loss is quadratic"
+    )
+
+
+class HeadIDConfig(PluginConfig):
+    """Options of the losses that use an embedded identity network."""
+
+    network: NetworkName = Field(
+        "a", description="embedded network: a for losses, b (another architecture) for metrics"
+    )
+    weights: Path | None = Field(
+        None,
+        description="path of a .safetensors or .pth file to use instead of the embedded weights",
+    )
+
+
+class LPIPSConfig(PluginConfig):
+    """Options of the LPIPS loss."""
+
+    net: NetName = Field(
+        "vgg", description="backbone: vgg (multi-view paper), alex (PTI), squeeze (smallest file)"
+    )
+    weights: Path | None = Field(
+        None,
+        description="path of the backbone's torchvision state dict (.pth or .safetensors); if "
+        "not given it's taken from the folder for weights or torch's cache, or downloaded",
+    )
+    resize: int = Field(
+        256,
+        ge=0,
+        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        "(multi-view paper: 256; PTI: full size)",
+    )
+
+
+class ArcFaceConfig(PluginConfig):
+    """Options of the ArcFace identity loss."""
+
+    weights: Path | None = Field(
+        None,
+        description="path of model_ir_se50.pth (or the same tensors as .safetensors); if not given "
+        "it's looked for in the folder for weights",
+    )
+    crop: tuple[float, float, float, float] = Field(
+        (35 / 256, 223 / 256, 32 / 256, 220 / 256),
+        description="top, bottom, left and right edge of the face as fractions of the image "
+        "(official code: rows 35..222 and columns 32..219 of 256)",
+    )
+
+
+class StyleGANVGGConfig(PluginConfig):
+    """Options of the projector's feature distance."""
+
+    weights: Path | None = Field(
+        None,
+        description="path of vgg16.pt, a TorchScript file; its code is executed, so take it only "
+        "from a source that you trust; if not given it's looked for in the folder for weights, and "
+        "its checksum must be right",
+    )
+    resize: int = Field(
+        256,
+        ge=0,
+        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        "(projector and multi-view runs: 256)",
+    )
