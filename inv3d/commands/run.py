@@ -49,7 +49,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option(
     "--views",
     type=click.IntRange(min=1),
-    help="How many views are inverted [default: the method's, 9 or 1].",
+    help="How many views are chosen [default: the method's, 9 or 1].",
 )
 @click.option(
     "--select",
@@ -80,6 +80,9 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 )
 @click.option("--init", type=click.Path(path_type=Path), help="Start from the result of a run.")
 @click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
+@click.option(
+    "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."
+)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file of options, over the preset."
 )
@@ -165,6 +168,7 @@ def _request(options: Mapping[str, Any]) -> Request:
         input=options["input"],
         options=merge(given, settings),
         preset=options["preset"],
+        generator_preset=options["generator_preset"],
         weights=options["weights"],
         views=options["views"],
         selection=options["select"],

@@ -82,7 +82,7 @@ class Capture:
 
     def front(self) -> int:
         """Return the view nearest to yaw 0; the first one where the cameras aren't known."""
-        return 0 if self.cameras is None else int(self.cameras.yaw.abs().argmin())
+        return front(self.cameras)
 
     def choose(self, views: int | None, selection: Selection) -> list[int]:
         """Choose views.
@@ -96,6 +96,11 @@ class Capture:
             InputError: where there aren't that many different views.
         """
         return choose_views(self.cameras, len(self), views, selection, self.source)
+
+
+def front(cameras: Camera | None) -> int:
+    """Return the camera nearest to yaw 0; the first where they aren't known."""
+    return 0 if cameras is None else int(cameras.yaw.abs().argmin())
 
 
 def no_cameras(source: str) -> InputError:

@@ -140,7 +140,8 @@ def test_presets_files_and_settings_win_in_this_order(capture: Path, tmp_path: P
 def test_views_are_chosen_and_held_out(
     capture: Path, tmp_path: Path, options: list[str], chosen: list[str], held_out: int
 ) -> None:
-    assert run("--input", capture, *QUICK, "--out", "run", "--no-report", *options).exit_code == 0
+    given = (*QUICK, "--set", "views=all", "--out", "run", "--no-report", *options)
+    assert run("--input", capture, *given).exit_code == 0
     found = record(tmp_path / "run")["input"]
     assert [found["views"][i] for i in found["chosen"]] == [f"{name}.png" for name in chosen]
     assert len(found["held_out"]) == held_out

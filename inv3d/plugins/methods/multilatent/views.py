@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.errors import InputError
 
 _SAME_ANGLE = 1e-4
+
+
+def used(cameras: Camera, *, latents: int | None, interpolation: bool) -> list[int]:
+    """Return the views that have a latent or lie in between, in their own order.
+
+    Where so many differing views can't be had, all of them, so that `arrange` says what's wrong.
+    """
+    wanted = None if latents is None else _wanted(latents, interpolation)
+    if wanted is None or wanted >= len(cameras):
+        return list(range(len(cameras)))
+    chosen = set(evenly_by_angle(cameras.yaw, wanted))
+    return sorted(chosen) if len(chosen) == wanted else list(range(len(cameras)))
+
+
+def _wanted(latents: int, interpolation: bool) -> int:
+    return 2 * latents - 1 if interpolation else latents
 
 
 def arrange(
@@ -37,20 +54,21 @@ def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[i
             f"{count} view{'s' * (count != 1)} given, multilatent needs at least {least}; give "
             f"more with --views{hint}"
         )
+    by_yaw: list[int] = capture.camera.yaw.argsort(descending=True, stable=True).tolist()
     if latents is None:
         if interpolation and count % 2 == 0:
             raise InputError(
                 f"{count} views given, with interpolation multilatent needs an odd number (M "
                 f"latents and M - 1 views between them); give --views {count - 1}, or {off}"
             )
-        return capture.camera.yaw.argsort(descending=True, stable=True).tolist()
-    wanted = 2 * latents - 1 if interpolation else latents
+        return by_yaw
+    wanted = _wanted(latents, interpolation)
     if count < wanted:
         raise InputError(
             f"option 'latents': {latents} latents need {wanted} views, {count} given; give more "
             "with --views, or a smaller number"
         )
-    return evenly_by_angle(capture.camera.yaw, wanted)
+    return by_yaw if count == wanted else evenly_by_angle(capture.camera.yaw, wanted)
 
 
 def _refuse_same_angles(views: Capture) -> None:
