@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inv3d.commands.metric import metric_option
-from inv3d.commands.output import print_json, print_table
+from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import UsageError
 from inv3d.rundir.files import LOG, METRICS
 
@@ -104,15 +104,19 @@ def _measured(run: Run, frames: Frames, device: str) -> dict[str, Any]:
 
 
 def _show(metrics: Mapping[str, Any], title: str) -> None:
-    from inv3d.report.columns import run_columns
-    from inv3d.report.tables import arrow, metric_labels, metric_rows, number
+    from inv3d.report.columns import frame_columns, run_columns
+    from inv3d.report.tables import arrow, labelled_notes, metric_rows, number
 
-    rows = [(label, *cells) for label, cells in metric_rows(metrics)]
-    print_table(("", *metric_labels(metrics)), rows, title=title)
+    columns = frame_columns(metrics)
+    labels = [f"{column.label} {arrow(column.better)}" for column in columns]
+    print_numbers("frames", labels, metric_rows(metrics), title=title)
+    for column in columns:
+        if column.key in metrics["names"]:
+            click.echo(f"{column.label} is {metrics['names'][column.key]}")
     for column in run_columns(metrics):
         value = number(metrics[column.key], column.digits)
         click.echo(f"{column.label} {arrow(column.better)} {value}")
-    for name, reason in metrics["notes"].items():
+    for name, reason in labelled_notes(metrics):
         click.echo(f"note: {name}: {reason}")
     for warning in metrics["warnings"]:
         click.echo(f"warning: {warning}", err=True)

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from inv3d.commands.metric import metric_option
-from inv3d.commands.output import print_json, print_table
+from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
 from inv3d.rundir.files import RECORD, REPORT
@@ -235,7 +235,7 @@ def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
     from inv3d.report.tables import arrow, duration, metric_rows
 
     columns = [f"{column.label} {arrow(column.better)}" for column in frame_columns(metrics)]
-    print_table(("frames", *columns), [(name, *row) for name, row in metric_rows(metrics)])
+    print_numbers("frames", columns, metric_rows(metrics))
     for warning in metrics["warnings"]:
         click.echo(f"  warning: {warning}")
     spent = duration(sum(metrics["seconds"].values()))

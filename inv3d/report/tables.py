@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inv3d.report.columns import Better, frame_columns
+from inv3d.report.columns import Better, frame_columns, run_columns
 
 GROUPS = {
     "front": "Front view",
@@ -61,6 +61,13 @@ def metric_labels(metrics: Mapping[str, Any]) -> list[str]:
         f"{c.label}{f' ({names[c.key]})' if c.key in names else ''} {arrow(c.better)}"
         for c in frame_columns(metrics)
     ]
+
+
+def labelled_notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return why numbers are missing: the label of a metric and the reason."""
+    columns = (*frame_columns(metrics), *run_columns(metrics))
+    labels = {column.key: column.label for column in columns} | GROUPS
+    return [(labels.get(key, key), reason) for key, reason in metrics["notes"].items()]
 
 
 def flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
