@@ -104,15 +104,19 @@ def _measured(run: Run, frames: Frames, device: str) -> dict[str, Any]:
 
 
 def _show(metrics: Mapping[str, Any], title: str) -> None:
-    from inv3d.report.columns import frame_columns, run_columns
-    from inv3d.report.tables import arrow, labelled_notes, metric_rows, number
+    from inv3d.report.columns import run_columns
+    from inv3d.report.tables import (
+        arrow,
+        judges_said,
+        labelled_notes,
+        metric_labels,
+        metric_rows,
+        number,
+    )
 
-    columns = frame_columns(metrics)
-    labels = [f"{column.label} {arrow(column.better)}" for column in columns]
-    print_numbers("frames", labels, metric_rows(metrics), title=title)
-    for column in columns:
-        if column.key in metrics["names"]:
-            click.echo(f"{column.label} is {metrics['names'][column.key]}")
+    print_numbers("frames", metric_labels(metrics), metric_rows(metrics), title=title)
+    for said in judges_said(metrics):
+        click.echo(said)
     for column in run_columns(metrics):
         value = number(metrics[column.key], column.digits)
         click.echo(f"{column.label} {arrow(column.better)} {value}")

@@ -126,8 +126,14 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         directory, metrics = _start(options)
     if options["as_json"]:
         print_json({"directory": str(directory.path), "run": directory.record, "metrics": metrics})
-    else:
+        return
+    try:
         _show(directory, metrics)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read the table has left; the run is finished all the same
+        click.echo(f"everything is in {directory.path}", err=True)
+        raise
 
 
 def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
@@ -208,6 +214,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> tuple[RunDirector
     from inv3d.runs.process import settle_process
 
     if directory.record.get("status") == "finished":
+        directory.drop_checkpoint()
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path)
     settle_process()
@@ -231,11 +238,9 @@ def _latest() -> Path:
 
 def _show(directory: RunDirectory, metrics: Mapping[str, Any]) -> None:
     """Print what a user wants to know first."""
-    from inv3d.report.columns import frame_columns
-    from inv3d.report.tables import arrow, duration, metric_rows
+    from inv3d.report.tables import duration, metric_labels, metric_rows
 
-    columns = [f"{column.label} {arrow(column.better)}" for column in frame_columns(metrics)]
-    print_numbers("frames", columns, metric_rows(metrics))
+    print_numbers("frames", metric_labels(metrics), metric_rows(metrics))
     for warning in metrics["warnings"]:
         click.echo(f"  warning: {warning}")
     spent = duration(sum(metrics["seconds"].values()))
