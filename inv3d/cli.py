@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 import warnings
@@ -91,8 +93,10 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt):
             _fail("stopped", INTERRUPTED)
         except BrokenPipeError:
-            # whoever read our output has left; nobody is there to be told
-            sys.stderr.close()
+            # whoever read our output has left; what is still to be written goes nowhere
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(nowhere, stream.fileno())
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -151,7 +155,9 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 
 def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
+    # a warning that nobody reads is no reason to end
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -11,12 +12,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from inv3d.core.errors import InvError
+
+if TYPE_CHECKING:
+    from inv3d.core.weights.known import WeightFile
 
 State = Literal["ok", "warning", "missing"]
 GENERATOR = "minihead"
@@ -58,7 +64,7 @@ def _guarded(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     except (Exception, SystemExit) as error:
         text = str(error) if isinstance(error, InvError) else f"{type(error).__name__}: {error}"
         name = check.__name__.replace("_", " ")
-        fix = f"reinstall: pip install --force-reinstall {OWN}"
+        fix = f"reinstall: pip install --force-reinstall {installed_from()}"
         yield Finding(name, "missing", _first_line(text), fix, fatal=check is embedded_generator)
 
 
@@ -134,7 +140,7 @@ def _no_cuda(built: bool, driver: bool, said: list[str]) -> Finding:
         found += f" ({_first_line(said[0])})" if said else ""
         fix = "update the NVIDIA driver; see whether CUDA_VISIBLE_DEVICES hides the device"
     else:
-        fix = "none needed; for a faster run use a machine with an NVIDIA card and its driver"
+        fix = "none needed; a machine with an NVIDIA card and its driver is faster"
     return Finding("CUDA device", "warning", found, fix)
 
 
@@ -200,7 +206,7 @@ def embedded_generator() -> Iterator[Finding]:
         else:
             yield Finding("embedded generator", "ok", text)
         return
-    fix = f"reinstall it: pip install --force-reinstall {OWN}"
+    fix = f"reinstall it: pip install --force-reinstall {installed_from()}"
     found = f"{GENERATOR} can't run {'; '.join(failures)}"
     yield Finding("embedded generator", "missing", found, fix, fatal=True)
 
@@ -256,10 +262,30 @@ def extras() -> Iterator[Finding]:
         lacking = [name for name in names if not _installed(name)]
         if lacking:
             text = f"without {', '.join(lacking)}"
-            fix = f'only where it\'s needed: pip install "{OWN}[{extra}]"'
+            fix = f"only where it's needed: pip install {installed_from(extra)}"
             yield Finding(f"extra {extra}", "missing", text, fix)
         else:
             yield Finding(f"extra {extra}", "ok", "installed")
+
+
+def installed_from(extra: str = "") -> str:
+    """Return what `pip install` takes to install this distribution again from where it came.
+
+    Args:
+        extra: an optional part of it that's wanted too.
+    """
+    part = f"[{extra}]" if extra else ""
+    try:
+        text = importlib.metadata.distribution(OWN).read_text("direct_url.json") or "{}"
+        origin = json.loads(text)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        origin = {}
+    url, kind = origin.get("url", ""), origin.get("vcs_info", {}).get("vcs", "")
+    if url.startswith("file:") and not Path(url2pathname(urlsplit(url).path)).exists():
+        return f'".{part}" in a checkout of {OWN}'
+    if origin.get("dir_info", {}).get("editable"):
+        return f'-e "{url2pathname(urlsplit(url).path)}{part}"'
+    return f'"{OWN}{part} @ {f"{kind}+" if kind else ""}{url}"' if url else f'"{OWN}{part}"'
 
 
 def _installed(name: str) -> bool:
@@ -310,8 +336,15 @@ def weights() -> Iterator[Finding]:
             yield Finding(check, "ok", ", ".join(here))
         else:
             which = files[0].name if len(files) == 1 else f"none of {len(files)} known files"
-            fix = f"only to use it: 3dinv weights fetch {files[0].name}"
-            yield Finding(check, "missing", which, fix)
+            yield Finding(check, "missing", which, f"only to use it: {_way_to(files)}")
+
+
+def _way_to(files: Sequence[WeightFile]) -> str:
+    """Say how to get the first of some files that can be downloaded, or else the first."""
+    file = next((file for file in files if file.url), files[0])
+    if not file.url:
+        return f"get it from {file.page} and put it at {file.destination}"
+    return f"3dinv weights fetch {file.name}"
 
 
 def _folder(folder: Path) -> Finding:

@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from inv3d import doctor
 from inv3d.core.errors import PluginError
 from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.weight_index import list_known_weights
+from inv3d.core.weights.known import WeightFile
 from inv3d.doctor import Finding
 
 
@@ -106,7 +109,46 @@ def test_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = doctor.extras()
     assert a == Finding("extra a", "ok", "installed")
     assert (b.check, b.state, b.found) == ("extra b", "missing", "without no-such-thing")
-    assert 'pip install "3dinv[b]"' in b.fix
+    assert b.fix == f"only where it's needed: pip install {doctor.installed_from('b')}"
+
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    ("origin", "given"),
+    [
+        (None, '"3dinv[b]"'),
+        ("not JSON", '"3dinv[b]"'),
+        (
+            f'{{"url": "{CHECKOUT.as_uri()}", "dir_info": {{"editable": true}}}}',
+            f'-e "{CHECKOUT}[b]"',
+        ),
+        (
+            f'{{"url": "{CHECKOUT.as_uri()}", "dir_info": {{}}}}',
+            f'"3dinv[b] @ {CHECKOUT.as_uri()}"',
+        ),
+        ('{"url": "file:///gone/3dinv", "dir_info": {}}', '".[b]" in a checkout of 3dinv'),
+        (
+            '{"url": "https://example.org/3dinv.git", "vcs_info": {"vcs": "git"}}',
+            '"3dinv[b] @ git+https://example.org/3dinv.git"',
+        ),
+    ],
+)
+def test_it_is_installed_again_from_where_it_came(
+    monkeypatch: pytest.MonkeyPatch, origin: str | None, given: str
+) -> None:
+    made = types.SimpleNamespace(read_text=lambda _: origin)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: made)
+    assert doctor.installed_from("b") == given
+
+
+def test_a_file_without_an_address_isnt_fetched() -> None:
+    bare = WeightFile("a.pt", purpose="p", licence="l", page="https://example.org/a")
+    there = replace(bare, name="b.pt", url="https://example.org/b.pt")
+    said = doctor._way_to([bare])
+    assert said == f"get it from https://example.org/a and put it at {bare.destination}"
+    assert doctor._way_to([bare, there]) == "3dinv weights fetch b.pt"
 
 
 def test_broken_plugins_are_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +172,14 @@ def test_weights_that_are_here_and_those_that_look_wrong(
     assert found["weights: lpips"].state == "warning"
     assert found["weights: lpips"].found == "vgg16-397923af.pth (other size)"
     assert found["weights: arcface"].state == "missing"
-    assert "3dinv weights fetch model_ir_se50.pth" in found["weights: arcface"].fix
+    assert found["weights: arcface"].fix == (
+        "only to use it: 3dinv weights fetch model_ir_se50.pth"
+    )
+    fetched = {known.file.name for known in list_known_weights() if known.file.url}
+    for name in ("eg3d", "panohead", "arcface", "lpips", "stylegan_vgg"):
+        said = found[f"weights: {name}"].fix
+        assert "fetch" not in said or said.split()[-1] in fetched
+    assert "get it from https://" in found["weights: panohead"].fix
 
 
 def test_a_device_that_fails_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inv3d.commands.output import print_json
-from inv3d.core.errors import UsageError, printable
+from inv3d.commands.output import print_json, print_numbers, print_table
+from inv3d.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from inv3d.io.images import Frame
     from inv3d.report.compare import ComparedRun, Section
 
-_WIDTH = 200
 _VIEWS = 5
 
 
@@ -55,7 +54,8 @@ def command(
 
     compared = read_runs(runs)
     for text in mismatches(compared):
-        click.echo(f"warning: {text}; their numbers can't be compared", err=True)
+        said = f"warning: {text}; their numbers can't be compared, so that none is marked as best"
+        click.echo(said, err=True)
     if as_json:
         print_json(records(compared))
     elif as_csv:
@@ -73,29 +73,19 @@ def command(
 
 
 def _print(compared: Sequence[ComparedRun], parts: Sequence[Section]) -> None:
-    """Print one table with a block for every part; the best of a column is bold."""
-    from rich import box
+    """Print the runs, then a table for every part; the best of a column is bold."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     from inv3d.report.compare import labels_of
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
+    terminal = Console().is_terminal
+    runs = [(run.name, run.method, run.views) for run in compared]
+    print_table(("run", "method", "views"), runs)
     for part in parts:
-        table = Table(title=part.title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-        for label in ("run", "method", "views"):
-            table.add_column(label, overflow="fold")
-        for label in labels_of(part):
-            table.add_column(Text(printable(label)), justify="right")
-        for run, cells in zip(compared, part.cells, strict=True):
-            texts = [_number(text, best, console.is_terminal) for text, best in cells]
-            facts = (Text(printable(text)) for text in (run.name, run.method, run.views))
-            table.add_row(*facts, *texts)
-        console.print(table)
-        console.print()
+        click.echo()
+        cells = [[_number(text, best, terminal) for text, best in row] for row in part.cells]
+        names = [run.name for run in compared]
+        print_numbers("run", labels_of(part), zip(names, cells, strict=True), title=part.title)
 
 
 def _number(text: str, best: bool, terminal: bool) -> Text:
@@ -104,7 +94,7 @@ def _number(text: str, best: bool, terminal: bool) -> Text:
 
     if terminal:
         return Text(text, style="bold" if best else "")
-    return Text(f"{text} {'*' if best else ' '}")
+    return Text(f"{text}{'*' if best else ' '}")
 
 
 def _side_by_side(runs: Sequence[Path], compared: Sequence[ComparedRun], device: str) -> Frame:

@@ -167,7 +167,7 @@ def _show(source: Path, facts: Mapping[str, Any]) -> None:
         ("SHA-256", origin["sha256"]),
         ("fingerprint", facts["fingerprint"]),
     ]
-    print_table((str(source), ""), rows)
+    print_table(("fact", "value"), rows, title=str(source))
     click.echo(f"\n{facts['out']}: written, and read back by generator {facts['generator']}")
 
 
@@ -180,5 +180,5 @@ def _show_run(facts: Mapping[str, Any]) -> None:
         ("tuned", facts["tuned"]),
         ("capture", facts["input"] or "none"),
     ]
-    print_table((facts["directory"], ""), rows)
+    print_table(("fact", "value"), rows, title=facts["directory"])
     click.echo(f"\n  3dinv render {facts['directory']} --out turn.mp4")

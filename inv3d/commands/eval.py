@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inv3d.commands.metric import metric_option
-from inv3d.commands.output import print_json, print_table
+from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import UsageError
 from inv3d.rundir.files import LOG, METRICS
 
@@ -105,14 +105,22 @@ def _measured(run: Run, frames: Frames, device: str) -> dict[str, Any]:
 
 def _show(metrics: Mapping[str, Any], title: str) -> None:
     from inv3d.report.columns import run_columns
-    from inv3d.report.tables import arrow, metric_labels, metric_rows, number
+    from inv3d.report.tables import (
+        arrow,
+        judges_said,
+        labelled_notes,
+        metric_labels,
+        metric_rows,
+        number,
+    )
 
-    rows = [(label, *cells) for label, cells in metric_rows(metrics)]
-    print_table(("", *metric_labels(metrics)), rows, title=title)
+    print_numbers("frames", metric_labels(metrics), metric_rows(metrics), title=title)
+    for said in judges_said(metrics):
+        click.echo(said)
     for column in run_columns(metrics):
         value = number(metrics[column.key], column.digits)
         click.echo(f"{column.label} {arrow(column.better)} {value}")
-    for name, reason in metrics["notes"].items():
+    for name, reason in labelled_notes(metrics):
         click.echo(f"note: {name}: {reason}")
     for warning in metrics["warnings"]:
         click.echo(f"warning: {warning}", err=True)

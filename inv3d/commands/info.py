@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -195,7 +197,8 @@ def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
 
 
 def _show(facts: Mapping[str, Any]) -> None:
-    click.echo(f"{facts['name']} ({singular(facts['kind'])}): {facts['summary']}\n")
+    headline = f"{facts['name']} ({singular(facts['kind'])}): {facts['summary']}"
+    click.echo(f"{_wrapped(headline, '')}\n")
     rows = {
         "paper": facts["reference"],
         "licence": facts["licence"],
@@ -205,21 +208,30 @@ def _show(facts: Mapping[str, Any]) -> None:
     }
     for name, value in rows.items():
         if value:
-            click.echo(f"  {name + ':':14}{value}")
+            click.echo(_wrapped(f"  {name + ':':14}{value}", " " * 16))
     click.echo()
     if "spec" in facts:
         spec = [(name, _text(value)) for name, value in facts["spec"].items()]
         print_table(("fact", "value"), spec)
         click.echo()
-    options = [tuple(option.values()) for option in facts["options"]]
+    options = [
+        (option["name"], f"{option['type']} [{option['default']}]\n{option['description']}".strip())
+        for option in facts["options"]
+    ]
     if options:
-        print_table(("option", "type", "default", "what it is"), options)
+        print_table(("option", "type [default], what it is"), options, whole=("option",))
         click.echo()
     print_table(("preset", "sets"), _sets(facts["presets"]))
     if facts["suggested"]:
         click.echo()
         other = "with method" if facts["kind"] == "generators" else "on generator"
         print_table((other, "defaults are replaced by"), _sets(facts["suggested"]))
+
+
+def _wrapped(text: str, indent: str) -> str:
+    """Break a text at the terminal's width, its further lines indented."""
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _sets(tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ def command(kind: str | None, check: bool, no_check: bool, as_json: bool) -> Non
     if as_json:
         print_json([asdict(record) for record in records])
     else:
-        columns = ("kind", "name", "status", "distribution", "version", "summary or reason")
+        columns = ("kind", "name", "status", "from", "summary or reason")
         print_table(columns, [_row(record) for record in records])
 
 
@@ -47,8 +47,7 @@ def _row(record: PluginRecord) -> tuple[str, ...]:
         singular(record.kind),
         record.name,
         record.status,
-        record.distribution,
-        record.version,
+        f"{record.distribution} {record.version}".strip(),
         record.reason or record.summary,
     )
 

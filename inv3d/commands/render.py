@@ -41,7 +41,14 @@ _COLUMNS = 8
 )
 @click.option("--depth", is_flag=True, help="Render depth: bright is near; .npy in world units.")
 @click.option(
-    "--resolution", type=click.IntRange(8, 1024), help="Rays a side.  [default: the generator's]"
+    "--resolution",
+    type=click.IntRange(8, 1024),
+    help="Rays a side that are cast; the picture keeps its size.  [default: the generator's]",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8, 4096),
+    help="Pixels a side of the pictures, which are resampled to it.  [default: the generator's]",
 )
 @click.option(
     "--frames", type=click.IntRange(1), default=96, show_default=True, help="Of an orbit."
@@ -64,6 +71,7 @@ def command(
     camera_file: Path | None,
     depth: bool,
     resolution: int | None,
+    size: int | None,
     frames: int,
     fps: float,
     device: str,
@@ -73,6 +81,8 @@ def command(
     form = _form(out)
     if form == "npy" and not depth:
         raise UsageError(f"{out}: .npy holds raw depth; add --depth or write .png")
+    if form == "npy" and size is not None:
+        raise UsageError(f"{out}: --size is for pictures; --resolution sets the rays of raw depth")
     if sum((bool(yaw_deg or pitch_deg), orbit is not None, camera_file is not None)) > 1:
         raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
     from inv3d.core.device import resolve_device
@@ -86,11 +96,15 @@ def command(
     where = f"--camera {camera_file}" if camera_file else "render"
     for warning in check_framing(camera, opened.generator.spec, names, where):
         click.echo(f"warning: {warning}", err=True)
-    codec = _write(opened, camera, out, form, depth, resolution, fps)
+    own = opened.generator.spec.resolution
+    if size is not None and size != own:
+        click.echo(f"note: {_resampling(own, size)}", err=True)
+    codec = _write(opened, camera, out, form, depth, resolution, size, fps)
     facts = {
         "out": str(out),
         "views": len(camera),
         "codec": codec,
+        "size": None if form == "npy" else size or own,
         "yaw_deg": [round(float(yaw), 3) for yaw in camera.yaw.rad2deg()],
     }
     if as_json:
@@ -143,6 +157,12 @@ def _camera(
     return prior.orbit(*angles), ()
 
 
+def _resampling(own: int, size: int) -> str:
+    """Say what a size that isn't the generator's means."""
+    change = "enlarged, which adds no detail," if size > own else "made smaller"
+    return f"the generator's pictures have {own} pixels a side; {change} to {size} (bicubic)"
+
+
 def _write(
     run: Run,
     camera: Camera,
@@ -150,6 +170,7 @@ def _write(
     form: str,
     depth: bool,
     resolution: int | None,
+    size: int | None,
     fps: float,
 ) -> str:
     """Render and write; return the codec."""
@@ -163,12 +184,13 @@ def _write(
     run.generator.require(outputs, "--depth" if depth else "render")
     seen = [r for _, r in render_views(run.generator, run.inversion, camera, outputs, resolution)]
     if not depth:
-        frames = [f for r in seen for f in pics.colour_frames(r.require("image"))]
+        images = (pics.sized(r.require("image"), size) for r in seen)
+        frames = [frame for part in images for frame in pics.colour_frames(part)]
     else:
         maps, masks = (torch.cat([r.require(name) for r in seen]) for name in ("depth", "mask"))
         if form == "npy":
             return _write_npy(out, maps.float().cpu().numpy())
-        side = max(maps.shape[-1], run.generator.spec.resolution)
+        side = size or max(maps.shape[-1], run.generator.spec.resolution)
         frames = pics.depth_frames(maps, masks, side)
     if form == "png":
         pics.save_png(out, _sheet(frames))

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from inv3d.commands.metric import metric_option
-from inv3d.commands.output import print_json, print_table
+from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
 from inv3d.rundir.files import RECORD, REPORT
@@ -53,7 +53,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option(
     "--views",
     type=click.IntRange(min=1),
-    help="How many views are inverted [default: the method's, 9 or 1].",
+    help="How many views are chosen [default: the method's, 9 or 1].",
 )
 @click.option(
     "--select",
@@ -84,6 +84,9 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 )
 @click.option("--init", type=click.Path(path_type=Path), help="Start from the result of a run.")
 @click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
+@click.option(
+    "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."
+)
 @click.option(
     "--config", type=click.Path(path_type=Path), help="TOML file of options, over the preset."
 )
@@ -128,8 +131,14 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         said = directory.record["warnings"]
     if options["as_json"]:
         print_json({"directory": str(directory.path), "run": directory.record, "metrics": metrics})
-    else:
+        return
+    try:
         _show(directory, metrics, said)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read the table has left; the run is finished all the same
+        click.echo(f"everything is in {directory.path}", err=True)
+        raise
 
 
 def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
@@ -182,6 +191,7 @@ def _request(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
         undistort=options["undistort"],
         options=given,
         preset=options["preset"],
+        generator_preset=options["generator_preset"],
         weights=options["weights"],
         views=options["views"],
         selection=options["select"],
@@ -224,6 +234,7 @@ def _resume(
     from inv3d.runs.process import settle_process
 
     if directory.record.get("status") == "finished":
+        directory.drop_checkpoint()
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path), []
     settle_process()
@@ -250,11 +261,9 @@ def _latest() -> Path:
 
 def _show(directory: RunDirectory, metrics: Mapping[str, Any], said: Sequence[str]) -> None:
     """Print what a user wants to know first, and the warnings that weren't said yet."""
-    from inv3d.report.columns import frame_columns
-    from inv3d.report.tables import arrow, duration, metric_rows
+    from inv3d.report.tables import duration, metric_labels, metric_rows
 
-    columns = [f"{column.label} {arrow(column.better)}" for column in frame_columns(metrics)]
-    print_table(("frames", *columns), [(name, *row) for name, row in metric_rows(metrics)])
+    print_numbers("frames", metric_labels(metrics), metric_rows(metrics))
     for warning in (w for w in metrics["warnings"] if w not in said):
         click.echo(f"  warning: {warning}")
     spent = duration(sum(metrics["seconds"].values()))

@@ -39,8 +39,7 @@ def list_files(as_json: bool) -> None:
     if as_json:
         print_json([_facts(weights) for weights in known])
         return
-    columns = ("file", "size", "state", "what it is")
-    print_table(columns, map(_row, known), whole=columns[:-1])
+    print_table(("file", "what it is"), map(_row, known), whole=("file",))
     own, *others = searched_folders()
     click.echo("\n* to be accepted before the file is fetched")
     click.echo(f"folder: {own}")
@@ -64,7 +63,7 @@ def _row(weights: KnownWeights) -> tuple[str, ...]:
     ]
     if file.fits:
         lines.append(f"fits: {', '.join(file.fits)}")
-    return file.name, size, file.state, "\n".join(lines)
+    return f"{file.name}\n{size}, {file.state}", "\n".join(lines)
 
 
 @command.command("path")

@@ -90,7 +90,7 @@ class Capture:
 
     def front(self) -> int:
         """Return the view nearest to yaw 0; the first one where the cameras aren't known."""
-        return 0 if self.cameras is None else int(self.cameras.yaw.abs().argmin())
+        return front(self.cameras)
 
     def choose(self, views: int | None, selection: Selection) -> list[int]:
         """Choose views.
@@ -110,6 +110,11 @@ class Capture:
 def _moved(value: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
     """Move a tensor; whole numbers, such as classes, stay whole numbers."""
     return value.to(device, dtype if value.is_floating_point() else None)
+
+
+def front(cameras: Camera | None) -> int:
+    """Return the camera nearest to yaw 0; the first where they aren't known."""
+    return 0 if cameras is None else int(cameras.yaw.abs().argmin())
 
 
 def no_cameras(source: str) -> InputError:

@@ -69,6 +69,22 @@ class Inverter(Plugin, ABC, Generic[C]):
     def __init__(self, config: C) -> None:
         self.config = config
 
+    def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
+        """Return which of the views that were chosen this method fits; all unless overridden.
+
+        A run asks before a picture is read. The other views aren't handed to `steps`: they are
+        measured as held-out ones, so that a report never calls a view fitted that wasn't. Of the
+        views that it returns, it must fit all.
+
+        Args:
+            cameras: of the chosen views, or None where they aren't known.
+            count: how many views were chosen.
+
+        Returns:
+            Their positions among the chosen views, each once, in any order.
+        """
+        return range(count)
+
     @abstractmethod
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Run the inversion, one item an optimisation step, and return the result.

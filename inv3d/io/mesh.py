@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -197,9 +197,8 @@ def write_mesh(mesh: Mesh, path: Path, form: str | None = None) -> None:
     rgba = np.round(np.hstack([colours, alpha]) * 255).astype(np.uint8)
     solid = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=rgba, process=False)
     if form == "glb":
-        data: Any = trimesh.exchange.gltf.export_glb(
-            solid.scene(), include_normals=True, tree_postprocessor=_matte
-        )
+        # no material: a reader that finds one, such as trimesh, leaves vertex colours aside
+        data = trimesh.exchange.gltf.export_glb(solid.scene(), include_normals=True)
     else:
         data = solid.export(file_type=form)
     with atomic_write(path) as temporary:
@@ -208,11 +207,3 @@ def write_mesh(mesh: Mesh, path: Path, form: str | None = None) -> None:
 
 def _linear(srgb: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def _matte(tree: dict[str, Any]) -> None:
-    """Give every surface a matte material: glTF's own default is polished metal."""
-    tree["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
-    for mesh in tree["meshes"]:
-        for primitive in mesh["primitives"]:
-            primitive["material"] = 0

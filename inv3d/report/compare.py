@@ -110,7 +110,10 @@ class Section:
 
 
 def sections(runs: Sequence[ComparedRun]) -> list[Section]:
-    """Return the table: front, rotation, held out, and the runs as a whole."""
+    """Return the table: front, rotation, held out, and the runs as a whole.
+
+    Nothing is best where the numbers of some runs can't be compared.
+    """
     of_frames = frames_compared(runs)
     parts = [(key, title, of_frames) for key, title in PARTS.items()]
     return [
@@ -133,9 +136,10 @@ def _section(
     runs: Sequence[ComparedRun], part: str, title: str, columns: tuple[Column, ...]
 ) -> Section:
     cells: list[list[tuple[str, bool]]] = [[] for _ in runs]
+    comparable = not mismatches(runs)
     for column in columns:
         values = [run.value(part, column) for run in runs]
-        winners = best(values, column.better, column.digits)
+        winners = best(values, column.better, column.digits) if comparable else set()
         for i, value in enumerate(values):
             cells[i].append((number(value, column.digits), i in winners))
     return Section(title, columns, cells)

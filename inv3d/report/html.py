@@ -15,11 +15,12 @@ from inv3d.io.images import Frame
 from inv3d.report.columns import Column, frame_columns, run_columns
 from inv3d.report.pictures import colour_frames
 from inv3d.report.tables import (
-    GROUPS,
     arrow,
     degrees,
     duration,
     flat,
+    judges_said,
+    labelled_notes,
     metric_labels,
     metric_rows,
     number,
@@ -158,7 +159,8 @@ def render_page(page: Page) -> str:
         number_labels=["", *metric_labels(page.metrics)],
         number_rows=[(title, _plain(cells)) for title, cells in metric_rows(page.metrics)],
         whole=" · ".join(_whole(page.metrics)),
-        notes=_notes(page.metrics),
+        judges="; ".join(judges_said(page.metrics)),
+        notes=labelled_notes(page.metrics),
         option_tables=_option_tables(page),
         kinds=KINDS,
     )
@@ -197,12 +199,6 @@ def _whole(metrics: Mapping[str, Any]) -> list[str]:
         f"{column.label} {number(metrics[column.key], column.digits)} {arrow(column.better)}"
         for column in run_columns(metrics)
     ]
-
-
-def _notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    columns = (*frame_columns(metrics), *run_columns(metrics))
-    labels = {column.key: column.label for column in columns} | GROUPS
-    return [(labels.get(key, key), reason) for key, reason in metrics["notes"].items()]
 
 
 def _option_tables(page: Page) -> list[tuple[str, list[tuple[str, list[tuple[str, bool]]]]]]:

@@ -29,6 +29,18 @@ def colour_frames(images: Tensor) -> list[Frame]:
     return _frames(levels)
 
 
+def sized(images: Tensor, size: int | None) -> Tensor:
+    """Return images of `size` pixels a side, bicubic, filtered where they become smaller.
+
+    Args:
+        images: [N, 3, H, H].
+        size: pixels; None leaves the images as they are.
+    """
+    if size is None or images.shape[-1] == size:
+        return images
+    return F.interpolate(images.float(), size=(size, size), mode="bicubic", antialias=True)
+
+
 def difference_frames(images: Tensor, targets: Tensor) -> list[Frame]:
     """Return pictures of the mean absolute difference: black is none, bright a quarter or more.
 

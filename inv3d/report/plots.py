@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
 
     from inv3d.io.images import Frame
 
-PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#14b8a6", "#ca8a04", "#ec4899")
-SIZE = (4.6, 3.0)
+PALETTE = (
+    *("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ef4444", "#ca8a04", "#ec4899", "#0e7490"),
+    *("#84cc16", "#78716c"),
+)
+SIZE = (4.6, 3.3)
+COLUMNS = 4
 _TOTAL = "total"
+# what an axis of losses shows: this far around each one's median, and of the chart's largest value
+_AROUND, _DEEPEST = 300.0, 1e-6
+_TURN = 0.618
 
 Log = Sequence[Mapping[str, Any]]
+Points = dict[str, tuple[list[int], list[float]]]
 
 
 def stages(log: Log) -> dict[str, list[Mapping[str, Any]]]:
@@ -30,29 +39,71 @@ def stages(log: Log) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def loss_curves(log: Log) -> dict[str, Figure]:
-    """Return a figure for every stage of a step log: the losses over the steps, logarithmic."""
-    return {name: _stage_curve(rows) for name, rows in stages(log).items()}
+    """Return figures of the losses over the steps, logarithmic; those without a curve are left out.
+
+    A stage has one for its first update and one for each further update, "latent: depth". A loss
+    has the same colour in all of them.
+    """
+    charts: dict[str, Points] = {}
+    for stage, rows in stages(log).items():
+        for name in dict.fromkeys(name for row in rows for name in row["losses"]):
+            update, _, loss = name.rpartition("/")
+            points = _points(rows, name)
+            if len(points[0]) > 1:
+                charts.setdefault(f"{stage}: {update}" if update else stage, {})[loss] = points
+    names = dict.fromkeys([_TOTAL, *(loss for chart in charts.values() for loss in chart)])
+    colour = dict(zip(names, colours(len(names)), strict=True))
+    return {title: _curves(chart, colour) for title, chart in charts.items()}
 
 
-def _stage_curve(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def _points(rows: Log, name: str) -> tuple[list[int], list[float]]:
+    """Steps and values that a logarithmic axis can show."""
+    found = [(row["step"], row["losses"].get(name)) for row in rows]
+    shown = [(step, value) for step, value in found if value is not None and value > 0]
+    return [step for step, _ in shown], [value for _, value in shown]
+
+
+def _curves(chart: Points, colour: Mapping[str, str]) -> Figure:
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _axes("step", "loss, summed over views")
-    steps = [row["step"] for row in rows]
-    names = list(dict.fromkeys(name for row in rows for name in row["losses"]))
-    for i, name in enumerate(sorted(names, key=lambda n: n != _TOTAL)):
-        values = [_positive(row["losses"].get(name)) for row in rows]
-        if all(value != value for value in values):
-            continue
+    for name in sorted(chart, key=lambda n: n != _TOTAL):
         width = 2.0 if name == _TOTAL else 1.1
-        axes.plot(steps, values, color=PALETTE[i % len(PALETTE)], linewidth=width, label=name)
-    if axes.lines:
-        axes.set_yscale("log")
-        axes.legend(fontsize=8, frameon=False, ncols=2)
+        axes.plot(*chart[name], color=colour[name], linewidth=width, label=name)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(*loss_limits([values for _, values in chart.values()]))
+    _legend(figure)
     return figure
 
 
-def _positive(value: float | None) -> float:
-    """What a logarithmic axis can show; NaN leaves a gap."""
-    return value if value is not None and value > 0 else float("nan")
+def loss_limits(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return the limits of a logarithmic axis that a few odd values don't stretch.
+
+    Of each curve what is near its median counts, and nothing that is minute beside the largest.
+
+    Args:
+        curves: positive values.
+    """
+    near = []
+    for values in curves:
+        median = sorted(values)[len(values) // 2]
+        near += [v for v in values if median / _AROUND <= v <= median * _AROUND]
+    top = max(near)
+    return max(min(near), top * _DEEPEST) / 1.3, top * 1.3
+
+
+def colours(count: int) -> list[str]:
+    """Return colours that all differ."""
+    from matplotlib.colors import hsv_to_rgb, to_hex
+
+    more = (((i * _TURN) % 1, 0.9 - 0.4 * (i % 2), 0.75) for i in range(count - len(PALETTE)))
+    return [*PALETTE[:count], *(to_hex(hsv_to_rgb(hsv).tolist()) for hsv in more)]
+
+
+def _legend(figure: Figure) -> None:
+    """Put the legend below the axes, where it hides no curve."""
+    figure.legend(fontsize=8, frameon=False, ncols=4, loc="outside lower center")
 
 
 def angle_curve(
@@ -61,7 +112,7 @@ def angle_curve(
     label: str,
     latent_yaws_deg: Sequence[float] = (),
 ) -> Figure | None:
-    """Return a metric of every frame against the camera's yaw; None where it has no numbers.
+    """Return a metric of every frame against the camera's yaw; None for less than two numbers.
 
     Args:
         frames: "per_frame" of the metrics.
@@ -70,7 +121,7 @@ def angle_curve(
         latent_yaws_deg: where latents have their cameras, marked below.
     """
     shown = sorted((f for f in frames if f[column] is not None), key=lambda f: f["yaw_deg"])
-    if not shown:
+    if len(shown) < 2:
         return None
     figure, axes = _axes("yaw, degrees (subject's right to left)", label)
     axes.plot(
@@ -102,7 +153,7 @@ def angle_curve(
             transform=axes.get_xaxis_transform(),
             label="latents",
         )
-    axes.legend(fontsize=8, frameon=False)
+    _legend(figure)
     return figure
 
 
@@ -137,7 +188,7 @@ def inline_svg(figure: Figure, description: str) -> str:
 
 
 def raster(figures: Sequence[Figure]) -> Frame:
-    """Return figures side by side as one picture on white."""
+    """Return figures as one picture on white, four in a row."""
     import numpy as np
     from PIL import Image
 
@@ -146,4 +197,10 @@ def raster(figures: Sequence[Figure]) -> Frame:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=110, facecolor="white")
         parts.append(np.asarray(Image.open(buffer).convert("RGB")))
-    return np.concatenate(parts, axis=1)
+    height, width = parts[0].shape[:2]
+    rows, columns = math.ceil(len(parts) / COLUMNS), min(len(parts), COLUMNS)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, part in enumerate(parts):
+        top, left = i // COLUMNS * height, i % COLUMNS * width
+        sheet[top : top + height, left : left + width] = part
+    return sheet

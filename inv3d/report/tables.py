@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inv3d.report.columns import Better, frame_columns
+from inv3d.report.columns import Better, frame_columns, run_columns
 
 GROUPS = {
     "front": "Front view",
@@ -55,12 +56,26 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 
 def metric_labels(metrics: Mapping[str, Any]) -> list[str]:
-    """Return the column titles with arrows, and the losses that judge under their own names."""
-    names = metrics["names"]
-    return [
-        f"{c.label}{f' ({names[c.key]})' if c.key in names else ''} {arrow(c.better)}"
-        for c in frame_columns(metrics)
-    ]
+    """Return the column titles with arrows."""
+    return [f"{c.label} {arrow(c.better)}" for c in frame_columns(metrics)]
+
+
+def judges_said(metrics: Mapping[str, Any]) -> list[str]:
+    """Say which loss judges what: "Perceptual is headfeat (network=b)"."""
+    said = []
+    for column in frame_columns(metrics):
+        if column.key in metrics["names"]:
+            name, _, options = metrics["names"][column.key].partition("?")
+            given = f" ({options.replace('&', ', ')})" if options else ""
+            said.append(f"{column.label} is {name}{given}")
+    return said
+
+
+def labelled_notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return why numbers are missing: the label of a metric and the reason."""
+    columns = (*frame_columns(metrics), *run_columns(metrics))
+    labels = {column.key: column.label for column in columns} | GROUPS
+    return [(labels.get(key, key), reason) for key, reason in metrics["notes"].items()]
 
 
 def flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -71,8 +86,15 @@ def flat(options: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             rows += flat(value, f"{name}.")
         else:
-            rows.append((name, "–" if value is None or value == {} else str(value)))
+            rows.append((name, _typed(value)))
     return rows
+
+
+def _typed(value: Any) -> str:
+    """Write a value as a user types it; a dash where there's none."""
+    if value is None or value == {}:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def degrees(angle: float) -> str:

@@ -101,6 +101,10 @@ class RunDirectory:
     def finished(self, seconds: Mapping[str, float]) -> None:
         """Everything is written: say so, and drop what was only needed to go on."""
         self.enter("finished", finished=timestamp(), seconds=dict(seconds))
+        self.drop_checkpoint()
+
+    def drop_checkpoint(self) -> None:
+        """Delete what was only needed to go on; a finished run may have died before it did."""
         self.checkpoint.unlink(missing_ok=True)
 
     def begun(self) -> None:
@@ -143,6 +147,19 @@ class RunDirectory:
             raise not_written(log, error) from error
 
 
+def _remedy(path: Path) -> str:
+    """Say how to go on with a run that was left unfinished; empty where there's none."""
+    try:
+        status = read_record(path).get("status")
+    except RunError:
+        return ""
+    if status in ("running", "interrupted", "failed"):
+        return f" and holds an unfinished run; go on with it by '3dinv run --resume {path}'"
+    if status == "unreported":
+        return f" and holds a run without its report; make it with '3dinv eval {path} --save'"
+    return ""
+
+
 def _check_free(path: Path, overwrite: bool) -> None:
     """Refuse a path that holds anything but a run that may be replaced."""
     nearest = next(place for place in (path, *path.parents) if place.exists())
@@ -152,7 +169,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise RunError(
-            f"{path}: exists already; choose another --out, or give --overwrite to replace it"
+            f"{path}: exists already{_remedy(path)}; choose another --out, or give --overwrite to "
+            "replace it"
         )
     if not (path / RECORD).is_file():
         raise RunError(

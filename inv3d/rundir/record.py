@@ -255,7 +255,11 @@ def timestamp() -> str:
 
 
 def generator_part(
-    name: str, generator: Generator, given: PluginConfig, weights: Path | None
+    name: str,
+    generator: Generator,
+    given: PluginConfig,
+    weights: Path | None,
+    preset: str | None = None,
 ) -> GeneratorPart:
     """Describe a generator.
 
@@ -264,9 +268,11 @@ def generator_part(
         generator: that was built.
         given: options that it was built with.
         weights: the file that it was built with.
+        preset: that options came from, or None.
     """
     return GeneratorPart(
         name=name,
+        preset=preset,
         options=_resolved_options(generator, given),
         weights=weights,
         fingerprint=generator.spec.fingerprint,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TextIO
 
 import click
 from rich.console import Console
@@ -137,8 +138,18 @@ class Lines:
         )
 
     def say(self, text: str) -> None:
-        """Write a line."""
-        click.echo(text, err=True)
+        """Write a line; where its reader has left, as `head` does, the run goes on without."""
+        try:
+            click.echo(text, err=True)
+        except BrokenPipeError:
+            _write_nowhere(sys.stderr)
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    """Let all that is written to a stream vanish, what it still holds included."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class Told:

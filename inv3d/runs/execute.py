@@ -109,6 +109,7 @@ def _invert(
     try:
         inversion = _take_steps(run, directory, context, display, observers)
         inversion.save(directory.path)
+        directory.update(losses=context.state.weights)
         directory.begun()
     except (InterruptedRun, KeyboardInterrupt) as error:
         if directory.new:

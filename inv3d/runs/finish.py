@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ ORBIT_FRAMES = 72
 FPS = 24
 SHOWN_CHOSEN = 12
 SHOWN_OTHERS = 6
-_RECORD_LEFT_OUT = ("config", "warnings", "seconds")
+# shown elsewhere on the page
+_RECORD_LEFT_OUT = ("config", "warnings", "seconds", "losses")
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def _write_report(
         metrics=metrics,
         seconds=metrics["seconds"],
         config=ending.inversion.history[-1].options if ending.inversion.history else {},
-        record={k: v for k, v in _record(ending).items() if k not in _RECORD_LEFT_OUT},
+        record=_shown_record(_record(ending)),
         warnings=metrics["warnings"],
         comparisons=made.comparisons,
         novel=made.novel,
@@ -301,6 +303,30 @@ def _record(ending: Ending) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
+def _shown_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page's end has of run.json: not what stands elsewhere, nor names by the hundred."""
+    shown = {name: value for name, value in record.items() if name not in _RECORD_LEFT_OUT}
+    if "method" in record:
+        shown["method"] = {k: v for k, v in record["method"].items() if k != "options"}
+    if "input" in record:
+        names = record["input"]["views"]
+        shown["input"] = record["input"] | {
+            "views": f"{len(names)} frames",
+            "chosen": ", ".join(names[row] for row in record["input"]["chosen"]),
+            "held_out": f"{len(record['input']['held_out'])} frames",
+        }
+    if record.get("command"):
+        shown["command"] = shlex.join(record["command"])
+    return shown
+
+
+def _losses(record: Mapping[str, Any]) -> str:
+    """The losses that ran, each with its weight, or with those of several stages."""
+    losses: Mapping[str, Sequence[float]] = record.get("losses", {})
+    said = ((name, " or ".join(f"{weight:g}" for weight in ws)) for name, ws in losses.items())
+    return ", ".join(f"{weights} × {name}" for name, weights in said)
+
+
 def _title(ending: Ending) -> str:
     source = Path(ending.capture.source).name
     return f"{ending.inversion.method} inversion" + (f" of {source}" if source else "")
@@ -313,6 +339,7 @@ def _facts(ending: Ending, metrics: Mapping[str, Any]) -> dict[str, str]:
         "generator": ending.inversion.generator,
         "views": f"{views['chosen']} of {views['all']} ({views['held_out']} held out)",
         "latents": str(metrics["latents"]),
+        "losses": _losses(record),
         "device": str(record.get("device", "")),
         "seed": str(record.get("seed", "")),
         "time": duration(sum(metrics["seconds"].values())),

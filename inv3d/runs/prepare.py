@@ -42,8 +42,9 @@ class Request:
 
     Attributes:
         options: of the method, and of the generator in a table "generator"; over the preset.
-        views: how many frames are inverted; the method's own number if None.
-        hold_out: "all", "none" or a number.
+        views: how many frames are chosen; the method's own number if None.
+        hold_out: "all", "none" or a number of the frames that aren't inverted.
+        generator_preset: named set of the generator's options, below those in `options`.
         metrics: role -> loss with options, besides or instead of the generator's own.
         undistort: take the lens distortion that the capture's cameras name out of its pictures.
     """
@@ -65,6 +66,7 @@ class Request:
     pictures: bool = True
     metrics: Mapping[str, str] = field(default_factory=dict)
     undistort: bool = False
+    generator_preset: str | None = None
 
 
 @dataclass
@@ -126,7 +128,8 @@ def prepare(request: Request) -> PreparedRun:
     _check_init(request, method)
     files = open_capture(request.input, undistort=request.undistort)
     _check_needs(request.method, method, files)
-    frames, chosen, held_out = _choose(request, method, files)
+    built = method.create(config)
+    frames, chosen, held_out, notice = _choose(request, built, files)
     weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
     generator = load_generator(request.generator, generator_config, weights, device=device)
     add_metrics(generator, request.metrics)
@@ -142,7 +145,9 @@ def prepare(request: Request) -> PreparedRun:
             options=config.model_dump(mode="json"),
             **provenance("methods", request.method, method),
         ),
-        generator=generator_part(request.generator, generator, generator_config, weights),
+        generator=generator_part(
+            request.generator, generator, generator_config, weights, request.generator_preset
+        ),
         input=describe_input(request.input, capture, chosen, held_out, undistort=request.undistort),
         seed=request.seed,
         device=str(device),
@@ -158,8 +163,8 @@ def prepare(request: Request) -> PreparedRun:
     if capture.posed:
         source = f"--input {files.source}"
         notices += check_framing(capture.camera, generator.spec, capture.names, source)
-    notices += filter(None, [known.misfit(generator.spec.name) if known else ""])
-    return PreparedRun(plan, generator, method.create(config), capture, init, notices)
+    notices += filter(None, [notice, known.misfit(generator.spec.name) if known else ""])
+    return PreparedRun(plan, generator, built, capture, init, notices)
 
 
 def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
@@ -195,7 +200,9 @@ def _configs(
     options = merge(options, request.options)
     of_generator = options.pop(GENERATOR, {})
     config = build_config(method.Config, options, owner)
-    return config, build_config(kind.Config, of_generator, f"generator {kind.name}")
+    owner = f"generator {kind.name}"
+    of_generator = merge(preset_options(kind, request.generator_preset, owner), of_generator)
+    return config, build_config(kind.Config, of_generator, owner)
 
 
 def _check_init(request: Request, method: type[AnyInverter]) -> None:
@@ -274,9 +281,12 @@ def _methods_that(suit: Callable[[type[AnyInverter]], bool]) -> list[str]:
 
 
 def _choose(
-    request: Request, method: type[AnyInverter], files: CaptureFiles
-) -> tuple[list[str], list[int], list[int]]:
-    """Return the names of the frames to read and, among them, the chosen and the held-out ones."""
+    request: Request, method: AnyInverter, files: CaptureFiles
+) -> tuple[list[str], list[int], list[int], str]:
+    """Return the names of the frames to read and, among them, those to invert and to hold out.
+
+    The last item is what the user should know of it, empty if nothing.
+    """
     views = request.views or min(method.default_views, len(files))
     chosen = choose_views(files.cameras, len(files), views, request.selection, files.described)
     if len(chosen) < method.min_views:
@@ -284,28 +294,63 @@ def _choose(
             f"--views {len(chosen)}: method {request.method} needs {method.min_views} or more "
             "views from different angles; give more, or take a method for one view such as pti"
         )
-    held_out = split_views(len(files), chosen, request.hold_out)
-    rows = sorted({*chosen, *held_out})
+    fitted = _fitted(method, files, chosen)
+    notice = ""
+    if len(fitted) < len(chosen):
+        notice = (
+            f"method {request.method} fits {len(fitted)} of the {len(chosen)} views that were "
+            "chosen, as its options say; the others count as not chosen"
+        )
+    held_out = split_views(len(files), fitted, request.hold_out, files.source)
+    rows = sorted({*fitted, *held_out})
     position = {row: place for place, row in enumerate(rows)}
     return (
         [files.names[row] for row in rows],
-        [position[row] for row in chosen],
+        [position[row] for row in fitted],
         [position[row] for row in held_out],
+        notice,
     )
 
 
-def split_views(camera_count: int, chosen: Sequence[int], hold_out: str) -> list[int]:
+def _fitted(method: AnyInverter, files: CaptureFiles, chosen: Sequence[int]) -> list[int]:
+    """Return those of the chosen frames that the method says it fits, in the order of `chosen`.
+
+    Raises:
+        PluginError: where it names none, or any that wasn't chosen.
+    """
+    cameras = None if files.cameras is None else files.cameras[list(chosen)]
+    places = set(method.fitted(cameras, len(chosen)))
+    if not places or not places <= set(range(len(chosen))):
+        raise PluginError(
+            f"method {method.name}: its fitted() returned {sorted(places)}, expected one or more "
+            f"of the positions 0 to {len(chosen) - 1}; report it to the method's author"
+        )
+    return [row for place, row in enumerate(chosen) if place in places]
+
+
+def split_views(
+    frame_count: int, chosen: Sequence[int], hold_out: str, source: str = ""
+) -> list[int]:
     """Return the frames to hold out.
 
     Args:
-        camera_count: frames of the capture.
+        frame_count: frames of the capture.
         chosen: frames that are inverted.
         hold_out: "all" the others, "none", or a number of them, spread evenly.
+        source: of the capture, for the message.
+
+    Raises:
+        InputError: where there aren't that many others.
     """
-    others = sorted(set(range(camera_count)) - set(chosen))
-    count = len(others) if hold_out == "all" else 0 if hold_out == "none" else int(hold_out)
-    if count >= len(others):
+    others = sorted(set(range(frame_count)) - set(chosen))
+    if hold_out == "all":
         return others
+    count = 0 if hold_out == "none" else int(hold_out)
+    if count > len(others):
+        raise InputError(
+            f"--hold-out {count}: the capture {source} has {len(others)} views besides the "
+            f"{len(chosen)} that are inverted; give a smaller number, or all"
+        )
     return [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,27 @@ def test_the_table_names_runs_and_metrics(runs: list[Path]) -> None:
         assert word in text
     assert "4 (4 latents)" in text
     (line,) = [row for row in text.splitlines() if row.split()[:1] == ["several"] and "3.5" in row]
-    assert "3.5 *" in line
+    assert "3.5*" in line
+
+
+def test_the_table_fits_80_columns(runs: list[Path]) -> None:
+    text = good(command, *runs)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("PSNR ↑") == 3
+
+
+def test_runs_that_cannot_be_compared_have_no_best(runs: list[Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    record = json.loads((other / "run.json").read_text())
+    record["input"]["path"] = "elsewhere"
+    (other / "run.json").write_text(json.dumps(record))
+    result = call(command, runs[0], other, "--html", tmp_path / "a.html")
+    assert "differ in input" in result.stderr
+    assert "none is marked as best" in result.stderr
+    assert "*" not in result.stdout
+    assert 'class="best"' not in (tmp_path / "a.html").read_text()
+    assert "*" in good(command, *runs[:2])
 
 
 def test_the_page_marks_the_best_and_escapes(runs: list[Path], tmp_path: Path) -> None:

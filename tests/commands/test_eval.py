@@ -57,7 +57,7 @@ def test_the_table_has_every_part_and_the_reasons(run: Path) -> None:
     text = good(command, run)
     for word in ("Front view (view003.png)", "Rotation", "Chosen", "Held-out", "PSNR", "Depth"):
         assert word in text
-    assert "note: perceptual: the generator names no such metric" in text
+    assert "note: Perceptual: the generator names no such metric" in text
 
 
 def test_another_capture_is_held_out_as_a_whole(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -82,10 +83,18 @@ def test_a_method_says_what_generators_suggest_and_a_generator_what_it_suggests(
     suggested = facts("multilatent")["suggested"]
     wanted = {name: facts(name)["suggested"]["multilatent"] for name in ("minihead", "minihead360")}
     assert suggested == wanted
-    (line,) = [x for x in info("multilatent").stdout.splitlines() if x.startswith(" minihead ")]
-    assert "distance=0.3" in line and "tuning.lr=0.002" in line
+    text = info("multilatent").stdout
+    (row,) = re.findall(r"^minihead  .*\n(?:  .*\n)*", text, re.MULTILINE)
+    assert "distance=0.3" in row and "tuning.lr=0.002" in row
     assert "with method" in info("minihead").stdout
     assert facts("mse")["suggested"] == {}
+
+
+@pytest.mark.parametrize("name", ["multilatent", "minihead", "lpips", "eg3d"])
+def test_what_is_said_fits_80_columns(name: str) -> None:
+    text = info(name).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "type [default], what it is" in text
 
 
 def test_options_for_the_rays_exist() -> None:

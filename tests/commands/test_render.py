@@ -16,7 +16,7 @@ from inv3d.io.video import read_video
 from inv3d.report.pictures import colour_frames
 from inv3d.report.views import render_views
 from inv3d.rundir.opening import open_run
-from tests.commands.run_case import answer, fault, good, imports_nothing_heavy, make_run
+from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import CPU, toy_registered
 
 
@@ -93,8 +93,6 @@ def test_the_default_orbit_keeps_to_what_the_generator_knows(run: Path, tmp_path
 
 
 def test_going_further_is_a_warning(run: Path, tmp_path: Path) -> None:
-    from tests.commands.run_case import call
-
     result = call(command, run, "-o", tmp_path / "a.png", "--yaw-deg", 150)
     assert result.exit_code == 0
     assert "1 of 1 pictures are seen from a yaw beyond the generator's ±90 degrees" in result.stderr
@@ -109,9 +107,37 @@ def test_depth_in_colours_and_in_world_units(run: Path, tmp_path: Path) -> None:
     assert 1.7 < depth.min() < 2.7 < depth.max() <= 3.7
 
 
+@pytest.mark.parametrize(("size", "change"), [(80, "enlarged, which adds no"), (20, "made small")])
+def test_pictures_of_another_size_are_resampled_and_said_to_be(
+    run: Path, tmp_path: Path, size: int, change: str
+) -> None:
+    result = call(command, run, "-o", tmp_path / "a.png", "--yaw-deg", 30, "--size", size)
+    assert result.exit_code == 0
+    assert f"note: the generator's pictures have 32 pixels a side; {change}" in result.stderr
+    assert f"to {size} (bicubic)" in result.stderr
+    own = Image.fromarray(expected(run, 30))
+    resampled = np.asarray(own.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(pixels(tmp_path / "a.png") - resampled).mean() < 1.5
+
+
+def test_the_generators_own_size_needs_no_word(run: Path, tmp_path: Path) -> None:
+    result = call(command, run, "-o", tmp_path / "a.png", "--size", 32)
+    assert "note" not in result.stderr
+    np.testing.assert_array_equal(pixels(tmp_path / "a.png"), expected(run, 0))
+
+
+def test_depth_pictures_and_videos_have_the_size_too(run: Path, tmp_path: Path) -> None:
+    good(command, run, "-o", tmp_path / "a.png", "--depth", "--size", 50)
+    assert pixels(tmp_path / "a.png").shape == (50, 50, 3)
+    options = ("--orbit", "full", "--frames", 2, "--size", 64)
+    assert answer(command, run, "-o", tmp_path / "a.mp4", *options)["size"] == 64
+    assert read_video(tmp_path / "a.mp4")[0].shape == (64, 64, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("-o", "a.npy", "--depth", "--size", "64"), "--size is for pictures; --resolution sets"),
         (("-o", "a.jpeg"), "unknown format 'jpeg'"),
         (("-o", "a.mp3"), "did you mean 'mp4'"),
         (("-o", "a.npy"), "add --depth"),

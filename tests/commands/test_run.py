@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shlex
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -140,7 +142,8 @@ def test_presets_files_and_settings_win_in_this_order(capture: Path, tmp_path: P
 def test_views_are_chosen_and_held_out(
     capture: Path, tmp_path: Path, options: list[str], chosen: list[str], held_out: int
 ) -> None:
-    assert run("--input", capture, *QUICK, "--out", "run", "--no-report", *options).exit_code == 0
+    given = (*QUICK, "--set", "views=all", "--out", "run", "--no-report", *options)
+    assert run("--input", capture, *given).exit_code == 0
     found = record(tmp_path / "run")["input"]
     assert [found["views"][i] for i in found["chosen"]] == [f"{name}.png" for name in chosen]
     assert len(found["held_out"]) == held_out
@@ -404,3 +407,53 @@ def test_a_metric_of_the_users_goes_into_the_numbers_and_stays_with_the_run(
     assert record["generator"]["metrics"] == {"soft": "l1?resolution=8"}
     again = answer(eval_command, out)
     assert again["held_out"]["soft"] == metrics["held_out"]["soft"]
+
+
+@pytest.mark.parametrize("streams", ["2>&1", "", "2>&1 >out"])
+def test_a_reader_that_leaves_does_not_end_the_run(
+    capture: Path, tmp_path: Path, streams: str
+) -> None:
+    options = ("--generator", "toy", "--input", capture, *QUICK, "--no-report", "--out", "run")
+    command = shlex.join([sys.executable, "-m", "inv3d", "run", *map(str, options)])
+    subprocess.run(["sh", "-c", f"{command} {streams} | head -c 1"], check=True)
+    assert record(tmp_path / "run")["status"] == "finished"
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_an_unfinished_run_in_the_way_can_be_gone_on_with(capture: Path, tmp_path: Path) -> None:
+    arguments = ("--input", capture, *QUICK, "--no-report", "--out", "run")
+    assert run(*arguments).exit_code == 0
+    for status, said in {
+        "interrupted": "go on with it by '3dinv run --resume ",
+        "failed": "go on with it by '3dinv run --resume ",
+        "unreported": "make it with '3dinv eval ",
+        "finished": "run: exists already; choose another --out",
+    }.items():
+        (tmp_path / "run" / "run.json").write_text(
+            json.dumps({**record(tmp_path / "run"), "status": status})
+        )
+        fails(run(*arguments), 1, said)
+
+
+def test_the_record_has_the_losses_that_ran(capture: Path, tmp_path: Path) -> None:
+    options = ("--set", "losses.l1.weight=0.25", "--set", "losses.mse=0")
+    out = ("--no-report", "--out", "run")
+    assert run("--input", capture, *QUICK, *options, *out).exit_code == 0
+    assert record(tmp_path / "run")["losses"] == {"w_norm": [1.0], "l1": [0.25]}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "1 × w_norm, 0.25 × l1" in page
+    assert page.count("latent.steps") == 1, "options stand once"
+    assert "view000.png&#39;" not in page
+
+
+def test_what_is_not_fitted_is_held_out_in_every_number(capture: Path, tmp_path: Path) -> None:
+    steps = ("--set", "latent.steps=2", "--set", "latent.samples=50", "--set", "tuning.steps=1")
+    result = run(
+        *("--input", capture, "--method", "pti", "--views", "9", *steps),
+        *("--no-report", "--out", "run"),
+    )
+    assert "method pti fits 1 of the 9 views that were chosen" in result.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["views"] == {"all": 9, "chosen": 1, "held_out": 8}
+    assert [row["role"] for row in metrics["per_frame"]].count("held out") == 8
+    assert "1 of 9 (8 held out)" in (tmp_path / "run" / "report.html").read_text()

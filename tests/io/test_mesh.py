@@ -114,22 +114,26 @@ def test_every_format_loads_back(tmp_path: Path, form: str) -> None:
     assert loaded.volume > 0
     if form != "stl":
         expected = meshes._linear(mesh.colours) if form == "glb" else mesh.colours
-        visual = loaded.visual
-        stored = visual.vertex_attributes["color"] if form == "glb" else visual.vertex_colors
-        colours = np.asarray(stored)[:, :3] / 255
+        assert loaded.visual.kind == "vertex"
+        colours = np.asarray(loaded.visual.vertex_colors)[:, :3] / 255
         np.testing.assert_allclose(colours, expected, atol=0.003)
 
 
-def test_glb_is_matte(tmp_path: Path) -> None:
-    write_mesh(extract_mesh(Ball(), SCENE, resolution=16), tmp_path / "a.glb")
+def test_glb_has_vertex_colours_as_its_standard_wants_them(tmp_path: Path) -> None:
+    mesh = extract_mesh(Ball(), SCENE, resolution=16)
+    write_mesh(mesh, tmp_path / "a.glb")
     data = (tmp_path / "a.glb").read_bytes()
     (length,) = struct.unpack("<I", data[12:16])
     tree = json.loads(data[20 : 20 + length])
-    assert tree["materials"][0]["pbrMetallicRoughness"] == {
-        "metallicFactor": 0.0,
-        "roughnessFactor": 1.0,
-    }
-    assert tree["meshes"][0]["primitives"][0]["material"] == 0
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert "material" not in primitive
+    colours = tree["accessors"][primitive["attributes"]["COLOR_0"]]
+    assert (colours["type"], colours["componentType"], colours["normalized"]) == (
+        "VEC4",
+        5121,
+        True,
+    )
+    assert colours["count"] == len(mesh.vertices)
 
 
 def test_an_unknown_format_is_refused_with_a_suggestion(tmp_path: Path) -> None:

@@ -74,6 +74,16 @@ def test_hostile_texts_stay_texts_wherever_they_come_from(metrics: Mapping[str, 
     assert text.count("</title>") == 1
 
 
+def test_warnings_are_as_they_are(metrics: Mapping[str, Any]) -> None:
+    text = render_page(page_of(metrics, warnings=["my_head/a.png: too small"]))
+    assert "<li>my_head/a.png: too small</li>" in text
+
+
+def test_values_are_as_they_are_typed(metrics: Mapping[str, Any]) -> None:
+    text = render_page(page_of(metrics, config={"default_losses": True}))
+    assert "<td>default_losses</td><td>true</td>" in text
+
+
 def test_the_methods_own_pictures_follow_the_comparisons(metrics: Mapping[str, Any]) -> None:
     shown = Comparison(FRAME, FRAME, FRAME, metrics["per_frame"][0])
     rows = [DiagnosticRow("Depth maps", [FRAME, FRAME], ["step 0", "step 9"])]

@@ -7,7 +7,16 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from inv3d.report.plots import angle_curve, inline_svg, loss_curves, raster, stages
+from inv3d.report.plots import (
+    PALETTE,
+    angle_curve,
+    colours,
+    inline_svg,
+    loss_curves,
+    loss_limits,
+    raster,
+    stages,
+)
 
 
 def log() -> list[dict]:
@@ -37,8 +46,63 @@ def test_every_stage_has_its_curves() -> None:
 
 def test_what_a_logarithm_cannot_show_is_left_out() -> None:
     assert list(lines(loss_curves(log())["tuning"])) == ["total"]
-    nothing = loss_curves([{"stage": "a", "step": 0, "losses": {"total": 0.0}}])
-    assert "<svg" in inline_svg(nothing["a"], "empty")
+
+
+def test_no_chart_is_empty() -> None:
+    assert loss_curves([{"stage": "a", "step": s, "losses": {"total": 0.0}} for s in (0, 1)]) == {}
+    assert loss_curves([{"stage": "a", "step": 0, "losses": {"total": 1.0}}]) == {}
+    assert angle_curve(frames()[:1], "identity", "ID") is None
+
+
+def updates() -> list[dict]:
+    losses = {"total": 2.0, "w_dist": 0.1, "l1": 0.5, "depth/total": 0.02, "interpolation/l1": 0.4}
+    rows = [{"stage": "latent", "step": s, "losses": dict(losses)} for s in range(20)]
+    for row in rows[:2]:
+        row["losses"]["w_dist"] = 1e-14
+    for row in rows[::3]:
+        row["losses"]["depth/total"] = None
+    return rows
+
+
+def test_updates_are_told_apart_and_a_loss_keeps_its_colour() -> None:
+    figures = loss_curves(updates())
+    assert list(figures) == ["latent", "latent: depth", "latent: interpolation"]
+    assert list(lines(figures["latent"])) == ["total", "w_dist", "l1"]
+    assert list(lines(figures["latent: depth"])) == ["total"]
+    colour = {
+        title: {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+        for title, figure in figures.items()
+    }
+    assert colour["latent"]["total"] == colour["latent: depth"]["total"]
+    assert colour["latent"]["l1"] == colour["latent: interpolation"]["l1"]
+    assert len(set(colour["latent"].values())) == 3
+
+
+def test_steps_without_a_value_leave_no_gap() -> None:
+    (line,) = loss_curves(updates())["latent: depth"].axes[0].lines
+    assert len(line.get_xdata()) == 13
+    assert 0 not in line.get_xdata()
+
+
+def test_a_term_that_begins_with_nothing_does_not_squeeze_the_others() -> None:
+    low, high = loss_curves(updates())["latent"].axes[0].get_ylim()
+    assert 0.05 < low < 0.1
+    assert 2.0 < high < 3.0
+    assert loss_limits([[1e-14] * 9, [1.0] * 9])[0] > 1e-7
+    assert loss_limits([[1e9, *[1.0] * 9]])[1] < 2.0
+
+
+def test_colours_never_repeat() -> None:
+    assert len(set(colours(40))) == 40
+    assert colours(3) == list(PALETTE[:3])
+
+
+def test_the_legend_is_outside_of_the_axes() -> None:
+    for figure in (*loss_curves(updates()).values(), angle_curve(frames(), "identity", "ID")):
+        assert figure.axes[0].get_legend() is None
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert legend.get_window_extent().y1 < figure.axes[0].get_window_extent().y0
 
 
 def test_points_against_the_angle_are_in_order() -> None:
@@ -75,4 +139,5 @@ def test_plots_side_by_side() -> None:
     one, two = raster(figures[:1]), raster(figures)
     assert two.shape == (one.shape[0], 2 * one.shape[1], 3)
     assert two.dtype == np.uint8
+    assert raster(figures * 3).shape == (2 * one.shape[0], 4 * one.shape[1], 3)
     assert math.isclose(two[0, 0].mean(), 255)

@@ -38,11 +38,15 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 def test_options_are_named_as_on_the_command_line() -> None:
     options = {"latent": {"steps": 5, "losses": {"mse": {"weight": 0.1}}}, "empty": {}, "no": None}
+    options |= {"on": True, "name": "a b", "some": ["x", 1, False]}
     assert flat(options) == [
         ("latent.steps", "5"),
         ("latent.losses.mse.weight", "0.1"),
         ("empty", "–"),
         ("no", "–"),
+        ("on", "true"),
+        ("name", "a b"),
+        ("some", '["x", 1, false]'),
     ]
 
 

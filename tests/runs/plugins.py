@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Diagnostic, Inverter, Need, Steps
 from inv3d.core.latent import latent_statistics
+from inv3d.core.plugin import Presets
 from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 
@@ -23,6 +25,7 @@ ARTIST = "methods:artist=tests.runs.plugins:Artist"
 CUTTER = "methods:cutter=tests.runs.plugins:Cutter"
 BLIND = "methods:blind=tests.runs.plugins:Blind"
 EMPTY = "methods:empty=tests.runs.plugins:Empty"
+NONE_FITTED = "methods:nothing=tests.runs.plugins:Nothing"
 FLAT = "generators:flat=tests.runs.plugins:Flat"
 
 
@@ -69,6 +72,16 @@ class Blind(Instant):
     needs: frozenset[Need] = frozenset()
 
 
+class Nothing(Instant):
+    """Says that it fits no view."""
+
+    name = "nothing"
+
+    def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
+        """Return none."""
+        return []
+
+
 class Empty(Inverter):
     """Forgets to return what it found."""
 
@@ -113,3 +126,10 @@ class Flat(ToyGenerator):
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         """Refuse, as generators without density do."""
         return Generator.sample(self, scene, points)
+
+
+class PresetToy(ToyGenerator):
+    """The toy with a named set of options."""
+
+    name = "preset-toy"
+    presets: ClassVar[Presets] = {"coarse": {"seed": 5}}

@@ -125,6 +125,8 @@ class Context:
             weight = term.over(None).weight
             if weight:
                 losses[name] = WeightedLoss(self.loss(name, term), weight, term.of, term.where)
+                seen = self.state.weights.setdefault(name, [])
+                seen += [weight] if weight not in seen else []
         if not losses:
             raise ConfigError("option 'losses': every weight is 0; give at least one loss a weight")
         return losses

@@ -33,6 +33,7 @@ class RunState:
             device's queue run empty.
         stop_requested: set from outside (Ctrl-C); the loop ends after the current step.
         notices: messages for the user.
+        weights: loss name -> the weights that it was built with, for the report.
         taken: steps behind the run, over all stages.
         done: stage name -> its final variables, buffers and random states.
         restored: names of stages in `done` that this process hasn't come to yet.
@@ -49,6 +50,7 @@ class RunState:
     read_every: int = 1
     stop_requested: bool = False
     notices: list[str] = field(default_factory=list)
+    weights: dict[str, list[float]] = field(default_factory=dict)
     taken: int = 0
     done: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)

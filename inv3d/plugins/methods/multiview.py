@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING
@@ -31,12 +33,17 @@ class MultiView(Inverter[MultiViewConfig]):
         "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
     }
 
+    def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
+        """Return as many views as the option asks for, evenly by angle, or all."""
+        views = self.config.views
+        if cameras is None or views is None or views >= count:
+            return range(count)
+        return list(dict.fromkeys(evenly_by_angle(cameras.yaw, views)))
+
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""
-        views = self.config.views
-        if views is not None and views < len(capture):
-            capture = capture[list(dict.fromkeys(evenly_by_angle(capture.camera.yaw, views)))]
-        fit = SingleLatent(generator, capture, context, self.config)
+        fitted = capture[self.fitted(capture.cameras, len(capture))]
+        fit = SingleLatent(generator, fitted, context, self.config)
         yield from fit.optimise_latent()
         yield from fit.tune(self.config.tuning)
         return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

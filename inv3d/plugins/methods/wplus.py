@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from inv3d.core.capture import Capture
+from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture, front
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.options import PAPER_SEARCH
 from inv3d.core.fit.single_latent import SingleLatent
@@ -34,9 +36,13 @@ class WPlus(Inverter[WPlusConfig]):
         "fast": {"latent": {"steps": 100, "samples": 2000}},
     }
 
+    def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
+        """Return the view nearest to the front, or all."""
+        return range(count) if self.config.views == "all" else [front(cameras)]
+
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent."""
-        chosen = capture if self.config.views == "all" else capture[[capture.front()]]
-        fit = SingleLatent(generator, chosen, context, self.config)
+        fitted = capture[self.fitted(capture.cameras, len(capture))]
+        fit = SingleLatent(generator, fitted, context, self.config)
         yield from fit.optimise_latent()
         return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

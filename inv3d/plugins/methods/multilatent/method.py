@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator as Iteration
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, is_circle
 from inv3d.core.config import merge
 from inv3d.core.fit.context import Context
@@ -23,7 +24,7 @@ from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.multilatent.config import PRESETS, START, MultiLatentConfig
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
-from inv3d.plugins.methods.multilatent.views import arrange
+from inv3d.plugins.methods.multilatent.views import arrange, used
 
 DISTANCE = "w_dist"
 MEAN = "mean"
@@ -40,9 +41,17 @@ class MultiLatent(Inverter[MultiLatentConfig]):
     Config = MultiLatentConfig
     presets: ClassVar[Presets] = PRESETS
 
+    def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
+        """Return the views that have a latent or lie between two; all unless `latents` is set."""
+        if cameras is None:
+            return range(count)
+        config = self.config
+        return used(cameras, latents=config.latents, interpolation=config.interpolation > 0)
+
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Find the start latent, optimise all latents, then tune the generator in place."""
-        fit = _ManyLatents(generator, capture, context, self.config)
+        fitted = capture[self.fitted(capture.cameras, len(capture))]
+        fit = _ManyLatents(generator, fitted, context, self.config)
         yield from fit.start()
         yield from fit.optimise_latents()
         yield from fit.tune()
@@ -55,7 +64,7 @@ class _ManyLatents:
     """The fit while it runs.
 
     Attributes:
-        given: all views that were handed in.
+        given: all views that are fitted.
         targets: M views that have a latent.
         between: the views between them, or none.
         w: [M, num_ws, w_dim].

@@ -6,10 +6,31 @@ import math
 
 import torch
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle, is_circle
 from inv3d.core.errors import InputError
 
 _SAME_ANGLE = 1e-4
+
+
+def used(cameras: Camera, *, latents: int | None, interpolation: bool) -> list[int]:
+    """Return the views that have a latent or lie in between, in their own order.
+
+    Where so many differing views can't be had, all of them, so that `arrange` says what's wrong.
+    """
+    wanted = None if latents is None else _wanted(latents, interpolation, cameras)
+    if wanted is None or wanted >= len(cameras):
+        return list(range(len(cameras)))
+    chosen = set(evenly_by_angle(cameras.yaw, wanted))
+    return sorted(chosen) if len(chosen) == wanted else list(range(len(cameras)))
+
+
+def _wanted(latents: int, interpolation: bool, cameras: Camera) -> int:
+    """Views that M latents take; all around, one lies between the last and the first, too."""
+    if not interpolation:
+        return latents
+    wanted = 2 * latents - 1
+    return wanted + 1 if len(cameras) > wanted and is_circle(cameras.yaw) else wanted
 
 
 def arrange(
@@ -44,6 +65,7 @@ def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[i
             f"{count} view{'s' * (count != 1)} given, multilatent needs at least {least}; give "
             f"more with --views{hint}"
         )
+    by_yaw: list[int] = capture.camera.yaw.argsort(descending=True, stable=True).tolist()
     if latents is None:
         if interpolation and count % 2 == 0 and not circle:
             raise InputError(
@@ -51,16 +73,14 @@ def _order(capture: Capture, latents: int | None, interpolation: bool) -> list[i
                 "latents and M - 1 views between them) unless the views go all around; give "
                 f"--views {count - 1}, or {off}"
             )
-        return yaw.argsort(descending=True, stable=True).tolist()
-    wanted = 2 * latents - 1 if interpolation else latents
-    if interpolation and circle and count > wanted:
-        wanted += 1
+        return by_yaw
+    wanted = _wanted(latents, interpolation, capture.camera)
     if count < wanted:
         raise InputError(
             f"option 'latents': {latents} latents need {wanted} views, {count} given; give more "
             "with --views, or a smaller number"
         )
-    return evenly_by_angle(yaw, wanted)
+    return by_yaw if count == wanted else evenly_by_angle(capture.camera.yaw, wanted)
 
 
 def _refuse_same_angles(views: Capture) -> None:
