@@ -37,12 +37,12 @@ def described(record: PluginRecord) -> str:
 
 def culprit(error: BaseException) -> PluginRecord | None:
     """Return the plugin of another distribution that was at work, the innermost of several."""
-    records = [r for r in registry().records if r.target and _package(r) != _OURS]
+    records = [r for r in registry().records if r.target and r.target.partition(".")[0] != _OURS]
     frames = list(_frames(error))
     for depth, frame in enumerate(frames):
         if found := _at_work(records, frame):
             return found
-        near = [record for record in records if _package(record) == _module(frame, 1)]
+        near = [record for record in records if _is_near(record, frame)]
         if near:  # a helper of the package: which of its plugins called it?
             callers = (_at_work(near, caller) for caller in frames[depth:])
             return next(filter(None, callers), near[0])
@@ -81,11 +81,12 @@ def _attribute(value: Any, name: str) -> Any:
     return value
 
 
-def _package(record: PluginRecord) -> str:
-    return record.target.partition(":")[0].partition(".")[0]
+def _is_near(record: PluginRecord, frame: FrameType) -> bool:
+    """Whether a frame runs code of the package that a plugin's module stands in."""
+    module = record.target.partition(":")[0]
+    package = module.rpartition(".")[0] or module
+    return f"{_module(frame)}.".startswith(f"{package}.")
 
 
-def _module(frame: FrameType, parts: int = 0) -> str:
-    """Return the name of a frame's module, or its first parts."""
-    name = str(frame.f_globals.get("__name__", ""))
-    return ".".join(name.split(".")[:parts]) if parts else name
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
