@@ -16,9 +16,9 @@ from inv3d.core.estimator import Estimator, load_estimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Stage
-from inv3d.core.fit.objective import LossTerm
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.stages import target_of, trainable
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
