@@ -74,7 +74,8 @@ def invert(
         on_step: is told of every step; without it, progress is shown on stderr.
         request: other fields of `inv3d.runs.prepare.Request`: `options` (nested, of the method,
             with those of the generator in a table "generator"), `preset`, `generator_preset`,
-            `weights`, `views`, `selection`, `hold_out`, `seed`, `device`, `view_chunk`, `init`, `pictures`, `metrics`.
+            `weights`, `views`, `selection`, `hold_out`, `seed`, `device`, `view_chunk`, `init`,
+            `pictures`, `metrics`.
 
     Returns:
         The tuned generator, the inversion and the frames.

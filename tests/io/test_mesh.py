@@ -128,7 +128,11 @@ def test_glb_has_vertex_colours_as_its_standard_wants_them(tmp_path: Path) -> No
     (primitive,) = tree["meshes"][0]["primitives"]
     assert "material" not in primitive
     colours = tree["accessors"][primitive["attributes"]["COLOR_0"]]
-    assert (colours["type"], colours["componentType"], colours["normalized"]) == ("VEC4", 5121, True)
+    assert (colours["type"], colours["componentType"], colours["normalized"]) == (
+        "VEC4",
+        5121,
+        True,
+    )
     assert colours["count"] == len(mesh.vertices)
 
 

@@ -18,7 +18,6 @@ from tests.captures import content, noise_image, png, write
 from tests.commands.run_cli import registered, write_capture
 from tests.runs.plugins import BLIND, CUTTER, NONE_FITTED
 
-
 PRESET = "generators:preset-toy=tests.runs.plugins:PresetToy"
 
 
@@ -132,7 +131,7 @@ def test_what_is_not_fitted_can_be_left_out(tmp_path: Path) -> None:
     assert (len(run.capture), run.plan.input.chosen) == (1, (0,))
     run = prepared(tmp_path / "capture", "pti", views=9, hold_out="8")
     assert len(run.plan.input.held_out) == 8
-    with pytest.raises(InputError, match="--hold-out 9: the capture .* has 8 views besides the 1"):
+    with pytest.raises(InputError, match=r"--hold-out 9: the capture .* has 8 views besides the 1"):
         prepared(tmp_path / "capture", "pti", views=9, hold_out="9")
 
 
@@ -146,9 +145,7 @@ def test_a_method_that_fits_no_view_is_named(
 
 @pytest.mark.usefixtures("plugins")
 def test_a_generators_preset_is_taken_and_recorded(tmp_path: Path) -> None:
-    run = prepared(
-        tmp_path / "capture", "wplus", generator="preset-toy", generator_preset="coarse"
-    )
+    run = prepared(tmp_path / "capture", "wplus", generator="preset-toy", generator_preset="coarse")
     assert run.plan.generator.preset == "coarse"
     assert run.plan.generator.options == run.generator.config.model_dump()
     assert run.generator.config.seed == 5
@@ -160,7 +157,7 @@ def test_a_generators_preset_is_taken_and_recorded(tmp_path: Path) -> None:
         options=over,
     )
     assert run.generator.config.seed == 7
-    with pytest.raises(ConfigError, match="generator preset-toy has no preset 'course'.*'coarse'"):
+    with pytest.raises(ConfigError, match=r"generator preset-toy has no preset 'course'.*'coarse'"):
         prepared(
             *(tmp_path / "capture", "wplus"), generator="preset-toy", generator_preset="course"
         )

@@ -41,7 +41,7 @@ class MultiLatent(Inverter[MultiLatentConfig]):
     presets: ClassVar[Presets] = PRESETS
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
-        """Return the views that have a latent or lie in between two; all unless `latents` is set."""
+        """Return the views that have a latent or lie between two; all unless `latents` is set."""
         if cameras is None:
             return range(count)
         config = self.config
