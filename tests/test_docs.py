@@ -27,6 +27,7 @@ from inv3d.core.errors import ConfigError, PluginError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.inverter import load_method
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import HookSpecs, misspelt_hook
@@ -42,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 # plugins that only exist in the documentation's own examples
-INVENTED = {"edges"}
+INVENTED = {"edges", "ball", "balloon"}
 
 
 def text_of(page: Path) -> str:
@@ -179,7 +180,8 @@ def check(line: str) -> None:
 def check_run(given: dict[str, Any], settings: Options) -> None:
     """Options of methods, generators and losses exist."""
     method = registry().load("methods", given["method"])
-    generator = registry().load("generators", given["generator"])
+    invented = given["generator"] in INVENTED
+    generator = registry().load("generators", "toy" if invented else given["generator"])
     preset = preset_options(method, given["preset"], "preset")
     options = merge(preset, settings)
     build_config(generator.Config, options.pop("generator", {}), "generator")
@@ -267,7 +269,7 @@ def module_of(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.
 def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.ModuleType]]:
     """The programs on the page about plugins: loss, method, generator, hooks."""
     sources = blocks(DOCS / "plugins.md", "python")
-    names = ("inv3d_edges", "inv3d_plain", "inv3d_ball", "inv3d_loss_csv")
+    names = ("inv3d_edges", "inv3d_plain", "inv3d_balloon", "inv3d_ball", "inv3d_loss_csv")
     made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, sources, strict=True)}
     monkeypatch.setenv("INV3D_PLUGINS", "losses:edges=inv3d_edges:Edges")
     registry.cache_clear()
@@ -306,6 +308,23 @@ def test_the_method_of_the_documentation_works(examples: dict[str, types.ModuleT
     assert len(steps) == 30
     assert steps[-1].losses["total"] < steps[0].losses["total"] / 2
     assert inversion.ws.shape == (1, generator.spec.num_ws, generator.spec.w_dim)
+
+
+def test_a_generator_from_nothing_is_inverted_into(
+    examples: dict[str, types.ModuleType],
+) -> None:
+    kind = examples["inv3d_balloon"].Balloon
+    generator = kind.create(kind.Config())
+    capture = toy_capture(generator, 4)
+    method = load_method("multiview", {"latent": {"steps": 30, "samples": 50}}, generator)
+    steps: list[Progress] = []
+    method.invert(generator, capture, Context.create(), steps.append)
+    assert steps[29].losses["mse"] < steps[0].losses["mse"] / 2
+    camera = generator.spec.camera.orbit(torch.tensor([0.3, -0.3, 0.1, 0.2]))
+    scene = generator.synthesize(torch.randn(2, 1, 8))
+    seen = generator.render(scene, camera, outputs=("image", "depth"), resolution=16)
+    assert seen.require("image").shape == (4, 3, 16, 16)
+    assert seen.require("depth").shape == (4, 1, 16, 16)
 
 
 def test_the_generator_of_the_documentation_works(

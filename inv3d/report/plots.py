@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from colorsys import hsv_to_rgb
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _curves(chart: Points, colour: Mapping[str, str]) -> Figure:
         width = 2.0 if name == _TOTAL else 1.1
         axes.plot(*chart[name], color=colour[name], linewidth=width, label=name)
     axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     axes.set_ylim(*loss_limits([values for _, values in chart.values()]))
     _legend(figure)
     return figure
@@ -95,10 +96,9 @@ def loss_limits(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 def colours(count: int) -> list[str]:
     """Return colours that all differ."""
-    from matplotlib.colors import hsv_to_rgb, to_hex
-
-    more = (((i * _TURN) % 1, 0.9 - 0.4 * (i % 2), 0.75) for i in range(count - len(PALETTE)))
-    return [*PALETTE[:count], *(to_hex(hsv_to_rgb(hsv).tolist()) for hsv in more)]
+    more = [((i * _TURN) % 1, 0.9 - 0.4 * (i % 2), 0.75) for i in range(count - len(PALETTE))]
+    mixed = ("#" + bytes(round(255 * part) for part in hsv_to_rgb(*hsv)).hex() for hsv in more)
+    return [*PALETTE[:count], *mixed]
 
 
 def _legend(figure: Figure) -> None:

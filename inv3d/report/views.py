@@ -13,11 +13,13 @@ from inv3d.core.inversion import Inversion
 from inv3d.core.scene import OutputName, Rendering, Scene
 
 RAYS_AT_ONCE = 1 << 15
+# samples of more rays don't stay in a processor's cache from one layer to the next
+RAYS_IN_CACHE = 3 << 10
 
 
-def views_at_once(rays: int) -> int:
-    """Return how many views of rays x rays fit into the memory budget; at least one."""
-    return max(1, RAYS_AT_ONCE // rays**2)
+def views_at_once(rays: int, budget: int = RAYS_AT_ONCE) -> int:
+    """Return how many views of rays x rays fit into a number of rays; at least one."""
+    return max(1, budget // rays**2)
 
 
 def blocks(count: int, size: int) -> Iterator[slice]:
@@ -72,16 +74,19 @@ def render_scene(
 ) -> Tensor:
     """Render one field of one scene from N cameras, [N, ...].
 
+    On the CPU a few views at a time, which takes a fifth less than many.
+
     Raises:
         UnsupportedError: where the generator makes no such output.
     """
     generator.require((output,), "these views")
     rays = resolution or generator.spec.render_resolution
+    budget = RAYS_IN_CACHE if generator.device.type == "cpu" else RAYS_AT_ONCE
     return torch.cat(
         [
             generator.render(
                 scene, camera[views], outputs=(output,), resolution=resolution
             ).require(output)
-            for views in blocks(len(camera), views_at_once(rays))
+            for views in blocks(len(camera), views_at_once(rays, budget))
         ]
     )

@@ -32,6 +32,7 @@ class Yaw(Estimator[YawConfig]):
     """Yaw by one linear layer."""
 
     name = "yaw"
+    api = "1.0"
     Config = YawConfig
 
     def __init__(self, config: YawConfig) -> None:

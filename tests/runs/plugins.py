@@ -132,4 +132,5 @@ class PresetToy(ToyGenerator):
     """The toy with a named set of options."""
 
     name = "preset-toy"
+    api = "1.0"
     presets: ClassVar[Presets] = {"coarse": {"seed": 5}}

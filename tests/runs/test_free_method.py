@@ -112,10 +112,9 @@ def test_its_report_shows_its_pictures_and_measures_with_the_cameras_that_it_fou
 
 
 def test_paths_may_be_texts(pictures: Path, tmp_path: Path) -> None:
-    first = _invert(pictures, out=str(tmp_path / "first"), options={"steps": 1})
-    again = _invert(str(pictures), init=str(tmp_path / "first"), options={"steps": 1})
-    (_, made) = again.inversion.history
-    assert made.parent == first.inversion.digest()
+    _invert(str(pictures), out=str(tmp_path / "first"), options={"steps": 1})
+    with pytest.raises(inv3d.InvError, match="method free doesn't start from another result"):
+        _invert(pictures, init=str(tmp_path / "first"), options={"steps": 1})
     with pytest.raises(inv3d.InvError, match=r"nowhere\.safetensors"):
         inv3d.invert(pictures, method="free", generator="eg3d", weights="nowhere.safetensors")
     with pytest.raises(inv3d.WeightsError, match=r"nowhere\.safetensors"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -145,12 +146,16 @@ def test_none_of_them_stops_a_command(tmp_path: Path) -> None:
         f"import sys; sys.path.append({str(tmp_path)!r}); from inv3d.cli import main; "
         "main(sys.argv[1:])"
     )
-    for words in (["--help"], ["list-plugins", "--kind", "losses", "--no-check"], ["info", "mse"]):
+    for words in (
+        ["--help"],
+        ["list-plugins", "--kind", "losses", "--no-check", "--json"],
+        ["info", "mse"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stderr) == (0, ""), words
         if words[0] == "list-plugins":
-            assert " inv3d_utf " in done.stdout.replace("inv3d_utf-16", "inv3d_utf")
-            assert "inv3d_unparsable" in done.stdout and "can't be parsed" in done.stdout
-            assert "inv3d_latin" not in done.stdout
+            rows = {row["distribution"]: row["reason"] for row in json.loads(done.stdout)}
+            assert "inv3d_utf-16" in rows and "inv3d_latin" not in rows
+            assert "can't be parsed" in rows["inv3d_unparsable"]

@@ -144,9 +144,9 @@ PRESETS: Presets = {
         "tuning": PAPER_TUNING,
     },
     "fast": {
-        "start": {"latent": {"steps": 24}},
+        "start": {"latent": {"steps": 60}},
         "latent": {"steps": 8},
-        "tuning": {"steps": 8},
+        "tuning": {"steps": 24},
     },
     "no-regularisers": {**_NO_INTERPOLATION, "distance": 0.0},
     "distance": _NO_INTERPOLATION,
