@@ -31,6 +31,8 @@ from inv3d.core.inverter import load_method
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import HookSpecs, misspelt_hook
+from inv3d.core.registry.imports import import_plugin
+from inv3d.core.registry.record import PluginRecord
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.architecture import Architecture
@@ -275,6 +277,21 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.Module
     registry.cache_clear()
     yield made
     registry.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "target"),
+    [
+        ("losses", "edges", "inv3d_edges:Edges"),
+        ("methods", "plain", "inv3d_plain:Plain"),
+        ("generators", "balloon", "inv3d_balloon:Balloon"),
+        ("generators", "ball", "inv3d_ball:Ball"),
+    ],
+)
+@pytest.mark.usefixtures("examples")
+def test_plugins_of_the_documentation_can_be_used(kind: str, name: str, target: str) -> None:
+    checked, _ = import_plugin(PluginRecord(name, kind, "of the docs", "1", target))
+    assert (checked.status, checked.reason) == ("ok", "")
 
 
 def test_the_loss_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
