@@ -49,7 +49,7 @@ def groups() -> Iterator[tuple[str, list[str]]]:
 
 def first_sentence(value: Any) -> str:
     """Return what a docstring begins with; the type itself for an alias without any."""
-    if not (inspect.isclass(value) or inspect.isfunction(value)):
+    if not (inspect.isclass(value) or inspect.isfunction(inspect.unwrap(value))):
         return ""
     text = (inspect.getdoc(value) or "").partition("\n\n")[0]
     return " ".join(text.split())
@@ -97,7 +97,7 @@ def _described(value: Any) -> Any:
     if inspect.isclass(value):
         own = {name for base in value.__mro__ if _ours(base) for name in _members(base)}
         return sorted(name for name in own if not name.startswith(("_", "model_")))
-    if inspect.isfunction(value):
+    if inspect.isfunction(inspect.unwrap(value)):
         return [
             name if p.default is p.empty else f"{name}="
             for name, p in inspect.signature(value).parameters.items()

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from inv3d.cli import main
 from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
-from inv3d.core.errors import ConfigError, PluginError
+from inv3d.core.errors import ConfigError, PluginError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.terms import LossTerm
@@ -349,6 +349,8 @@ def test_the_generator_of_the_documentation_works(
 ) -> None:
     architecture = Architecture(**TINY)
     kind = examples["inv3d_ball"].Ball
+    with pytest.raises(WeightsError, match="--weights"):
+        kind.create(kind.Config())
     path = tmp_path / "ball.safetensors"
     facts = {"architecture": architecture.model_dump(mode="json")}
     write_tensors(path, kind(architecture).state_dict(), facts)

@@ -158,9 +158,7 @@ def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
         offered |= formats
     if name not in offered:
         known = (*MESH_FORMATS, NPZ, *offered)
-        raise UsageError(
-            f"unknown format '{name}' for {out}{suggest(name, known)} (formats: {', '.join(known)})"
-        )
+        raise UsageError(f"unknown format '{name}' for {out}{suggest(name, known)}")
     return offered[name]
 
 

@@ -14,7 +14,7 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.errors import InvError, PluginError, suggest
+from inv3d.core.errors import InvError, PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.record import KINDS, PluginRecord, singular
 
@@ -46,6 +46,11 @@ class Option:
 def command(plugin: str, kind: str | None, weights: Path | None, as_json: bool) -> None:
     """Show what a plugin is and all its options."""
     record = find(plugin, kind)
+    if weights is not None and record.kind != "generators":
+        raise UsageError(
+            f"--weights {weights}: {plugin} is a {singular(record.kind)}, and only generators take "
+            "weights here; leave it out"
+        )
     target = registry().load(record.kind, record.name)
     facts = describe(record, target)
     if record.kind == "generators":

@@ -168,10 +168,7 @@ def mesh_format(path: Path, given: str | None = None) -> str:
     """
     name = (given or path.suffix.removeprefix(".")).lower()
     if name not in MESH_FORMATS:
-        raise UsageError(
-            f"unknown mesh format '{name}' for {path}{suggest(name, MESH_FORMATS)} "
-            f"(formats: {', '.join(MESH_FORMATS)})"
-        )
+        raise UsageError(f"unknown mesh format '{name}' for {path}{suggest(name, MESH_FORMATS)}")
     return name
 
 

@@ -81,7 +81,7 @@ def mismatches(runs: Sequence[ComparedRun]) -> list[str]:
         for what, a, b in (
             ("generator", first.record["generator"]["name"], other.record["generator"]["name"]),
             ("input", first.record["input"]["path"], other.record["input"]["path"]),
-            ("metrics", first.metrics["names"], other.metrics["names"]),
+            ("metrics", _named(first.metrics["names"]), _named(other.metrics["names"])),
             ("size of the pictures", first.metrics["size"], other.metrics["size"]),
             (
                 "number of frames",
@@ -92,6 +92,11 @@ def mismatches(runs: Sequence[ComparedRun]) -> list[str]:
             if a != b:
                 found.append(f"{first.name} and {other.name} differ in {what}: {a} and {b}")
     return found
+
+
+def _named(metrics: Mapping[str, str]) -> str:
+    """Return the losses that serve as metrics, in words."""
+    return ", ".join(f"{role} {name}" for role, name in sorted(metrics.items())) or "none"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,9 @@ class Run:
     """
 
     directory: Path
-    generator: Generator
-    inversion: Inversion
-    record: Mapping[str, Any]
+    generator: Generator = field(repr=False)
+    inversion: Inversion = field(repr=False)
+    record: Mapping[str, Any] = field(repr=False)
 
 
 def read_record(directory: Path) -> dict[str, Any]:

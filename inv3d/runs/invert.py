@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ class Inverted:
         metrics: contents of its metrics.json, if there is one.
     """
 
-    generator: Generator
-    inversion: Inversion
-    capture: Capture
+    generator: Generator = field(repr=False)
+    inversion: Inversion = field(repr=False)
+    capture: Capture = field(repr=False)
     directory: Path | None = None
-    metrics: Mapping[str, Any] | None = None
+    metrics: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def render(self, camera: Camera) -> Tensor:
         """Return what cameras see.

@@ -139,6 +139,17 @@ def test_different_inputs_are_a_warning(runs: list[Path], tmp_path: Path) -> Non
     assert "differ in number of frames" in result.stderr
 
 
+def test_different_metrics_are_told_in_words(runs: list[Path], tmp_path: Path) -> None:
+    other = make_run(tmp_path, "other")
+    metrics = json.loads((other / "metrics.json").read_text())
+    metrics["names"] = {"perceptual": "headfeat", "identity": "headid"}
+    (other / "metrics.json").write_text(json.dumps(metrics))
+    said = call(command, runs[0], other).stderr
+    assert "differ in metrics: " in said
+    assert "identity headid, perceptual headfeat" in said
+    assert "{" not in said
+
+
 def test_refusals(runs: list[Path], tmp_path: Path) -> None:
     assert "no such directory" in fault(command, runs[0], tmp_path / "none")
     assert "one of --json and --csv" in fault(command, *runs, "--json", "--csv")

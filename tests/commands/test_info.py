@@ -67,6 +67,12 @@ def test_weights_that_were_given_and_are_not_taken_are_an_error(tmp_path: Path) 
     assert "none.pkl: no such file" in result.stderr
 
 
+def test_weights_of_something_else_than_a_generator_are_an_error() -> None:
+    result = info("mse", "--weights", "none.pt")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "mse is a loss, and only generators take weights here" in result.stderr
+
+
 def test_a_method_says_paper_options_and_presets() -> None:
     found = facts("multilatent")
     assert "section 3.2" in found["reference"]

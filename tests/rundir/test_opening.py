@@ -53,6 +53,7 @@ def test_a_run_loads_back_to_the_same_pixels(tmp_path: Path, latents: int) -> No
     case = tuned(toy_case(latents=latents, motion=0.5 if latents > 1 else 0.0, error=0.1))
     before = render(case, case.capture.camera)
     run = open_run(saved(tmp_path, case), CPU)
+    assert repr(run) == f"Run(directory={run.directory!r})"  # not the weights and the record
     assert case.inversion.generator_delta
     assert torch.equal(render(run, case.capture.camera), before)
     untuned = toy_case(latents=latents, motion=0.5 if latents > 1 else 0.0, error=0.1)
