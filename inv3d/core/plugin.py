@@ -19,7 +19,7 @@ class Plugin:
         name: as in its entry point.
         summary: one line for `list-plugins`.
         api: version of the plugin API that it was written for, "major.minor".
-        licence: of the code and, where there are any, of the weights.
+        licence: of the code and, where there are any, of the weights; nobody else's is assumed.
         reference: paper and equation.
         requires: extra packages that it imports.
         Config: its options.
@@ -30,7 +30,7 @@ class Plugin:
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     api: ClassVar[str] = API_VERSION
-    licence: ClassVar[str] = "Apache-2.0"
+    licence: ClassVar[str] = "not stated"
     reference: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
     Config: ClassVar[type[PluginConfig]] = PluginConfig

@@ -57,6 +57,17 @@ def test_a_generator_says_what_it_is() -> None:
     assert "num_ws" in text
 
 
+def test_no_licence_is_claimed_for_a_plugin_that_states_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from inv3d.testing import toy
+
+    monkeypatch.delattr(toy.ToyGenerator, "licence")
+    assert facts("toy", "--kind", "generator")["licence"] == "not stated"
+    for plugin, kind in (("wplus", "method"), ("l1", "loss"), ("noise", "loss")):
+        assert facts(plugin, "--kind", kind)["licence"] == "Apache-2.0"
+
+
 def test_a_generator_without_weights_says_why_its_facts_are_unknown() -> None:
     assert "--weights" in facts("eg3d")["spec"]["unknown"]
 

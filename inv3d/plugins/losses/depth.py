@@ -35,6 +35,7 @@ class DepthConsistency(Loss[PluginConfig, Tensor]):
 
     name = "depth_consistency"
     summary = "mean squared difference from the reference depth of each view, world units"
+    licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 6"
     needs = ("depth",)
 

@@ -55,6 +55,7 @@ class HeadID(_HeadNetworkLoss[Tensor]):
 
     name = "headid"
     summary = "1 - cosine of embedded identity features; heads as minihead makes them"
+    licence = "Apache-2.0"
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' unit embeddings, [N, 128]."""
@@ -76,6 +77,7 @@ class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):
 
     name = "headfeat"
     summary = "perceptual distance on embedded identity features; needs no download"
+    licence = "Apache-2.0"
     reference = "LPIPS (Zhang et al. 2018) without learned weights, on headid features"
 
     def features(self, images: Tensor) -> dict[str, Tensor]:

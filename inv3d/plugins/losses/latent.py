@@ -45,6 +45,7 @@ class WNorm(_Pull):
 
     name = "w_norm"
     summary = "mean squared distance of the latent from the mean latent w_avg, once a view"
+    licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 3, term L_r"
 
 
@@ -57,4 +58,5 @@ class WDist(_Pull):
 
     name = "w_dist"
     summary = "mean squared distance of each latent from the common start latent"
+    licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 5"

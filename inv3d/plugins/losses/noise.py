@@ -46,6 +46,7 @@ class Noise(Loss[PluginConfig, dict[str, Tensor]]):
 
     name = "noise"
     summary = "regulariser of optimised noise maps, shared out equally over the views"
+    licence = "Apache-2.0"
     reference = "Analyzing and Improving the Image Quality of StyleGAN, appendix D, L_noise"
     needs = ()
 

@@ -56,6 +56,7 @@ class MSE(_PixelLoss[PixelConfig]):
 
     name = "mse"
     summary = "mean squared difference of the pixels, images in [-1, 1]"
+    licence = "Apache-2.0"
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return (image - target).square()
@@ -66,6 +67,7 @@ class L1(_PixelLoss[PixelConfig]):
 
     name = "l1"
     summary = "mean absolute difference of the pixels, images in [-1, 1]"
+    licence = "Apache-2.0"
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return (image - target).abs()
@@ -76,6 +78,7 @@ class SmoothL1(_PixelLoss[SmoothL1Config]):
 
     name = "smooth_l1"
     summary = "smooth L1 (Huber) difference of the pixels, images in [-1, 1]"
+    licence = "Apache-2.0"
     Config = SmoothL1Config
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:

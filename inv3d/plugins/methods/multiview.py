@@ -21,6 +21,7 @@ class MultiView(Inverter[MultiViewConfig]):
 
     name = "multiview"
     summary = "one W+ latent and one tuned generator for all views"
+    licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware Generative Adversarial Networks, eq. 3 and 4"
     takes_init = True
     Config = MultiViewConfig

@@ -23,6 +23,7 @@ class PTI(Inverter[PTIConfig]):
 
     name = "pti"
     summary = "W+ latent for the front view, then the generator tuned around it"
+    licence = "Apache-2.0"
     reference = "Roich et al., Pivotal Tuning for Latent-based Editing of Real Images, eq. 2 to 5"
     default_views = 1
     takes_init = True

@@ -21,6 +21,7 @@ class WPlus(Inverter[WPlusConfig]):
 
     name = "wplus"
     summary = "optimise one W or W+ latent for the front view, generator frozen"
+    licence = "Apache-2.0"
     reference = (
         "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, appendix D; "
         "Abdal et al., Image2StyleGAN; Multi-view Inversion for 3D-aware GANs, section 3.1"

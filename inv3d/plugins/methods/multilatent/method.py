@@ -35,6 +35,7 @@ class MultiLatent(Inverter[MultiLatentConfig]):
 
     name = "multilatent"
     summary = "a latent for every camera, interpolated by angle, and one tuned generator"
+    licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, section 3.2, eq. 5 and 6"
     min_views = 2
     takes_init = True
