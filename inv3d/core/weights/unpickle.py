@@ -256,7 +256,7 @@ class _Machine:
     @staticmethod
     def expect(value: Any, kind: type, what: str) -> Any:
         if not isinstance(value, kind):
-            raise Refused(f"is damaged: a {_kind(value)} stands where {what} should")
+            raise Refused(f"is damaged: {_kind(value)} stands where {what} should")
         return value
 
 

@@ -48,7 +48,7 @@ def test_names_of_the_table_make_what_it_says() -> None:
         (Raw(b"N2"), "opcode DUP"),
         (Raw(b"}N]s"), "a NoneType as a key|as a key"),
         (Raw(b"})Ns"), "a tuple as a key"),
-        (Raw(b"NNR"), "a NoneType stands where"),
+        (Raw(b"NNR"), r"damaged: NoneType stands where"),
         (Raw(b"]Nb"), "gives a list a state"),
         (Raw(b"NQ"), "persistent id"),
         (Raw(b"h\x05"), "entry 5 of the memo"),
