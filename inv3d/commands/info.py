@@ -188,12 +188,10 @@ def _spec(generator: Any, weights: Path | None) -> dict[str, Any]:
     Raises:
         InvError: where there are weights, but not such as it takes.
     """
-    from inv3d.core.config import build_config
-    from inv3d.core.weights.known import resolve_path
+    from inv3d.core.generator import load_generator
 
     try:
-        path = resolve_path(weights, generator.weights, f"generator {generator.name}")
-        made = generator.create(build_config(generator.Config, {}, generator.name), path)
+        made = load_generator(generator.name, weights=weights)
     except InvError as error:
         if weights is not None:
             raise

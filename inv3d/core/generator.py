@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
-from inv3d.core.errors import UnsupportedError
+from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OUTPUTS, OutputName, Rendering, Scene
@@ -251,6 +251,8 @@ def load_generator(
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):
         options = build_config(kind.Config, options or {}, owner)
-    path = None if weights is None else Path(weights)
-    generator = kind.create(options, resolve_path(path, kind.weights, owner))
+    path = resolve_path(None if weights is None else Path(weights), kind.weights, owner)
+    generator = kind.create(options, path)
+    if path is not None and not path.exists():
+        raise WeightsError(f"{path}: no such file, and {owner} reads none; leave it out")
     return generator.eval().requires_grad_(False).to(device)

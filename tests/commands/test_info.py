@@ -17,6 +17,7 @@ from inv3d.commands.info import Option, options_of, type_name
 from inv3d.core.config import PluginConfig
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.record import KINDS
+from inv3d.testing.toy import ToyGenerator
 
 TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
 
@@ -60,12 +61,16 @@ def test_a_generator_says_what_it_is() -> None:
 def test_no_licence_is_claimed_for_a_plugin_that_states_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from inv3d.testing import toy
-
-    monkeypatch.delattr(toy.ToyGenerator, "licence")
+    monkeypatch.delattr(ToyGenerator, "licence")
     assert facts("toy", "--kind", "generator")["licence"] == "not stated"
     for plugin, kind in (("wplus", "method"), ("l1", "loss"), ("noise", "loss")):
         assert facts(plugin, "--kind", kind)["licence"] == "Apache-2.0"
+
+
+def test_missing_weights_of_a_generator_that_reads_none_are_an_error() -> None:
+    result = info("toy", "--kind", "generator", "--weights", "nowhere.pkl")
+    assert result.exit_code == 1
+    assert "nowhere.pkl: no such file, and generator toy reads none" in result.stderr
 
 
 def test_a_generator_without_weights_says_why_its_facts_are_unknown() -> None:
