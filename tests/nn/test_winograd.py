@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from inv3d.nn import winograd
 from inv3d.nn.winograd import BAND, conv3x3, input_gradient, is_faster, weight_gradient
+from inv3d.plugins.generators.eg3d import EG3D
+from tests.tiny_generators import latents, tiny, views
 
 # of results in single precision, relative root mean square; measured 1.4e-6 to 3.6e-6
 TOLERANCE = 6e-6
@@ -86,3 +88,22 @@ def test_where_it_is_taken() -> None:
             assert is_faster(x, weight)
         assert not is_faster(x, weight)
     assert is_faster(x, weight)
+
+
+def test_a_generator_takes_it_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(winograd, "CHANNELS", 4)
+    monkeypatch.setattr(winograd, "SIDE", 4)
+    monkeypatch.setattr(winograd, "conv3x3", lambda *given: taken.append(1) or conv3x3(*given))
+    images, counts = [], []
+    for options in ({}, {"winograd": False}):
+        taken.clear()
+        generator = tiny(EG3D, **options)
+        ws = latents(1, generator)
+        scene = generator.synthesize(ws)
+        planes = len(taken)
+        images.append(generator.render(scene, views(1, generator)).require("image"))
+        counts.append((planes, len(taken) - planes))
+    assert min(counts[0]) > 0 and counts[1] == (0, 0)
+    assert not torch.equal(*images)
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-4)
