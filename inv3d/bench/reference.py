@@ -28,6 +28,7 @@ from inv3d.core.scene import Rendering
 from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import FP16_CLAMP, TriplaneGenerator
 from inv3d.nn.eg3d.trigrid import EMPTY
+from inv3d.nn.resample import resize
 from inv3d.nn.superresolution import KINDS
 from inv3d.nn.triplane import AXES
 
@@ -200,7 +201,7 @@ class ReferenceNetwork:
             rows = rows[1 if resolution == self.resolutions[0] else 2 :]
         assert image is not None
         if "base" in network:
-            image = image + network["base"]
+            image = image + resize(network["base"][None], image.shape[-1])
         slices = (a.plane_depth,) if isinstance(a, TrigridArchitecture) else ()
         return image.reshape(3, a.plane_channels, *slices, *image.shape[2:])
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from inv3d.bench.cases import SEED, Case
+from inv3d.bench.cases import Case
 from inv3d.bench.problem import RATE, Mode, OurStep, Problem, Setting, make_problem, make_setting
 from inv3d.bench.reference import ReferenceNetwork, ReferenceStep
 from inv3d.core.scene import Rendering, Scene
@@ -137,7 +137,7 @@ def _backbone(case: Case, setting: Setting, network: ReferenceNetwork, mode: Mod
     generator, ws = setting.generator, setting.ws
     variables = _variables(setting, "backbone", mode, {"ws": ws} if mode == "w+" else {})
     with torch.no_grad():
-        towards = _noise(generator.synthesize(ws).parts["planes"])
+        towards = generator.synthesize(ws).parts["planes"].clone()
 
     def ours() -> Values:
         forget(variables)
@@ -161,7 +161,7 @@ def _render(case: Case, setting: Setting, network: ReferenceNetwork, mode: Mode)
     generator, camera = setting.generator, setting.camera
     with torch.no_grad():
         scene = generator.synthesize(setting.ws)
-        towards = _noise(generator.render(scene, camera, outputs=("features",)).require("features"))
+        towards = generator.render(scene, camera, outputs=("features",)).require("features")
     planes = scene.parts["planes"].detach()
     variables = _variables(setting, "render", mode, {"planes": planes})
     # the reference has planes in the order in which it makes them itself
@@ -210,7 +210,7 @@ def _superres(case: Case, setting: Setting, network: ReferenceNetwork, mode: Mod
     with torch.no_grad():
         scene = generator.synthesize(ws)
         features = generator.render(scene, camera, outputs=("features",)).require("features")
-        towards = _noise(generator.images(features, ws, ("image",))["image"])
+        towards = generator.images(features, ws, ("image",))["image"]
     variables = _variables(setting, "superres", mode, {"ws": ws} if mode == "w+" else {})
     chunks = _chunks(len(camera), case.chunk)
     # leaves, since a gradient through a slice would fill a whole batch with zeros
@@ -303,16 +303,13 @@ def _pair(
 
 
 def _follow(made: Tensor, towards: Tensor, mode: Mode) -> None:
-    """Back-propagate a given gradient of an output, where gradients are wanted."""
+    """Back-propagate a given gradient of an output, where gradients are wanted.
+
+    It's the output itself, as of half the sum of its squares: sums of noise would nearly cancel,
+    and show nothing but rounding.
+    """
     if mode != "forward":
         torch.autograd.backward([made], [towards])
-
-
-def _noise(like: Tensor) -> Tensor:
-    """Seeded noise, laid out in memory as a tensor is."""
-    rng = torch.Generator().manual_seed(SEED)
-    noise = torch.randn(like.shape, generator=rng, dtype=torch.float32)
-    return torch.empty_like(like).copy_(noise)
 
 
 def _chunks(count: int, size: int | None) -> list[slice]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from inv3d.bench.agreement import TOLERANCES, Agreement, compare
-from inv3d.bench.cases import Case
+from inv3d.bench.cases import Case, Choice, make_case
 from inv3d.bench.measure import modes_of
 from inv3d.bench.problem import Mode
 from inv3d.bench.reference import ReferenceNetwork, Upsampling
@@ -74,7 +74,13 @@ def test_both_ways_compute_the_same(
     "changes",
     [
         {},
-        {"torgb_raw": False, "decoder_activation": "sigmoid", "rendering": {"crop": None}},
+        {
+            "torgb_raw": False,
+            "decoder_activation": "sigmoid",
+            "rendering": {"crop": None},
+            "constant_maps": True,
+            "base_resolution": 8,
+        },
         {"decoder_activation": "lrelu"},
     ],
     ids=["panohead", "minihead360", "lrelu"],
@@ -86,6 +92,14 @@ def test_tri_grids_too(changes: dict[str, Any], stage: StageName, mode: Mode) ->
 @pytest.mark.parametrize(("stage", "mode"), ALL)
 def test_both_ways_agree_in_single_precision(stage: StageName, mode: Mode) -> None:
     found = agreement(tiny_case(), stage, mode, 2)
+    assert found.within(TOLERANCES["fp32"]), found
+
+
+@pytest.mark.parametrize("name", ["minihead", "minihead360"])
+@pytest.mark.parametrize("stage", ["backbone", "render", "superres"])
+def test_the_embedded_generators_are_read(name: str, stage: StageName) -> None:
+    case = make_case(Choice("mini", name, rays=16, options={"samples": 8}))
+    found = agreement(case, stage, "forward", 1)
     assert found.within(TOLERANCES["fp32"]), found
 
 
