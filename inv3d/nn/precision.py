@@ -65,6 +65,22 @@ def run_in(
     return made
 
 
+@contextmanager
+def rounding(precision: Precision) -> Iterator[None]:
+    """Let the convolutions and matrix products of a block round as a precision says, on CUDA.
+
+    What else computes in the process is concerned too; `run_in` isn't, which decides for itself.
+    """
+    matrices = torch.backends.cuda.matmul
+    before = matrices.allow_tf32
+    matrices.allow_tf32 = precision == "tf32"
+    try:
+        with _rounding(_ROUNDED if precision == "tf32" else _EXACT):
+            yield
+    finally:
+        matrices.allow_tf32 = before
+
+
 def _rounding_matters(x: Tensor) -> bool:
     return x.is_cuda
 

@@ -192,7 +192,7 @@ class TriplaneGenerator(Generator):
             features = seen.features.reshape(-1, size * size, channels).transpose(1, 2)
             features = features.reshape(-1, channels, size, size)
             features = self._behind(features, seen.opacity.reshape(-1, 1, size, size), scene)
-            made |= self._images(features, scene.ws, outputs)
+            made |= self.images(features, scene.ws, outputs)
         ws = scene.ws.repeat_interleave(len(camera) // len(scene), 0)
         return Rendering(**made, ws=ws)
 
@@ -298,10 +298,16 @@ class TriplaneGenerator(Generator):
             if name.startswith("backbone.") and name.endswith("noise_const")
         }
 
-    def _images(
+    def images(
         self, features: Tensor, ws: Tensor, outputs: Sequence[OutputName]
     ) -> dict[str, Tensor]:
-        """The colour outputs among `outputs` for features [N, C, h, w]."""
+        """Return the colour outputs among `outputs` for rendered features.
+
+        Args:
+            features: [N, C, h, w].
+            ws: [B, num_ws, w_dim], N a multiple of B.
+            outputs: fields of a rendering.
+        """
         made = {}
         rgb = self._rgb(features, ws[:, -1]) if {"raw", "image"} & set(outputs) else None
         if "features" in outputs:
