@@ -223,6 +223,66 @@ def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Ten
     return (start + (positions - low) / width * (stop - start)).reshape(shape)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the intervals of rays, each times the weight of its interval.
+
+    Attributes:
+        features: [B, R, C], of mean features; None unless colours were wanted.
+        distance: [B, R], of the distances of centres.
+        opacity: [B, R], of ones.
+    """
+
+    features: Tensor | None
+    distance: Tensor
+    opacity: Tensor
+
+
+def accumulate(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Sums:
+    """Add up samples in any order along each ray.
+
+    Args:
+        raw: [B, R, S] raw density.
+        features: [B, R, S, C] or None.
+        depths: [B, R, S].
+        march: density options.
+    """
+    depths, order = depths.sort(dim=-1)
+    weights = compositing_weights(raw.gather(-1, order), depths, march)
+    opacity = weights.sum(dim=-1)
+    distance = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
+    if features is None:
+        return Sums(None, distance, opacity)
+    # An interval has the mean colour of its ends: give each end half of its weight, then no
+    # feature has to be sorted.
+    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    halves = torch.zeros_like(halves).scatter(-1, order, halves)
+    return Sums(torch.einsum("brs,brsc->brc", halves, features), distance, opacity)
+
+
+def finish(sums: Sums, depths: Tensor, march: March) -> Composite:
+    """Turn sums into what rays see.
+
+    The depth is the mean centre of intervals, or the far end of the ray where nothing absorbs. EG3D
+    clamps it to the extremes of the whole batch, which only ever moves rays without opacity.
+
+    Args:
+        sums: over the intervals.
+        depths: [B, R, S] distances of the samples, in any order.
+        march: background options.
+    """
+    opacity = sums.opacity
+    empty = opacity <= torch.finfo(opacity.dtype).tiny
+    mean = sums.distance / torch.where(empty, torch.ones_like(opacity), opacity)
+    depth = torch.where(empty, depths.detach().amax(dim=-1), mean)
+    colour = sums.features
+    if colour is None:
+        return Composite(None, depth, opacity)
+    if march.white_back:
+        colour = colour + (1 - opacity)[..., None]
+    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
+
+
 def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Composite:
     """Composite samples in any order along each ray.
 
@@ -232,31 +292,7 @@ def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March
         depths: [B, R, S].
         march: density and background options.
     """
-    depths, order = depths.sort(dim=-1)
-    weights = compositing_weights(raw.gather(-1, order), depths, march)
-    opacity = weights.sum(dim=-1)
-    depth = _expected_depth(weights, depths, opacity)
-    if features is None:
-        return Composite(None, depth, opacity)
-    # An interval has the mean colour of its ends: give each end half of its weight, then no
-    # feature has to be sorted.
-    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    halves = torch.zeros_like(halves).scatter(-1, order, halves)
-    colour = torch.einsum("brs,brsc->brc", halves, features)
-    if march.white_back:
-        colour = colour + (1 - opacity)[..., None]
-    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
-
-
-def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:
-    """Mean interval centre; the far end of the ray where nothing absorbs.
-
-    EG3D clamps to the extremes of the whole batch, which only ever moves rays without opacity.
-    """
-    total = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
-    empty = opacity <= torch.finfo(opacity.dtype).tiny
-    mean = total / torch.where(empty, torch.ones_like(opacity), opacity)
-    return torch.where(empty, depths[..., -1].detach(), mean)
+    return finish(accumulate(raw, features, depths, march), depths, march)
 
 
 def render_depths(
