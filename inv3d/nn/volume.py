@@ -19,7 +19,8 @@ from inv3d.nn.choices import Sampling
 
 # What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
 # density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by
-# itself: points come in chunks, in any number.
+# itself: points come in chunks, in any number. A field that also has a method `render_rays` (of
+# rays, march and colour, as the function below) is asked for whole rays first; it may return None.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
@@ -320,16 +321,20 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
         march: how many samples, and how they're composited.
         colour: composite features too.
     """
+    whole = getattr(field, "render_rays", None)
+    seen: Composite | None = None if whole is None else whole(rays, march, colour)
+    if seen is not None:
+        return seen
     depths = coarse_depths(rays, march)
     if march.fine == 0:
         return render_depths(field, rays, depths, march, colour)
     if march.guide:
         with torch.no_grad():
             raw, _ = _evaluate(field, rays, depths, False)
-            fine = _fine_depths(rays, raw, depths, march)
+            fine = fine_depths(rays, raw, depths, march)
         return render_depths(field, rays, fine, march, colour)
     raw, features = _evaluate(field, rays, depths, colour)
-    fine = _fine_depths(rays, raw, depths, march)
+    fine = fine_depths(rays, raw, depths, march)
     raw_fine, features_fine = _evaluate(field, rays, fine, colour)
     both = None
     if features is not None and features_fine is not None:
@@ -337,7 +342,8 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
     return composite(torch.cat([raw, raw_fine], -1), both, torch.cat([depths, fine], -1), march)
 
 
-def _fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+def fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+    """Return the distances [B, R, fine] of the second pass, from raw density at the first one's."""
     with torch.no_grad():
         weights = compositing_weights(raw, depths, march)
         return importance_depths(depths, weights, rays.positions)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn.decoder import Activation
+from inv3d.core.scene import OutputName
+from inv3d.nn.decoder import Activation, Decoder
+from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.raymarch.plain import density_plain, march_plain
 from inv3d.nn.raymarch.planes import Layers, Lines, PlaneVolume
 from inv3d.nn.triplane import PlaneAxes
 from inv3d.nn.volume import March, Sums
+from inv3d.plugins.generators.eg3d import EG3D
+from inv3d.plugins.generators.panohead import PanoHead
+from tests.tiny_generators import latents, tiny, views
 
 BOX = 1.3
 
@@ -49,12 +56,12 @@ class Case:
     hidden: int = 9
     out: int = 4
     scenes: int = 1
-    rays: int = 19
-    samples: int = 5
+    rays: int = 9
+    samples: int = 3
     size: int = 6
     margin: bool = False
     colour: bool = True
-    march: March = March(4, 4)
+    march: March = field(default_factory=lambda: March(4, 4))
     weights: bool = True
     side_by_side: bool = False
     ordered: bool = False
@@ -144,3 +151,83 @@ def by_programs(case: Case, device: str = "cpu") -> Found:
         return found(case, march, density, device, torch.float32)
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def interpret() -> None:
+    """Let Triton interpret programs in this process, one tile after the other."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    torch.set_num_threads(1)
+    from inv3d.nn.raymarch import node
+
+    node.TILE = node.POINTS = 32
+
+
+def full_tiles(case: Case, tf32: bool) -> Case:
+    """A case of more rays and larger layers, for a GPU."""
+    return replace(case, rays=333, channels=32, hidden=64, out=32, size=40, tf32=tf32)
+
+
+def decoder_of(case: Case) -> Decoder:
+    """A decoder of the sizes of a case."""
+    return Decoder(case.channels, case.out, case.hidden, activation=case.activation)
+
+
+def fault(how: str | None) -> str | None:
+    """What a proof says of programs that work, find something else or don't compile."""
+    from inv3d.nn.raymarch import node, proof
+
+    volume = Case().volume("cpu")
+    march = node.march
+
+    def other(*given: Any) -> Sums:
+        if how == "broken":
+            raise RuntimeError("a program doesn't compile:\nno such instruction")
+        seen = march(*given)
+        return replace(seen, distance=seen.distance * 1.01) if how == "wrong" else seen
+
+    node.march = other
+    try:
+        return proof.fault_of(volume)
+    finally:
+        node.march = march
+
+
+KINDS: dict[str, tuple[type[TriplaneGenerator], dict[str, Any]]] = {
+    "merge": (EG3D, {"depth_resolution": 4, "depth_resolution_importance": 2}),
+    "guide": (
+        EG3D,
+        {"depth_resolution": 4, "depth_resolution_importance": 3, "coarse": "guide",
+         "white_back": True},
+    ),
+    "coarse only": (EG3D, {"depth_resolution": 4, "depth_resolution_importance": 0}),
+    "panohead": (PanoHead, {"depth_resolution": 4, "depth_resolution_importance": 2}),
+}  # fmt: skip
+
+
+def rendered(kind: str, programs: bool, device: str = "cpu") -> list[Tensor]:
+    """Pictures, depths and masks of two views of a tiny network, and gradients.
+
+    Args:
+        kind: a key of KINDS.
+        programs: render by Triton's programs.
+        device: on which.
+    """
+    made, changes = KINDS[kind]
+    generator = (
+        tiny(made, rendering=changes, neural_rendering_resolution=4).requires_grad_(True).to(device)
+    )
+    generator.programs = programs
+    ws = latents(1, generator).to(device).requires_grad_()
+    camera = views(2, generator).to(device)
+    with pytest.MonkeyPatch.context() as patch:
+        if programs and device == "cpu":
+            patch.setattr("inv3d.nn.raymarch.field._supported", lambda *given: True)
+            patch.setattr("inv3d.nn.raymarch.field.proven", lambda volume: True)
+        outputs: tuple[OutputName, ...] = ("image", "raw", "depth", "mask")
+        seen = generator.render(generator.synthesize(ws), camera, outputs=outputs)
+        values = [seen.require(name) for name in outputs]
+        rng = torch.Generator().manual_seed(2)
+        worth = [torch.randn(v.shape, generator=rng).to(device) for v in values]
+        wanted = [ws, *generator.decoder.parameters()]
+        gradients = torch.autograd.grad(values, wanted, worth)
+    return [value.detach().cpu() for value in (*values, *gradients)]

@@ -25,6 +25,7 @@ from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.plane_decoder import decode_planes
 from inv3d.nn.precision import run_in
+from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
     StyleGAN2Backbone,
@@ -68,6 +69,7 @@ class TriplaneGenerator(Generator):
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
         precision: of the convolutions of backbone and super-resolution, see `run_in`.
+        programs: on a GPU, render rays by Triton's programs where they work.
     """
 
     architecture_type: ClassVar[type[Architecture]] = Architecture
@@ -83,6 +85,7 @@ class TriplaneGenerator(Generator):
         self.memory_budget = 2 << 30
         self.checkpoint = False
         self.precision: Precision = "fp32"
+        self.programs = True
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build()
@@ -259,7 +262,10 @@ class TriplaneGenerator(Generator):
             box = a.rendering.box_warp
             return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour)
 
-        return evaluate
+        return PlaneField(
+            evaluate, planes, self.decoder, a.plane_axes, a.rendering.box_warp,
+            tf32=self.precision == "tf32", programs=self.programs,
+        )  # fmt: skip
 
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return density [B, P] a world unit and colour [B, P, 3] in [0, 1] at points [B, P, 3]."""

@@ -30,7 +30,12 @@ class ComputeOptions(PluginConfig):
     precision: Precision = Field(
         default="fp32",
         description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
-        "of all its convolutions, on CUDA",
+        "of all its convolutions and of the decoder, on CUDA",
+    )
+    programs: bool = Field(
+        default=True,
+        description="on an NVIDIA GPU, render rays by programs compiled there (Triton), if they "
+        "find the same as PyTorch",
     )
 
     def apply(self, generator: TriplaneGenerator) -> None:
@@ -39,3 +44,4 @@ class ComputeOptions(PluginConfig):
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
+        generator.programs = self.programs

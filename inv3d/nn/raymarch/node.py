@@ -6,6 +6,7 @@ functions in plain torch.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,7 +23,10 @@ from inv3d.nn.volume import March, Sums
 
 # Rays of a program, which goes along them, and points of one that only reads densities.
 TILE, POINTS = 32, 64
-WARPS = 4
+# Compiled for sm_90, 8 warps hold the state of 32 rays in registers, 4 don't. Loads that run ahead
+# in shared memory would take more of it than many GPUs have.
+_LAUNCH: dict[str, Any] = {"num_warps": 8, "num_stages": 1}
+_LAUNCH_DENSITY: dict[str, Any] = {"num_warps": 4, "num_stages": 1}
 
 _AXES = ("A0", "B0", "A1", "B1", "A2", "B2")
 
@@ -35,11 +39,12 @@ def density(volume: PlaneVolume, lines: Lines, depths: Tensor) -> Tensor:
     raw = torch.empty_like(depths)
     _, *layers = (tensor.detach().contiguous() for tensor in volume.tensors())
     shape = _Shape.of(volume, texels, POINTS)
-    programs.density[(triton.cdiv(rays, POINTS), samples, batch)](
-        texels, *layers, lines.origins.contiguous(), lines.directions.contiguous(), depths, raw,
-        rays, samples, *shape.numbers, *shape.strides, **shape.constants("C", "H", "BC", "BH"),
-        num_warps=WARPS,
-    )  # fmt: skip
+    with _on(texels):
+        programs.density[(triton.cdiv(rays, POINTS), samples, batch)](
+            texels, *layers, lines.origins.contiguous(), lines.directions.contiguous(), depths, raw,
+            rays, samples, *shape.numbers, *shape.strides, **shape.constants("C", "H", "BC", "BH"),
+            **_LAUNCH_DENSITY,
+        )  # fmt: skip
     return raw
 
 
@@ -96,9 +101,14 @@ class _Shape:
         return {name: self.known[name] for name in (*always, *wanted)}
 
 
+def _on(tensor: Tensor) -> AbstractContextManager[None]:
+    """Where programs are launched; elsewhere than on a GPU only Triton's interpreter takes them."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
 def _block(count: int) -> int:
     """The size of a block that holds a dimension; products want 16 at least."""
-    return max(16, triton.next_power_of_2(count))
+    return max(16, 1 << (count - 1).bit_length())
 
 
 def _channels_last(planes: Tensor) -> Tensor:
@@ -136,11 +146,12 @@ class _March(torch.autograd.Function):
             depths.new_empty(batch, rays),
             depths.new_empty(batch, rays),
         )
-        programs.march[(triton.cdiv(rays, TILE), batch)](
-            texels, *layers, lines.origins, lines.directions, depths, *sums,
-            rays, samples, *shape.numbers, march.density_gain, march.density_scale, *shape.strides,
-            **shape.constants(*_MARCH), COLOUR=colour, num_warps=WARPS,
-        )  # fmt: skip
+        with _on(texels):
+            programs.march[(triton.cdiv(rays, TILE), batch)](
+                texels, *layers, lines.origins, lines.directions, depths, *sums,
+                rays, samples, *shape.numbers, march.density_gain, march.density_scale,
+                *shape.strides, **shape.constants(*_MARCH), COLOUR=colour, **_LAUNCH,
+            )  # fmt: skip
         ctx.save_for_backward(texels, *layers, lines.origins, lines.directions, depths, *sums)
         ctx.volume, ctx.march, ctx.shape, ctx.colour = volume, march, shape, colour
         return sums
@@ -155,23 +166,25 @@ class _March(torch.autograd.Function):
         tiles = triton.cdiv(rays, TILE)
         sizes = [w1.numel(), b1.numel(), w2.numel(), b2.numel()]
         none = depths.new_empty(0)
-        d_texels = torch.zeros_like(texels) if wants_planes and not ordered else none
+        d_texels = none
+        if wants_planes and not ordered:
+            d_texels = texels.new_empty_strided(texels.shape, texels.stride()).zero_()
         d_features = depths.new_empty(*depths.shape, w1.shape[1]) if ordered else none
         d_weights = depths.new_zeros(batch * tiles, sum(sizes)) if wants_weights else none
-        assert d_texels is none or d_texels.stride() == texels.stride()
-        programs.march_back[(tiles, batch)](
-            *saved, *(gradient.contiguous() for gradient in gradients),
-            d_texels, d_features, d_weights, rays, samples, *ctx.shape.numbers,
-            ctx.march.density_gain, ctx.march.density_scale, *ctx.shape.strides,
-            **ctx.shape.constants(*_MARCH), COLOUR=ctx.colour, PLANES=wants_planes,
-            ORDERED=ordered, WEIGHTS=wants_weights, num_warps=WARPS,
-        )  # fmt: skip
+        with _on(texels):
+            programs.march_back[(tiles, batch)](
+                *saved, *(gradient.contiguous() for gradient in gradients),
+                d_texels, d_features, d_weights, rays, samples, *ctx.shape.numbers,
+                ctx.march.density_gain, ctx.march.density_scale, *ctx.shape.strides,
+                **ctx.shape.constants(*_MARCH), COLOUR=ctx.colour, PLANES=wants_planes,
+                ORDERED=ordered, WEIGHTS=wants_weights, **_LAUNCH,
+            )  # fmt: skip
         d_planes = d_texels if wants_planes else None
         if ordered:
             points = Lines(origins, directions).points(depths)
             d_planes = scatter(d_features.flatten(1, 2), points, texels, ctx.volume)
         parts: list[Tensor | None] = [None] * 4
         if wants_weights:
-            split = d_weights.sum(0).split(sizes)
+            split = torch.split(d_weights.sum(0), sizes)
             parts = [p.view_as(w) for p, w in zip(split, (w1, b1, w2, b2), strict=True)]
         return d_planes, *parts, None, None, None, None, None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.nn.decoder import activate
 from inv3d.nn.raymarch.planes import EMPTY, Lines, PlaneVolume
 from inv3d.nn.triplane import sample_planes_plain
 from inv3d.nn.volume import March, Sums, accumulate
@@ -45,10 +43,4 @@ def _evaluate(volume: PlaneVolume, points: Tensor, colour: bool) -> tuple[Tensor
     if volume.limit is not None:
         outside = (points[..., ::2].abs() > volume.limit).any(dim=-1)
         raw = raw.masked_fill(outside, EMPTY)
-    if not colour:
-        return raw, None
-    if d.activation == "lrelu":
-        return raw, F.leaky_relu(colours, 0.2) * math.sqrt(2)
-    if d.activation == "sigmoid":
-        return raw, torch.sigmoid(colours) * 1.002 - 0.001
-    return raw, colours
+    return raw, activate(colours, d.activation) if colour else None

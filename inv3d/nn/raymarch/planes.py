@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inv3d.nn.decoder import Activation, Decoder
+from inv3d.nn.layers import EqualLinear
 from inv3d.nn.triplane import PlaneAxes
 
 # Raw density in the empty margin of a box, as in PanoHead.
@@ -66,6 +67,7 @@ class PlaneVolume:
 def layers_of(decoder: Decoder) -> Layers:
     """Return a decoder's layers with their gains, differentiable."""
     first, second = decoder.net[0], decoder.net[2]
+    assert isinstance(first, EqualLinear) and isinstance(second, EqualLinear)
     return Layers(
         first.weight * first.weight_gain,
         first.bias * first.bias_gain,

@@ -1,14 +1,17 @@
 """Triton programs: what rays see of planes, and the gradients of it, a tile of rays a program.
 
-A program goes along its rays sample by sample. At each it reads the texels around the points, decodes
-them in two products and composites the interval that ends there; nothing but the sums leaves it.
-Backwards it does the same again, in the same order: what all later intervals add to a gradient is
-the whole less what was passed already, and the whole is known from the sums. The gradient of a sample
-is complete one interval later, so that its activations are kept for as long.
+A program goes along its rays sample by sample. At each it reads the texels around the points,
+decodes them in two products and composites the interval that ends there; nothing but the sums
+leaves it. Backwards it does the same again, in the same order: what all later intervals add to a
+gradient is the whole less what was passed already, and the whole is known from the sums. The
+gradient of a sample is complete one interval later, so that its activations are kept for as long.
 
 Imported where a GPU takes this way (see `field`), and by tests in Triton's interpreter. Functions
 that aren't exact to the last bits on a GPU, such as logarithms near one, are left out.
 """
+
+# mypy: ignore-errors
+# Triton's language has no types that mypy knows.
 
 from __future__ import annotations
 

@@ -29,15 +29,22 @@ def scatter(gradient: Tensor, points: Tensor, like: Tensor, volume: PlaneVolume)
     size = max(1, CHUNK // channels)
     for scene in range(batch):
         for plane in range(planes):
-            for part, share in zip(
-                places[scene, plane].split(size), gradient[scene].split(size), strict=True
-            ):
-                _add(tables[scene, plane], part, share, inner[::-1])
-    return tables.unflatten(2, inner).movedim(-1, 2)
+            for start in range(0, points.shape[1], size):
+                part = slice(start, start + size)
+                there, share = places[scene, plane, part], gradient[scene, part]
+                _add(tables[scene, plane], there, share, inner[::-1])
+    return tables.view(batch, planes, *inner, channels).movedim(-1, 2)
 
 
 def _add(table: Tensor, places: Tensor, gradient: Tensor, sides: list[int]) -> None:
-    """Add gradients [P, C] to texels [T, C] around places [P, 2 or 3], in boxes from -1/2 to 1/2."""
+    """Add gradients [P, C] to texels [T, C].
+
+    Args:
+        table: of a plane, column by column, row by row, slice by slice.
+        places: [P, 2 or 3], -1/2 to 1/2 inside the box.
+        gradient: of all texels together.
+        sides: columns, rows and slices.
+    """
     position = [
         (places[:, axis] * side + (side - 1) / 2).clamp(-2, side + 1)
         for axis, side in enumerate(sides)

@@ -1,0 +1,192 @@
+"""Triton's programs for rays through planes: in its interpreter here, and on a GPU where one is.
+
+The interpreter is chosen when Triton is imported, so that it has a process of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inv3d.nn.raymarch import proof
+from inv3d.nn.raymarch.field import PlaneField
+from inv3d.nn.raymarch.plain import march_plain
+from inv3d.nn.volume import March, Rays, accumulate, finish, render_rays
+from tests.nn import raymarch_cases
+from tests.nn.raymarch_cases import BOX, KINDS, Case, Found, by_programs, plainly, rendered
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton isn't installed")
+CASES = {
+    "planes": Case(rays=33),
+    "grid": Case(slices=3, axes="panohead", activation="none", margin=True),
+    "lrelu, side by side": Case(activation="lrelu", side_by_side=True, axes="corrected", scenes=2),
+    "no colours": Case(colour=False, axes="cyclic"),
+    "frozen decoder": Case(weights=False, march=March(4, 4, density_gain=3.0, density_scale=0.5)),
+    "wide": Case(channels=17, hidden=20, out=18, rays=1, samples=2),
+    "in order": Case(ordered=True, rays=5, samples=2, scenes=2),
+    "grid in order": Case(ordered=True, slices=2, rays=5, samples=2),
+}
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Callable[..., Any]]:
+    """Calls a function in a process whose Triton interprets."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=raymarch_cases.interpret) as pool:
+        yield lambda *given: pool.submit(*given).result(timeout=300)
+
+
+def check(found: Found, expected: Found, tolerance: float) -> None:
+    """Compare in units of the largest number."""
+    pairs = [(found.raw, expected.raw)]
+    pairs += zip(found.sums, expected.sums, strict=True)
+    pairs += zip(found.gradients, expected.gradients, strict=True)
+    for value, wanted in pairs:
+        assert value.shape == wanted.shape
+        error = (value - wanted).abs().max() / wanted.abs().max()
+        assert error < tolerance
+
+
+@needs_triton
+@pytest.mark.parametrize("name", CASES)
+def test_programs_find_what_plain_torch_finds(name: str, interpreter: Callable[..., Found]) -> None:
+    case = CASES[name]
+    expected = plainly(case)
+    assert min(float(value.abs().max()) for value in expected.gradients) > 0
+    check(interpreter(by_programs, case), expected, 1e-5)
+
+
+@needs_triton
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_generators_render_the_same_by_programs(
+    kind: str, interpreter: Callable[..., list[Tensor]]
+) -> None:
+    """Pictures, depths, masks, and gradients to the latent and to the decoder."""
+    for value, wanted in zip(interpreter(rendered, kind, True), rendered(kind, False), strict=True):
+        assert wanted.abs().max() > 0
+        error = (value - wanted).abs().max() / wanted.abs().max()
+        assert error < 1e-4
+
+
+@needs_triton
+def test_programs_prove_themselves(interpreter: Callable[..., str | None]) -> None:
+    assert interpreter(raymarch_cases.fault, None) is None
+    said = interpreter(raymarch_cases.fault, "wrong")
+    assert said is not None and said.startswith("distance is off by") and "\n" not in said
+    said = interpreter(raymarch_cases.fault, "broken")
+    assert said == "RuntimeError: no such instruction"
+
+
+@needs_triton
+def test_programs_that_dont_work_are_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a CPU, without the interpreter, none works."""
+    monkeypatch.setattr(proof, "_known", {})
+    volume = Case().volume("cpu")
+    with pytest.warns(RuntimeWarning, match="plain torch, which is slower") as warned:
+        assert not proof.proven(volume)
+    assert not proof.proven(volume)
+    assert len(warned) == 1
+
+
+def test_without_triton_nothing_is_tried(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(proof, "_known", {})
+    monkeypatch.setattr(proof, "find_spec", lambda name: None)
+    assert not proof.proven(Case().volume("cpu"))
+    assert not recwarn
+
+
+def test_cpus_never_meet_the_programs() -> None:
+    """A fit's step and a mesh's points leave Triton alone."""
+    code = (
+        "import sys, torch\n"
+        "from tests.nn.raymarch_cases import rendered\n"
+        "rendered('merge', False)\n"
+        "rendered('panohead', False)\n"
+        "print([n for n in sys.modules if n.split('.')[0] == 'triton' or 'raymarch.pro' in n])\n"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "['inv3d.nn.raymarch.proof']"
+
+
+def test_a_field_is_asked_for_whole_rays_first() -> None:
+    seen: list[bool] = []
+
+    class Knows:
+        def __call__(self, points: Tensor, colour: bool) -> tuple[Tensor, None]:
+            return points.sum(-1), None
+
+        def render_rays(self, rays: Rays, march: March, colour: bool) -> None:
+            seen.append(colour)
+
+    ones = torch.ones(1, 2, 1)
+    towards = torch.tensor([0.0, 0.0, 1.0]).expand(1, 2, 3)
+    rays = Rays(torch.zeros(1, 2, 3), towards, ones, 2 * ones, ones / 2, ones / 2)
+    assert render_rays(Knows(), rays, March(4, 0), False).depth.shape == (1, 2)
+    assert seen == [False]
+
+
+def test_a_field_of_planes_leaves_cpus_and_gradients_of_cameras_to_its_function() -> None:
+    case = Case()
+    volume = case.volume("cpu")
+    lines, _ = case.rays_of("cpu")
+    limits = torch.ones(1, case.rays, 1)
+    rays = Rays(lines.origins, lines.directions, limits, 2 * limits, limits / 2, limits / 2)
+    field = PlaneField(
+        lambda points, colour: (points.sum(-1), None),
+        volume.planes, raymarch_cases.decoder_of(case), "eg3d", BOX,
+    )  # fmt: skip
+    assert field.render_rays(rays, March(4, 4), False) is None
+
+
+def test_sums_finish_to_what_composite_finds() -> None:
+    """Rays without opacity end far; white and sign come last."""
+    case = Case(samples=4)
+    lines, depths = case.rays_of("cpu")
+    march = March(4, 0, white_back=True)
+    seen = finish(march_plain(case.volume("cpu"), lines, depths, march, True), depths, march)
+    assert seen.features is not None and seen.features.shape == (1, case.rays, case.out)
+    empty = accumulate(torch.full_like(depths, -1e4), None, depths, march)
+    assert torch.equal(finish(empty, depths, march).depth, depths[..., -1])
+
+
+@pytest.mark.cuda
+@needs_triton
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+class TestOnCuda:
+    """For whoever has a GPU: `pytest -m cuda tests/nn`."""
+
+    @pytest.mark.parametrize("name", CASES)
+    @pytest.mark.parametrize("tf32", [False, True])
+    def test_programs_find_what_plain_torch_finds(self, name: str, tf32: bool) -> None:
+        case = raymarch_cases.full_tiles(CASES[name], tf32)
+        check(by_programs(case, "cuda"), plainly(case), 2e-2 if tf32 else 1e-4)
+
+    def test_gradients_in_order_are_the_same_bits_every_time(self) -> None:
+        case = raymarch_cases.full_tiles(CASES["in order"], False)
+        first, second = by_programs(case, "cuda"), by_programs(case, "cuda")
+        for one, other in zip(first.gradients, second.gradients, strict=True):
+            assert torch.equal(one, other)
+
+    @pytest.mark.parametrize("kind", list(KINDS))
+    def test_generators_render_the_same(self, kind: str) -> None:
+        by, plain = rendered(kind, True, "cuda"), rendered(kind, False, "cuda")
+        for value, wanted in zip(by, plain, strict=True):
+            assert (value - wanted).abs().max() < 1e-3 * wanted.abs().max()
+
+    def test_the_proof_lets_them_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(proof, "_known", {})
+        assert proof.fault_of(Case().volume("cuda")) is None
+        assert proof.fault_of(Case(slices=3, tf32=True).volume("cuda")) is None
