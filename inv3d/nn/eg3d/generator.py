@@ -8,8 +8,8 @@ planes that lie otherwise, a sphere or a grid, only needs another `field`: pictu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ from inv3d.nn.volume import (
     fill_misses,
     render_chunked,
 )
+from inv3d.nn.winograd import winograd
 
 FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})
@@ -70,6 +71,7 @@ class TriplaneGenerator(Generator):
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
         precision: of the convolutions of backbone and super-resolution, see `run_in`.
         programs: on a GPU, render rays by Triton's programs where they work.
+        winograd: let these convolutions take Winograd's algorithm where it's faster.
     """
 
     architecture_type: ClassVar[type[Architecture]] = Architecture
@@ -86,6 +88,7 @@ class TriplaneGenerator(Generator):
         self.checkpoint = False
         self.precision: Precision = "fp32"
         self.programs = True
+        self.winograd = True
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build()
@@ -160,7 +163,7 @@ class TriplaneGenerator(Generator):
 
     def synthesize(self, ws: Tensor) -> Scene:
         """Make B scenes, {"planes": [B, 3, C, H, W]}, from ws [B, num_ws, w_dim]."""
-        planes = run_in(self.precision, self.backbone.synthesis, ws)
+        planes = self._convolve(self.backbone.synthesis, ws)
         size = planes.shape[-1]
         return Scene({"planes": planes.view(len(ws), 3, -1, size, size)}, ws)
 
@@ -344,8 +347,14 @@ class TriplaneGenerator(Generator):
 
     def _superresolve_chunk(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         mode = self.architecture.superresolution.noise_mode
-        network = self.superresolution
-        return run_in(self.precision, network, features, w, mode, self.rng, image=rgb)
+        return self._convolve(self.superresolution, features, w, mode, self.rng, image=rgb)
+
+    def _convolve(
+        self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any
+    ) -> Tensor:
+        """Call a network of convolutions as the generator's attributes say."""
+        with winograd(self.winograd):
+            return run_in(self.precision, network, x, *others, **options)
 
     def _ray_chunk(self, scenes: int) -> int:
         """Rays a scene whose samples fit the memory budget."""
