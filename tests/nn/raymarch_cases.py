@@ -153,15 +153,6 @@ def by_programs(case: Case, device: str = "cpu") -> Found:
         torch.use_deterministic_algorithms(False)
 
 
-def interpret() -> None:
-    """Let Triton interpret programs in this process, one tile after the other."""
-    os.environ["TRITON_INTERPRET"] = "1"
-    torch.set_num_threads(1)
-    from inv3d.nn.raymarch import node
-
-    node.TILE = node.POINTS = 32
-
-
 def full_tiles(case: Case, tf32: bool) -> Case:
     """A case of more rays and larger layers, for a GPU."""
     return replace(case, rays=333, channels=32, hidden=64, out=32, size=40, tf32=tf32)
@@ -172,24 +163,20 @@ def decoder_of(case: Case) -> Decoder:
     return Decoder(case.channels, case.out, case.hidden, activation=case.activation)
 
 
-def fault(how: str | None) -> str | None:
-    """What a proof says of programs that work, find something else or don't compile."""
+def fault(wrong: bool) -> str | None:
+    """What a proof says of programs that work, or that find something else."""
     from inv3d.nn.raymarch import node, proof
 
     volume = Case().volume("cpu")
     march = node.march
 
     def other(*given: Any) -> Sums:
-        if how == "broken":
-            raise RuntimeError("a program doesn't compile:\nno such instruction")
         seen = march(*given)
-        return replace(seen, distance=seen.distance * 1.01) if how == "wrong" else seen
+        return replace(seen, distance=seen.distance * 1.01) if wrong else seen
 
-    node.march = other
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node, "march", other)
         return proof.fault_of(volume)
-    finally:
-        node.march = march
 
 
 KINDS: dict[str, tuple[type[TriplaneGenerator], dict[str, Any]]] = {

@@ -33,6 +33,7 @@ from inv3d.nn.stylegan2 import (
     default_channels,
 )
 from inv3d.nn.superresolution import Superresolution
+from inv3d.nn.trial import programs
 from inv3d.nn.volume import (
     Composite,
     Field,
@@ -353,7 +354,7 @@ class TriplaneGenerator(Generator):
         self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any
     ) -> Tensor:
         """Call a network of convolutions as the generator's attributes say."""
-        with winograd(self.winograd):
+        with winograd(self.winograd), programs(self.programs):
             return run_in(self.precision, network, x, *others, **options)
 
     def _ray_chunk(self, scenes: int) -> int:

@@ -11,13 +11,12 @@ from inv3d.nn.decoder import Decoder
 from inv3d.nn.layers import EqualLinear
 from inv3d.nn.raymarch.planes import Lines, PlaneVolume, layers_of
 from inv3d.nn.raymarch.proof import proven
+from inv3d.nn.trial import may_run
 from inv3d.nn.triplane import PlaneAxes
 from inv3d.nn.volume import Composite, Field, March, Rays, coarse_depths, fine_depths, finish
 
 # What programs hold in registers: channels of the planes, hidden channels, colours.
 _LARGEST = (64, 128, 64)
-# The oldest GPUs that take this way (Ampere, 2020); tensor cores have TF32 since.
-_CAPABILITY = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def march_rays(volume: PlaneVolume, rays: Rays, march: March, colour: bool) -> C
 
 def _supported(planes: Tensor, decoder: Decoder, rays: Rays) -> bool:
     """Whether the programs are made for such tensors."""
-    if not planes.is_cuda or type(decoder) is not Decoder:
+    if not may_run(planes) or type(decoder) is not Decoder:
         return False
     tensors = [planes, rays.origins, *decoder.parameters()]
     if any(tensor.dtype != torch.float32 for tensor in tensors):
@@ -104,8 +103,4 @@ def _supported(planes: Tensor, decoder: Decoder, rays: Rays) -> bool:
     assert isinstance(first, EqualLinear)
     hidden, channels = first.weight.shape
     sizes = (channels, hidden, decoder.out_channels)
-    if any(size > most for size, most in zip(sizes, _LARGEST, strict=True)):
-        return False
-    return torch.version.cuda is not None and (
-        torch.cuda.get_device_capability(planes.device) >= _CAPABILITY
-    )
+    return all(size <= most for size, most in zip(sizes, _LARGEST, strict=True))
