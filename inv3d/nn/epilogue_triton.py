@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -32,10 +31,8 @@ def usable(maps: Tensor, dtype: torch.dtype) -> bool:
     """
     if dtype not in _TYPES or not may_run(maps):
         return False
-    device = maps.device
-    return passed(
-        ("epilogue", device, dtype), "a layer's epilogue", lambda: fault_of(device, dtype)
-    )
+    key = ("epilogue", maps.device, dtype)
+    return passed(key, "what follows a convolution", lambda: fault_of(maps.device, dtype))
 
 
 def apply_(
@@ -94,7 +91,7 @@ def _back(
     out: Tensor,
     to_pixels: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Write a gradient, return sums over pixels [S, 3, C], and those over channels [M] if wanted."""
+    """Write a gradient, return sums over pixels [S, 3, C] and, if wanted, over channels [M]."""
     from inv3d.nn import epilogue_programs
 
     table = as_rows(y)
@@ -146,7 +143,7 @@ def _given(tensor: Tensor | None, other: Tensor) -> Tensor:
     return other if tensor is None else tensor.contiguous()
 
 
-def _on(tensor: Tensor) -> Any:
+def _on(tensor: Tensor) -> AbstractContextManager[None]:
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
@@ -167,14 +164,13 @@ def fault_of(device: torch.device, dtype: torch.dtype) -> str | None:
     scale, bias, noise = drawn(2, 40), drawn(40), drawn(1, 1, 5, 7)
     how, wanted = Epilogue(True, 1.5), (True, True, True)
     found, exact = y.to(device), y.float()
-    rest = [tensor.to(device) for tensor in (scale, bias, noise)]
+    rest = scale.to(device), bias.to(device), noise.to(device)
     apply_(how, found, *rest)
     plain.apply_(how, exact, scale, bias, noise)
     # from the same map, as a rounding turns what is near a kink
-    made = backward(how, gradient.to(device), exact.to(device, dtype), *rest, wanted)
-    right = plain.backward(
-        how, gradient.float(), exact.to(dtype).float(), scale, bias, noise, wanted
-    )
+    left = exact.to(dtype)
+    made = backward(how, gradient.to(device), left.to(device), *rest, wanted)
+    right = plain.backward(how, gradient.float(), left.float(), scale, bias, noise, wanted)
     pairs = {"map": (found, exact)}
     for name in ("y", "scale", "bias", "noise"):
         pairs[f"gradient to {name}"] = getattr(made, name), getattr(right, name)
