@@ -161,7 +161,7 @@ def draw(
     """
     if sampling == "deterministic":
         jitter = like.new_full((1, 1, 1), 0.5)
-        return jitter, torch.linspace(0, 1, march.fine).to(like)[None, None]
+        return jitter, torch.linspace(0, 1, march.fine, device=like.device).to(like)[None, None]
     if rng is None:
         raise ValueError("stochastic sampling needs a torch.Generator: set generator.rng")
     counts = (march.coarse, march.fine)

@@ -133,7 +133,7 @@ class TestOnCuda:
     """For whoever has a GPU: `pytest -m cuda tests/nn`."""
 
     @pytest.mark.parametrize(
-        ("case", "dtype"), product(CASES, [torch.float32, torch.bfloat16, torch.float16])
+        ("case", "dtype"), list(product(CASES, [torch.float32, torch.bfloat16, torch.float16]))
     )
     def test_programs_find_what_plain_torch_finds(
         self, case: tuple[Epilogue, int, int], dtype: torch.dtype

@@ -245,7 +245,7 @@ class TriplaneGenerator(Generator):
             return fill_misses(*limits)
         shape = (*origins.shape[:2], 1)
         near, far = (
-            torch.tensor(value, dtype=origins.dtype, device=origins.device).expand(shape)
+            origins.new_full((), value).expand(shape)
             for value in (options.ray_start, options.ray_end)
         )
         return near, far

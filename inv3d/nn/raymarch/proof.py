@@ -18,7 +18,7 @@ Marching = Callable[[PlaneVolume, Lines, Tensor, March, bool], Sums]
 
 # Largest error in units of the largest number: of float32 with a wide margin, and of TF32.
 TOLERANCE, TOLERANCE_TF32 = 1e-3, 5e-2
-_MARCH = March(coarse=6, fine=0)
+_MARCH = March(coarse=3, fine=0)
 _NAMES = (
     "density", "colour", "distance", "opacity", "the planes' gradient",
     "the first layer's gradient", "the first bias' gradient", "the second layer's gradient",
@@ -73,14 +73,14 @@ def _small(volume: PlaneVolume) -> PlaneVolume:
 
 
 def _made(volume: PlaneVolume, density: Densities, march: Marching) -> list[Tensor]:
-    """Raw densities, sums, and the gradients of a weighted total, of 2 x 45 rays."""
+    """Raw densities, sums, and the gradients of a weighted total, of 2 x 33 rays."""
     rng = torch.Generator().manual_seed(1)
 
     def drawn(*shape: int) -> Tensor:
         return (torch.rand(*shape, generator=rng) - 0.5).to(volume.planes)
 
-    lines = Lines(drawn(2, 45, 3) * volume.box, drawn(2, 45, 3))
-    depths = (drawn(2, 45, _MARCH.coarse) * volume.box).sort(dim=-1).values
+    lines = Lines(drawn(2, 33, 3) * volume.box, drawn(2, 33, 3))
+    depths = (drawn(2, 33, _MARCH.coarse) * volume.box).sort(dim=-1).values
     leaves = [tensor.detach().requires_grad_() for tensor in volume.tensors()]
     volume = volume.of(*leaves)
     seen = march(volume, lines, depths, _MARCH, True)
