@@ -12,8 +12,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+# Numbers that no program is compiled anew for; one of them is missing from the first.
+COUNTS = ["rows", "style_rows", "noise_rows", "chunks"]
 
-@triton.jit
+
+@triton.jit(do_not_specialize=COUNTS)
 def forward(
     y, scale, bias, noise, rows, style_rows, noise_rows, channels, clamp, slope,
     SCALE: tl.constexpr, BIAS: tl.constexpr, NOISE: tl.constexpr, ACTIVATE: tl.constexpr,
@@ -40,7 +43,7 @@ def forward(
     tl.store(y + at, value.to(y.dtype.element_ty), mask=live)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward(
     gradient, y, scale, noise, out, sums, pixels, rows, style_rows, noise_rows, channels, chunks,
     clamp, slope, SCALE: tl.constexpr, NOISE: tl.constexpr, ACTIVATE: tl.constexpr,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import Tensor
 
+from inv3d.nn.raymarch import field as field_module
 from inv3d.nn.raymarch import proof
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.raymarch.plain import march_plain
@@ -100,16 +102,62 @@ def test_a_field_is_asked_for_whole_rays_first() -> None:
     assert seen == [False]
 
 
-def test_a_field_of_planes_leaves_cpus_and_gradients_of_cameras_to_its_function() -> None:
-    case = Case()
-    volume = case.volume("cpu")
+def field_of(case: Case) -> tuple[PlaneField, Rays]:
+    """A field whose function is a guess, and rays through it."""
     lines, _ = case.rays_of("cpu")
     limits = torch.ones(1, case.rays, 1)
     rays = Rays(lines.origins, lines.directions, limits, 2 * limits, limits / 2, limits / 2)
-    field = PlaneField(
-        lambda points, colour: (points.sum(-1), None),
-        volume.planes, raymarch_cases.decoder_of(case), "eg3d", BOX,
-    )  # fmt: skip
+    decoder = raymarch_cases.decoder_of(case)
+    planes = case.volume("cpu").planes
+    return PlaneField(lambda x, colour: (x.sum(-1), None), planes, decoder, "eg3d", BOX), rays
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain torch stands for programs on a GPU that pass their trial."""
+    monkeypatch.setattr(field_module, "may_run", lambda planes: True)
+    monkeypatch.setattr(field_module, "proven", lambda volume: True)
+    monkeypatch.setattr(
+        field_module, "march_rays", lambda volume, rays, march, colour: "by programs"
+    )
+
+
+def test_cpus_leave_rays_to_the_function() -> None:
+    field, rays = field_of(Case())
+    assert field.render_rays(rays, March(4, 4), False) is None
+
+
+def _doubled(field: PlaneField, rays: Rays) -> tuple[PlaneField, Rays]:
+    return replace(field, planes=field.planes.double()), rays
+
+
+def _turned(field: PlaneField, rays: Rays) -> tuple[PlaneField, Rays]:
+    return field, replace(rays, directions=rays.directions.clone().requires_grad_())
+
+
+def _hooked(field: PlaneField, rays: Rays) -> tuple[PlaneField, Rays]:
+    field.decoder.net[0].register_forward_hook(lambda *given: None)
+    return field, rays
+
+
+def _off(field: PlaneField, rays: Rays) -> tuple[PlaneField, Rays]:
+    return replace(field, programs=False), rays
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("change", [_doubled, _turned, _hooked, _off])
+def test_what_programs_arent_made_for_is_left_to_the_function(
+    change: Callable[[PlaneField, Rays], tuple[PlaneField, Rays]],
+) -> None:
+    field, rays = field_of(Case())
+    assert field.render_rays(rays, March(4, 4), False) == "by programs"
+    field, rays = change(field, rays)
+    assert field.render_rays(rays, March(4, 4), False) is None
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_wide_decoders_are_left_to_the_function() -> None:
+    field, rays = field_of(Case(hidden=200))
     assert field.render_rays(rays, March(4, 4), False) is None
 
 

@@ -246,7 +246,7 @@ class TriplaneGenerator(Generator):
         shape = (*origins.shape[:2], 1)
         near, far = (
             origins.new_full((), value).expand(shape)
-            for value in (options.ray_start, options.ray_end)
+            for value in (float(options.ray_start), float(options.ray_end))
         )
         return near, far
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.layers import EqualLinear
+from inv3d.nn.plane_decoder import is_own
 from inv3d.nn.raymarch.planes import Lines, PlaneVolume, layers_of
 from inv3d.nn.raymarch.proof import proven
 from inv3d.nn.trial import may_run
@@ -91,10 +92,9 @@ def march_rays(volume: PlaneVolume, rays: Rays, march: March, colour: bool) -> C
 
 def _supported(planes: Tensor, decoder: Decoder, rays: Rays) -> bool:
     """Whether the programs are made for such tensors."""
-    if not may_run(planes) or type(decoder) is not Decoder:
+    if not may_run(planes) or type(decoder) is not Decoder or not is_own(decoder, torch.float32):
         return False
-    tensors = [planes, rays.origins, *decoder.parameters()]
-    if any(tensor.dtype != torch.float32 for tensor in tensors):
+    if planes.dtype != torch.float32 or rays.origins.dtype != torch.float32:
         return False
     placed = (rays.origins, rays.directions, rays.near, rays.far)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in placed):

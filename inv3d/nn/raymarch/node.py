@@ -153,7 +153,8 @@ class _March(torch.autograd.Function):
                 *shape.strides, **shape.constants(*_MARCH), COLOUR=colour, **_LAUNCH,
             )  # fmt: skip
         ctx.save_for_backward(texels, *layers, lines.origins, lines.directions, depths, *sums)
-        ctx.volume, ctx.march, ctx.shape, ctx.colour = volume, march, shape, colour
+        ctx.axes, ctx.box = volume.axes, volume.box
+        ctx.march, ctx.shape, ctx.colour = march, shape, colour
         return sums
 
     @staticmethod
@@ -182,7 +183,7 @@ class _March(torch.autograd.Function):
         d_planes = d_texels if wants_planes else None
         if ordered:
             points = Lines(origins, directions).points(depths)
-            d_planes = scatter(d_features.flatten(1, 2), points, texels, ctx.volume)
+            d_planes = scatter(d_features.flatten(1, 2), points, texels, ctx.axes, ctx.box)
         parts: list[Tensor | None] = [None] * 4
         if wants_weights:
             split = torch.split(d_weights.sum(0), sizes)

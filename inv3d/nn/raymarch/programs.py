@@ -20,6 +20,8 @@ import triton.language as tl
 
 # Raw density in the margin of the box.
 EMPTY = tl.constexpr(-1000.0)
+# Numbers that no program is compiled anew for.
+COUNTS = ["rays", "samples", "size", "slices"]
 
 
 @triton.jit
@@ -189,7 +191,7 @@ def _within(x, z, limit):
     return (tl.abs(x) <= limit) & (tl.abs(z) <= limit)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def density(
     texels, w1, b1, w2, b2, origins, directions, depths, raw,
     rays, samples, scale, size, slices, limit, sb, sp, sd, sy, sx,
@@ -219,7 +221,7 @@ def density(
     tl.store(raw + row * samples + sample, found, mask=live)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def march(
     texels, w1, b1, w2, b2, origins, directions, depths, colour, distance, opacity,
     rays, samples, scale, size, slices, limit, gain, factor, sb, sp, sd, sy, sx,
@@ -278,7 +280,7 @@ def march(
     tl.store(opacity + row, weights_sum, mask=live)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def march_back(
     texels, w1, b1, w2, b2, origins, directions, depths, colour, distance, opacity,
     d_colour, d_distance, d_opacity, d_texels, d_features, d_weights,

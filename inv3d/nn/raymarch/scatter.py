@@ -7,25 +7,25 @@ import math
 import torch
 from torch import Tensor
 
-from inv3d.nn.raymarch.planes import PlaneVolume
-from inv3d.nn.triplane import project
+from inv3d.nn.triplane import PlaneAxes, project
 
 # Numbers that are added to planes at a time.
 CHUNK = 1 << 26
 
 
-def scatter(gradient: Tensor, points: Tensor, like: Tensor, volume: PlaneVolume) -> Tensor:
+def scatter(gradient: Tensor, points: Tensor, like: Tensor, axes: PlaneAxes, box: float) -> Tensor:
     """Return the gradient of planes; `index_add_` orders its sums where torch is told to.
 
     Args:
         gradient: [B, P, C], of the sum of the planes' features at each point.
         points: [B, P, 3].
         like: planes, [B, 3, C, R, R] or [B, 3, C, D, R, R].
-        volume: how planes are read.
+        axes: which axes the planes span.
+        box: side of the cube that they cover, world units.
     """
     batch, planes, channels, *inner = like.shape
     tables = gradient.new_zeros(batch, planes, math.prod(inner), channels)
-    places = project(points * (1 / volume.box), volume.axes, len(inner) == 3)
+    places = project(points * (1 / box), axes, len(inner) == 3)
     size = max(1, CHUNK // channels)
     for scene in range(batch):
         for plane in range(planes):
