@@ -7,6 +7,7 @@ Any other takes what it needs:
 - `stylegan2`: `MappingNetwork` and `SynthesisNetwork`, the backbone;
 - `triplane`: `sample_planes`, the features of planes and grids at points;
 - `decoder`: `Decoder`, features to density and colour;
+- `plane_decoder`: `decode_planes`, both of them at once, which is faster;
 - `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
 - `superresolution`: `Superresolution`, rendered features to the final image;
 - `precision`: `run_in`, a network in the precision of its generator.

@@ -190,7 +190,7 @@ def _live_parts(raw: Tensor | None, colour: Tensor | None, count: int) -> Sequen
     live = torch.zeros(count, dtype=torch.bool)
     for size in (
         None if raw is None else raw.abs(),
-        None if colour is None else colour.abs().amax(-1),
+        None if colour is None else colour.abs() @ colour.new_ones(colour.shape[-1]),
     ):
         if size is not None:
             live |= ~(size <= DEAD * size.mean())  # a gradient that is no number counts, too

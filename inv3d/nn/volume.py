@@ -7,6 +7,7 @@ numbers that place their samples by `draw`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from inv3d.nn.choices import Sampling
+from inv3d.nn.ray_sum import ray_sum
 from inv3d.nn.vector_math import wake
 
 wake()
@@ -25,6 +27,10 @@ wake()
 # itself: points come in chunks, in any number. A field that also has a method `render_rays` (of
 # rays, march and colour, as the function below) is asked for whole rays first; it may return None.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+
+# Absorption behind which nothing is seen, with e^-80 of the light; the exponential of much more is
+# a subnormal number, for which CPUs take ten times as long.
+OPAQUE = 80.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,14 @@ class March:
     signed: bool = True
 
     def density(self, raw: Tensor) -> Tensor:
-        """Return the density a world unit of length for raw decoder output."""
-        return F.softplus(raw * self.density_gain - 1) * self.density_scale
+        """Return the density a world unit of length for raw decoder output.
+
+        It's zero where the softplus would be a subnormal number, of which CPUs are slow to make
+        anything.
+        """
+        lowest = math.log(torch.finfo(raw.dtype).tiny)
+        inner = F.threshold(raw * self.density_gain - 1, lowest, -math.inf)
+        return F.softplus(inner) * self.density_scale
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,17 @@ def compositing_weights(raw: Tensor, depths: Tensor, march: March) -> Tensor:
     raw_mid = (raw[..., 1:] + raw[..., :-1]) / 2
     absorption = march.density(raw_mid) * depths.diff(dim=-1)
     before = absorption.cumsum(dim=-1) - absorption
-    return torch.exp(-before) * -torch.expm1(-absorption)
+    return torch.exp(-before.clamp_max(OPAQUE)) * _absorbed(absorption)
+
+
+def _absorbed(absorption: Tensor) -> Tensor:
+    """Return 1 - exp(-absorption) to the last digit.
+
+    Of tiny numbers it's the number itself; expm1 takes ten times as long for them on CPUs.
+    """
+    least = torch.finfo(absorption.dtype).eps
+    tiny = absorption < least
+    return torch.where(tiny, absorption, -torch.expm1(-absorption.masked_fill(tiny, least)))
 
 
 def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Tensor:
@@ -212,8 +234,9 @@ def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Ten
     """
     shape = (*depths.shape[:-1], positions.shape[-1])
     positions = positions.expand(shape).reshape(-1, shape[-1]).contiguous()
-    flat = weights.detach().reshape(-1, 1, weights.shape[-1])
-    smooth = F.avg_pool1d(F.max_pool1d(flat, 2, 1, padding=1), 2, 1)[:, 0] + 0.01
+    padded = F.pad(weights.detach().reshape(-1, weights.shape[-1]), (1, 1))
+    largest = torch.maximum(padded[:, 1:], padded[:, :-1])
+    smooth = (largest[:, 1:] + largest[:, :-1]) / 2 + 0.01
     mid = ((depths[..., 1:] + depths[..., :-1]) / 2).detach().reshape(-1, depths.shape[-1] - 1)
     inner = smooth[:, 1:-1] + 1e-5
     cdf = F.pad((inner / inner.sum(dim=-1, keepdim=True)).cumsum(dim=-1), (1, 0))
@@ -261,7 +284,7 @@ def accumulate(raw: Tensor, features: Tensor | None, depths: Tensor, march: Marc
     # feature has to be sorted.
     halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
     halves = torch.zeros_like(halves).scatter(-1, order, halves)
-    return Sums(torch.einsum("brs,brsc->brc", halves, features), distance, opacity)
+    return Sums(ray_sum(halves, features), distance, opacity)
 
 
 def finish(sums: Sums, depths: Tensor, march: March) -> Composite:
