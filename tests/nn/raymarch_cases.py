@@ -203,7 +203,7 @@ def rendered(kind: str, programs: bool, device: str = "cpu") -> list[Tensor]:
     generator = (
         tiny(made, rendering=changes, neural_rendering_resolution=4).requires_grad_(True).to(device)
     )
-    generator.programs = programs
+    generator.triton = programs
     ws = latents(1, generator).to(device).requires_grad_()
     camera = views(2, generator).to(device)
     with pytest.MonkeyPatch.context() as patch:

@@ -17,8 +17,10 @@ from inv3d.nn.raymarch import proof
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.raymarch.plain import march_plain
 from inv3d.nn.volume import March, Rays, accumulate, finish, render_rays
+from inv3d.plugins.generators.eg3d import EG3D
 from tests.nn import raymarch_cases
 from tests.nn.raymarch_cases import BOX, KINDS, Case, Found, by_programs, plainly, rendered
+from tests.tiny_generators import latents, untouched
 
 needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available() or find_spec("triton") is None, reason="no GPU, or no Triton"
@@ -159,6 +161,14 @@ def test_what_programs_arent_made_for_is_left_to_the_function(
 def test_wide_decoders_are_left_to_the_function() -> None:
     field, rays = field_of(Case(hidden=200))
     assert field.render_rays(rays, March(4, 4), False) is None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_an_option_leaves_programs_out(wanted: bool) -> None:
+    generator = untouched(EG3D, triton=wanted, precision="tf32")
+    field = generator.field(generator.synthesize(latents(1, generator)))
+    assert isinstance(field, PlaneField)
+    assert (field.programs, field.tf32) == (wanted, True)
 
 
 def test_sums_finish_to_what_composite_finds() -> None:

@@ -71,7 +71,7 @@ class TriplaneGenerator(Generator):
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
         precision: of the convolutions of backbone and super-resolution, see `run_in`.
-        programs: on a GPU, render rays by Triton's programs where they work.
+        triton: on NVIDIA GPUs, use Triton's programs where they work.
         winograd: let these convolutions take Winograd's algorithm where it's faster.
     """
 
@@ -88,7 +88,7 @@ class TriplaneGenerator(Generator):
         self.memory_budget = 2 << 30
         self.checkpoint = False
         self.precision: Precision = "fp32"
-        self.programs = True
+        self.triton = True
         self.winograd = True
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -268,7 +268,7 @@ class TriplaneGenerator(Generator):
 
         return PlaneField(
             evaluate, planes, self.decoder, a.plane_axes, a.rendering.box_warp,
-            tf32=self.precision == "tf32", programs=self.programs,
+            tf32=self.precision == "tf32", programs=self.triton,
         )  # fmt: skip
 
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -354,7 +354,7 @@ class TriplaneGenerator(Generator):
         self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any
     ) -> Tensor:
         """Call a network of convolutions as the generator's attributes say."""
-        with winograd(self.winograd), programs(self.programs):
+        with winograd(self.winograd), programs(self.triton):
             return run_in(self.precision, network, x, *others, **options)
 
     def _ray_chunk(self, scenes: int) -> int:

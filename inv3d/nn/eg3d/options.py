@@ -32,10 +32,10 @@ class ComputeOptions(PluginConfig):
         description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
         "of all its convolutions and of the decoder, on CUDA",
     )
-    programs: bool = Field(
+    triton: bool = Field(
         default=True,
-        description="on an NVIDIA GPU, render rays by programs compiled there (Triton), if they "
-        "find the same as PyTorch",
+        description="on an NVIDIA GPU, use programs that Triton compiles there, if a trial finds "
+        "the same as PyTorch",
     )
     winograd: bool = Field(
         default=True,
@@ -49,5 +49,5 @@ class ComputeOptions(PluginConfig):
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
-        generator.programs = self.programs
+        generator.triton = self.triton
         generator.winograd = self.winograd
