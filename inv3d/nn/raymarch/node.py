@@ -2,6 +2,11 @@
 
 Nothing is kept for the backward pass but the sums that the node returns. `plain` has the same
 functions in plain torch.
+
+Gradients to planes are added atomically, in whatever order programs come, as `grid_sample` adds
+them on a GPU: their last bits differ from one time to the next. Where
+`torch.use_deterministic_algorithms(True)` asks for the same bits, those of every sample are written
+down and added in an order (`scatter`), which takes more time and memory.
 """
 
 from __future__ import annotations
