@@ -10,5 +10,7 @@ Any other takes what it needs:
 - `plane_decoder`: `decode_planes`, both of them at once, which is faster;
 - `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
 - `superresolution`: `Superresolution`, rendered features to the final image;
+- `raymarch`: rays through planes on NVIDIA GPUs, by programs that Triton compiles; `trial`: where
+  such programs may run, and whether they find what plain torch finds;
 - `precision`: `run_in`, a network in the precision of its generator.
 """

@@ -37,9 +37,10 @@ def run_in(
 ) -> Tensor:
     """Call a network with its convolutions in a precision; the result is float32 again.
 
-    Mapping, sampling of planes, decoder, volume rendering and optimiser never see a reduced
-    precision: depths and sums over many samples need all their digits. Parameters and their
-    gradients stay in float32. What a loss computes with is no generator's business.
+    Mapping, sampling of planes, volume rendering and optimiser never see a reduced precision:
+    depths and sums over many samples need all their digits. Nor does the decoder, but that tf32
+    rounds the factors of its products where Triton's programs render (`raymarch`). Parameters and
+    their gradients stay in float32. What a loss computes with is no generator's business.
 
     On CUDA, fp32 forbids cuDNN to round factors to TF32 (10 bits of mantissa) and tf32 lets it, in
     this call and in the backward pass through its result, whatever the process allows. Elsewhere

@@ -24,7 +24,8 @@ wake()
 
 # What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
 # density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by
-# itself: points come in chunks, in any number.
+# itself: points come in chunks, in any number. A field that also has a method `render_rays` (of
+# rays, march and colour, as the function below) is asked for whole rays first; it may return None.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 
 # Absorption behind which nothing is seen, with e^-80 of the light; the exponential of much more is
@@ -172,7 +173,7 @@ def draw(
     """
     if sampling == "deterministic":
         jitter = like.new_full((1, 1, 1), 0.5)
-        return jitter, torch.linspace(0, 1, march.fine).to(like)[None, None]
+        return jitter, torch.linspace(0, 1, march.fine, device=like.device).to(like)[None, None]
     if rng is None:
         raise ValueError("stochastic sampling needs a torch.Generator: set generator.rng")
     counts = (march.coarse, march.fine)
@@ -249,6 +250,66 @@ def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Ten
     return (start + (positions - low) / width * (stop - start)).reshape(shape)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the intervals of rays, each times the weight of its interval.
+
+    Attributes:
+        features: [B, R, C], of mean features; None unless colours were wanted.
+        distance: [B, R], of the distances of centres.
+        opacity: [B, R], of ones.
+    """
+
+    features: Tensor | None
+    distance: Tensor
+    opacity: Tensor
+
+
+def accumulate(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Sums:
+    """Add up samples in any order along each ray.
+
+    Args:
+        raw: [B, R, S] raw density.
+        features: [B, R, S, C] or None.
+        depths: [B, R, S].
+        march: density options.
+    """
+    depths, order = depths.sort(dim=-1)
+    weights = compositing_weights(raw.gather(-1, order), depths, march)
+    opacity = weights.sum(dim=-1)
+    distance = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
+    if features is None:
+        return Sums(None, distance, opacity)
+    # An interval has the mean colour of its ends: give each end half of its weight, then no
+    # feature has to be sorted.
+    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    halves = torch.zeros_like(halves).scatter(-1, order, halves)
+    return Sums(ray_sum(halves, features), distance, opacity)
+
+
+def finish(sums: Sums, depths: Tensor, march: March) -> Composite:
+    """Turn sums into what rays see.
+
+    The depth is the mean centre of intervals, or the far end of the ray where nothing absorbs. EG3D
+    clamps it to the extremes of the whole batch, which only ever moves rays without opacity.
+
+    Args:
+        sums: over the intervals.
+        depths: [B, R, S] distances of the samples, in any order.
+        march: background options.
+    """
+    opacity = sums.opacity
+    empty = opacity <= torch.finfo(opacity.dtype).tiny
+    mean = sums.distance / torch.where(empty, torch.ones_like(opacity), opacity)
+    depth = torch.where(empty, depths.detach().amax(dim=-1), mean)
+    colour = sums.features
+    if colour is None:
+        return Composite(None, depth, opacity)
+    if march.white_back:
+        colour = colour + (1 - opacity)[..., None]
+    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
+
+
 def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Composite:
     """Composite samples in any order along each ray.
 
@@ -258,31 +319,7 @@ def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March
         depths: [B, R, S].
         march: density and background options.
     """
-    depths, order = depths.sort(dim=-1)
-    weights = compositing_weights(raw.gather(-1, order), depths, march)
-    opacity = weights.sum(dim=-1)
-    depth = _expected_depth(weights, depths, opacity)
-    if features is None:
-        return Composite(None, depth, opacity)
-    # An interval has the mean colour of its ends: give each end half of its weight, then no
-    # feature has to be sorted.
-    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    halves = torch.zeros_like(halves).scatter(-1, order, halves)
-    colour = ray_sum(halves, features)
-    if march.white_back:
-        colour = colour + (1 - opacity)[..., None]
-    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
-
-
-def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:
-    """Mean interval centre; the far end of the ray where nothing absorbs.
-
-    EG3D clamps to the extremes of the whole batch, which only ever moves rays without opacity.
-    """
-    total = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
-    empty = opacity <= torch.finfo(opacity.dtype).tiny
-    mean = total / torch.where(empty, torch.ones_like(opacity), opacity)
-    return torch.where(empty, depths[..., -1].detach(), mean)
+    return finish(accumulate(raw, features, depths, march), depths, march)
 
 
 def render_depths(
@@ -310,16 +347,20 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
         march: how many samples, and how they're composited.
         colour: composite features too.
     """
+    whole = getattr(field, "render_rays", None)
+    seen: Composite | None = None if whole is None else whole(rays, march, colour)
+    if seen is not None:
+        return seen
     depths = coarse_depths(rays, march)
     if march.fine == 0:
         return render_depths(field, rays, depths, march, colour)
     if march.guide:
         with torch.no_grad():
             raw, _ = _evaluate(field, rays, depths, False)
-            fine = _fine_depths(rays, raw, depths, march)
+            fine = fine_depths(rays, raw, depths, march)
         return render_depths(field, rays, fine, march, colour)
     raw, features = _evaluate(field, rays, depths, colour)
-    fine = _fine_depths(rays, raw, depths, march)
+    fine = fine_depths(rays, raw, depths, march)
     raw_fine, features_fine = _evaluate(field, rays, fine, colour)
     both = None
     if features is not None and features_fine is not None:
@@ -327,7 +368,8 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
     return composite(torch.cat([raw, raw_fine], -1), both, torch.cat([depths, fine], -1), march)
 
 
-def _fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+def fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+    """Return the distances [B, R, fine] of the second pass, from raw density at the first one's."""
     with torch.no_grad():
         weights = compositing_weights(raw, depths, march)
         return importance_depths(depths, weights, rays.positions)
