@@ -1,6 +1,7 @@
 """e4e's encoder: one latent, and what the others add to it.
 
-Tov et al., Designing an Encoder for StyleGAN Image Manipulation (2021). Its latents stay near one another, where the generator is easier to edit.
+Tov et al., Designing an Encoder for StyleGAN Image Manipulation (2021). Its latents stay near one
+another, where the generator is easier to edit.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ class TrunkOptions(PluginConfig):
     """The residual network that every encoder begins with (IR-SE50 of ArcFace)."""
 
     width: int = Field(
-        default=64, ge=8, le=512, description="channels of the first group; twice as many in each "
+        default=64, ge=8, le=512, multiple_of=8,
+        description="channels of the first group; twice as many in each "
         "of the three others"
     )  # fmt: skip
     units: tuple[int, int, int, int] = Field(
