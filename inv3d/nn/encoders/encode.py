@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from inv3d.nn.choices import Precision
 from inv3d.nn.encoders.e4e import Encoder4Editing
 from inv3d.nn.encoders.last_layer import WEncoder, WPlusEncoder
 from inv3d.nn.encoders.options import EncoderOptions
 from inv3d.nn.encoders.psp import GradualStyleEncoder
+from inv3d.nn.precision import run_in
 from inv3d.nn.resample import resize
 
 
@@ -26,7 +28,12 @@ def make_encoder(options: EncoderOptions, num_ws: int, w_dim: int) -> nn.Module:
 
 
 def encode(
-    encoder: nn.Module, images: Tensor, size: int, num_ws: int, average: Tensor | None
+    encoder: nn.Module,
+    images: Tensor,
+    size: int,
+    num_ws: int,
+    average: Tensor | None,
+    precision: Precision = "fp32",
 ) -> Tensor:
     """Return the latents of pictures, [N, num_ws, w_dim].
 
@@ -36,7 +43,8 @@ def encode(
         size: pixels a side, `EncoderOptions.size`.
         num_ws: latents that the generator takes; a single one is repeated.
         average: [1 or num_ws, w_dim] that the encoder counts from, or None.
+        precision: of the encoder's convolutions; the average is added in float32.
     """
-    offsets: Tensor = encoder(resize(images, size))
+    offsets = run_in(precision, encoder, resize(images, size))
     ws = offsets if average is None else offsets + average.to(offsets)
     return ws.expand(-1, num_ws, -1)

@@ -14,10 +14,12 @@ from inv3d.core.camera import Camera
 from inv3d.core.errors import UnsupportedError
 from inv3d.core.generator import Generator
 from inv3d.core.scene import Scene
+from inv3d.nn.choices import Precision
 from inv3d.nn.encoders.encode import encode, make_encoder
 from inv3d.nn.encoders.mirror import mirror_camera
 from inv3d.nn.encoders.options import BranchOptions, EncoderOptions
 from inv3d.nn.encoders.plane_branch import PlaneBranch, differences
+from inv3d.nn.precision import run_in
 from inv3d.nn.resample import resize
 
 PLANES = "planes"
@@ -47,7 +49,12 @@ class TriPlaneNet(nn.Module):
         num_ws: latents that the generator takes.
         w_dim: numbers of a latent.
         plane_channels: of all planes (and slices) of the generator together.
+
+    Attributes:
+        precision: of the convolutions of both branches, see `run_in`.
     """
+
+    precision: Precision
 
     def __init__(
         self,
@@ -61,6 +68,7 @@ class TriPlaneNet(nn.Module):
         self.size = encoder.size
         self.num_ws = num_ws
         self.version = branch.version
+        self.precision = "fp32"
         self.psp_encoder = make_encoder(encoder, num_ws, w_dim)
         self.triplanenet_encoder = PlaneBranch(branch, plane_channels)
 
@@ -71,7 +79,8 @@ class TriPlaneNet(nn.Module):
             images: [N, 3, H, W] in [-1, 1].
             average: [1 or num_ws, w_dim], the generator's mean latent.
         """
-        return encode(self.psp_encoder, images, self.size, self.num_ws, average)
+        encoder = self.psp_encoder
+        return encode(encoder, images, self.size, self.num_ws, average, self.precision)
 
     def look(self, generator: Generator, ws: Tensor, camera: Camera) -> FirstLook:
         """Return what latents alone make: scenes and renders, in version 2 from both sides.
@@ -108,10 +117,9 @@ class TriPlaneNet(nn.Module):
         size = planes.shape[-1]
         pictures = (images, first.rendered, first.mirror_rendered)
         seen = [resize(x, size) for x in pictures if x is not None]
-        change: Tensor = self.triplanenet_encoder(
-            differences(*seen), planes.reshape(len(planes), -1, size, size)
-        )
-        return {PLANES: change.view_as(planes)}
+        maps = planes.reshape(len(planes), -1, size, size)
+        change = run_in(self.precision, self.triplanenet_encoder, differences(*seen), maps)
+        return {PLANES: change.reshape(planes.shape)}
 
     def forward(
         self, generator: Generator, images: Tensor, camera: Camera, average: Tensor | None

@@ -36,11 +36,11 @@ def by_rule(make: Callable[..., N], facts: Mapping[str, Any], *args: Any, prefix
         args: of `make`.
         prefix: that the reference's names have before those of the network.
     """
-    network = empty(make, *args).to_empty(device="cpu")
+    network = empty(make, *args)
     keywords = facts["kwargs"]
     gain = keywords.get("gain")
     state = rule_state(network, salt=keywords["salt"], gain=gain)
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)  # as large as they are, no second copy
     for check in facts["weight_checks"]:
         name, tensor = list(network.state_dict().items())[check["k"]]
         assert name == check["name"].removeprefix(prefix)

@@ -13,6 +13,7 @@ from inv3d.nn.resample import resize
 from inv3d.plugins.generators.eg3d.generator import EG3D
 from inv3d.plugins.generators.panohead.generator import PanoHead
 from inv3d.testing.toy import ToyConfig, ToyGenerator
+from tests.golden_cases import relative_error
 from tests.nn.encoders.networks import SMALL, TRUNK
 from tests.tiny_generators import latents, tiny, views
 
@@ -82,6 +83,27 @@ def test_a_batch_is_its_pictures():
     for i in range(3):
         alone = network(generator, images[i : i + 1], camera[i], None)[1]["planes"]
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("way", ["bf16", "channels_last"])
+def test_faster_ways_give_nearly_the_same(way):
+    generator = tiny(EG3D)
+    network, camera, images = _network(generator), views(2, generator), _pictures(2)
+    with torch.no_grad():
+        ws = network.latents(images, None)
+        first = network.look(generator, ws, camera)
+        offset = network.offset(images, first)["planes"]
+        if way == "bf16":
+            network.precision = "bf16"
+        else:
+            network.to(memory_format=torch.channels_last)
+        found = network.latents(images, None)
+        changed = network.offset(images, first)["planes"]
+    assert found.dtype == changed.dtype == torch.float32
+    tolerance = 0.05 if way == "bf16" else 1e-4
+    assert relative_error(found, ws) < tolerance
+    assert relative_error(changed, offset) < tolerance
+    assert way != "bf16" or not torch.equal(found, ws)
 
 
 def test_offset_is_kept_with_the_latents():
