@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from inv3d.core.camera import Camera
-from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.scene import Scene
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.encoders.occlusion import visible_cells
@@ -114,22 +113,3 @@ def occluded_maps(planes: Tensor, visible: Tensor) -> Tensor:
     """
     masked = planes * (1 - visible)
     return masked.flatten(1, -3)
-
-
-@torch.no_grad()
-def independent_latents(generator: Generator, count: int, rng: torch.Generator) -> Tensor:
-    """Return latents [count, num_ws, w_dim], every row mapped from a z of its own (Z+).
-
-    Scenes of them are what the discriminator takes for real.
-
-    Args:
-        generator: whose frontal camera is the condition.
-        count: how many.
-        rng: draws, on the CPU.
-    """
-    spec = generator.spec
-    z = torch.randn(count * spec.num_ws, spec.z_dim, generator=rng)
-    condition = neutral_condition(generator, len(z))
-    ws = generator.map(z.to(generator.device, generator.dtype), condition)
-    rows = ws.view(count, spec.num_ws, spec.num_ws, spec.w_dim)
-    return rows.diagonal(dim1=1, dim2=2).transpose(1, 2)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from inv3d.core.errors import WeightsError
+from inv3d.core.generator import GeneratorSpec
 from inv3d.core.weights.state_dict import Checkpoint, open_checkpoint
 from inv3d.core.weights.tensors import check_state, load_state, make_filled
 from inv3d.nn.encoders.confidence import ConfidenceNetwork
@@ -39,16 +40,34 @@ class Published:
     """A network from a file.
 
     Attributes:
+        path: of the file.
         network: in eval mode, on the CPU.
         num_ws: latents that it makes.
+        w_dim: numbers of a latent.
         average: [1 or num_ws, w_dim] that its latents are counted from, where the file has one.
         counts_from_average: whether an average is to be added to what it makes.
     """
 
+    path: Path
     network: nn.Module
     num_ws: int
+    w_dim: int
     average: Tensor | None
     counts_from_average: bool
+
+    def check(self, spec: GeneratorSpec) -> None:
+        """Refuse a generator that takes other latents; a single one fits any number of them.
+
+        Raises:
+            WeightsError: naming both.
+        """
+        if self.w_dim == spec.w_dim and self.num_ws in (1, spec.num_ws):
+            return
+        raise WeightsError(
+            f"{self.path}: an encoder of {self.num_ws} latents of {self.w_dim} numbers, but "
+            f"generator {spec.name} takes {spec.num_ws} of {spec.w_dim}; give an encoder that was "
+            "trained for this generator"
+        )
 
 
 def read_encoder(
@@ -70,7 +89,8 @@ def read_encoder(
     count = _latents(tensors, options.kind, w_dim)
     network = make_filled(lambda: make_encoder(options, count, w_dim), tensors, path)
     average = _average(file, count, w_dim)
-    return Published(network.eval(), count, average, _counts_from_average(file))
+    counts = _counts_from_average(file)
+    return Published(path, network.eval(), count, w_dim, average, counts)
 
 
 def read_triplanenet(
@@ -105,7 +125,8 @@ def read_triplanenet(
         return TriPlaneNet(first, branch, count, w_dim, plane_channels)
 
     network = make_filled(make, tensors, path)
-    return Published(network.eval(), count, _average(file, count, w_dim), True)
+    average = _average(file, count, w_dim)
+    return Published(path, network.eval(), count, w_dim, average, True)
 
 
 def read_average(path: Path, w_dim: int = W_DIM) -> Tensor:

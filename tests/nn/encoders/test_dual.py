@@ -3,10 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inv3d.core.generator import neutral_condition
 from inv3d.nn.encoders.adversarial import discriminator_loss, gradient_penalty
 from inv3d.nn.encoders.discriminator import MapDiscriminator
-from inv3d.nn.encoders.dual import DualEncoder, independent_latents, occluded_maps, seen_by
+from inv3d.nn.encoders.dual import DualEncoder, occluded_maps, seen_by
 from inv3d.nn.encoders.options import BranchOptions, DiscriminatorOptions
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
 from inv3d.plugins.generators.eg3d.generator import EG3D
@@ -76,14 +75,3 @@ def test_discriminator_sees_occluded_cells_alone(generator):
     loss = discriminator_loss(scores, network(maps)) + gradient_penalty(scores, real, 10.0)
     loss.backward()
     assert all(bool(p.grad.any()) for p in network.parameters())
-
-
-def test_every_row_has_a_z_of_its_own(generator):
-    found = independent_latents(generator, 2, torch.Generator().manual_seed(17))
-    spec = generator.spec
-    assert found.shape == (2, spec.num_ws, spec.w_dim)
-    z = torch.randn(2 * spec.num_ws, spec.z_dim, generator=torch.Generator().manual_seed(17))
-    each = generator.map(z, neutral_condition(generator))
-    for row in range(spec.num_ws):
-        torch.testing.assert_close(found[1, row], each[spec.num_ws + row, row])
-    assert not torch.allclose(found[0, 0], found[0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from inv3d.nn.encoders.published import (
 )
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
 from inv3d.nn.ir_se import IRSE50
+from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.nn.encoders.networks import SMALL, TRUNK, empty
 
 W_DIM = 10
@@ -84,6 +86,23 @@ def test_copy_as_safetensors(tmp_path, images):
     found = read_encoder(tmp_path / "net.safetensors", _options("psp"), w_dim=W_DIM)
     assert torch.equal(found.network(images), network(images))
     assert torch.equal(found.average, tensors["latent_avg"])
+
+
+def test_encoder_of_another_generator(tmp_path):
+    spec = ToyGenerator(ToyConfig()).spec
+    for kind, num_ws in (("psp", spec.num_ws), ("psp", spec.num_ws + 1), ("w", 1)):
+        network = make_encoder(_options(kind), num_ws, spec.w_dim)
+        torch.save(_prefixed("encoder.", network), tmp_path / "net.pt")
+        found = read_encoder(tmp_path / "net.pt", _options(kind), w_dim=spec.w_dim)
+        if num_ws <= spec.num_ws:
+            found.check(spec)
+            with pytest.raises(
+                WeightsError, match=rf"generator toy takes \d+ of {spec.w_dim + 1};"
+            ):
+                found.check(replace(spec, w_dim=spec.w_dim + 1))
+        else:
+            with pytest.raises(WeightsError, match=rf"net\.pt: an encoder of {num_ws} latents of"):
+                found.check(spec)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, W_DIM), (1, 1, 3, W_DIM), ()])
