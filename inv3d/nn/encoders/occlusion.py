@@ -42,7 +42,7 @@ def visible_cells(
     if mask is not None:
         depth = depth.where(mask >= 0.5, _NOWHERE)
     # two points a cell each way, since pixels are spread over more than the box
-    points = surface_points(depth, camera, max(2 * size, depth.shape[-1]), jump=8 * box / size)
+    points = surface_points(depth, camera, max(2 * size, depth.shape[-1]), jump=box / 10)
     return widen(cells_of(points, axes, box, size, slices))
 
 

@@ -18,10 +18,12 @@ class TrunkOptions(PluginConfig):
     """The residual network that every encoder begins with (IR-SE50 of ArcFace)."""
 
     width: int = Field(
-        default=64, ge=8, le=512, multiple_of=8,
-        description="channels of the first group; twice as many in each "
-        "of the three others"
-    )  # fmt: skip
+        default=64,
+        ge=8,
+        le=512,
+        multiple_of=8,
+        description="channels of the first group; twice as many in each of the three others",
+    )
     units: tuple[int, int, int, int] = Field(
         default=(3, 4, 14, 3),
         description="residual units of the four groups; 100 layers: 3,13,30,3, 152: 3,8,36,3",
@@ -101,6 +103,8 @@ class DiscriminatorOptions(PluginConfig):
     """A discriminator of whole maps: planes of a volume, or pictures."""
 
     width: int = Field(
-        default=64, ge=8, le=512, description="channels of the first layer; twice as many in each "
-        "of the three others"
-    )  # fmt: skip
+        default=64,
+        ge=8,
+        le=512,
+        description="channels of the first layer; twice as many in each of the three others",
+    )
