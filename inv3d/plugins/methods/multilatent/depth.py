@@ -58,11 +58,16 @@ class DepthStore:
         """
         shape = self.maps.shape[-2:]
         depth = depth.reshape(shape)
-        error = (depth - self.maps[camera].mean(0)).square().mean()
+        error = (depth - self._mean(camera)).square().mean()
         error = error * self.visited[camera, latent].clone()
         self.maps[camera, latent] = depth.detach()
         self.visited[camera, latent] = True
         return error
+
+    def _mean(self, camera: int) -> Tensor:
+        """Mean of the maps that were stored for a camera; zeros before there's one."""
+        known = self.visited[camera].to(self.maps)[:, None, None]
+        return (self.maps[camera] * known).sum(0) / known.sum().clamp_min(1)
 
     def losses(self, depths: Tensor, camera: int, first: int = 0) -> Tensor:
         """Return the losses of consecutive latents, [N], in their order.
