@@ -106,6 +106,11 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     help="Of the generator's convolutions; fp32, the default, is exact.",
 )
 @click.option(
+    "--no-winograd",
+    is_flag=True,
+    help="Convolve directly on CPUs too: slower, and a little more exact.",
+)
+@click.option(
     "--view-chunk", type=click.IntRange(min=1), help="Views rendered at a time; less memory."
 )
 @click.option(
@@ -171,13 +176,15 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of method and generator from --config, --precision and --set."""
+    """Return the options of method and generator from --config, flags and --set."""
     from inv3d.core.config import merge, parse_overrides, read_config_file
 
     given = read_config_file(options["config"]) if options["config"] else {}
     settings = parse_overrides(options["settings"])
     if options["precision"]:
         settings = merge({"generator": {"precision": options["precision"]}}, settings)
+    if options["no_winograd"]:
+        settings = merge({"generator": {"winograd": False}}, settings)
     return merge(given, settings)
 
 

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from inv3d.nn.choices import Sampling
+from inv3d.nn.vector_math import wake
+
+wake()
 
 # What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
 # density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by

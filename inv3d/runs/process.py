@@ -7,6 +7,8 @@ import ctypes
 
 import torch
 
+from inv3d.nn.vector_math import wake
+
 # numbers of glibc's malloc.h
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _NEVER, _STEP = 2**31 - 1, 1 << 28
@@ -19,6 +21,7 @@ def settle_process() -> None:
     otherwise; those of a generator follow its own precision anyway.
     """
     torch.backends.cudnn.allow_tf32 = False
+    wake()
     _keep_freed_memory()
 
 

@@ -344,6 +344,14 @@ def test_precision_reaches_the_generator(tmp_path: Path) -> None:
     fails(run(*which, "--precision", "int8", "--out", "other"), 2, "'int8' is not one of")
 
 
+def test_no_winograd_reaches_the_generator(tmp_path: Path) -> None:
+    few = ("--set", "latent.steps=1", "--set", "latent.samples=8", "--hold-out", "none")
+    which = ("--generator", "minihead", "--method", "wplus", *few, "--no-report")
+    result = run(*which, "--no-winograd", "--out", "run")
+    assert result.exit_code == 0, result.stderr
+    assert record(tmp_path / "run")["generator"]["options"]["winograd"] is False
+
+
 def test_a_loss_that_explodes_stops_the_run(capture: Path, tmp_path: Path) -> None:
     arguments = ("--set", "latent.lr=1e30", "--set", "latent.rampup=0")
     result = run("--input", capture, *QUICK, *arguments, "--out", "run", "--no-report")

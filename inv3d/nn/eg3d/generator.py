@@ -8,8 +8,8 @@ planes that lie otherwise, a sphere or a grid, only needs another `field`: pictu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.nn.choices import Precision, Sampling
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
+from inv3d.nn.plane_decoder import decode_planes
 from inv3d.nn.precision import run_in
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
@@ -31,7 +32,6 @@ from inv3d.nn.stylegan2 import (
     default_channels,
 )
 from inv3d.nn.superresolution import Superresolution
-from inv3d.nn.triplane import sample_planes
 from inv3d.nn.volume import (
     Composite,
     Field,
@@ -42,6 +42,7 @@ from inv3d.nn.volume import (
     fill_misses,
     render_chunked,
 )
+from inv3d.nn.winograd import winograd
 
 FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})
@@ -68,6 +69,7 @@ class TriplaneGenerator(Generator):
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
         precision: of the convolutions of backbone and super-resolution, see `run_in`.
+        winograd: let these convolutions take Winograd's algorithm where it's faster.
     """
 
     architecture_type: ClassVar[type[Architecture]] = Architecture
@@ -83,6 +85,7 @@ class TriplaneGenerator(Generator):
         self.memory_budget = 2 << 30
         self.checkpoint = False
         self.precision: Precision = "fp32"
+        self.winograd = True
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._build()
@@ -157,7 +160,7 @@ class TriplaneGenerator(Generator):
 
     def synthesize(self, ws: Tensor) -> Scene:
         """Make B scenes, {"planes": [B, 3, C, H, W]}, from ws [B, num_ws, w_dim]."""
-        planes = run_in(self.precision, self.backbone.synthesis, ws)
+        planes = self._convolve(self.backbone.synthesis, ws)
         size = planes.shape[-1]
         return Scene({"planes": planes.view(len(ws), 3, -1, size, size)}, ws)
 
@@ -256,8 +259,8 @@ class TriplaneGenerator(Generator):
         a = self.architecture
 
         def evaluate(points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
-            sampled = sample_planes(planes, points, a.plane_axes, a.rendering.box_warp)
-            return self.decoder(sampled, colour)  # type: ignore[no-any-return]
+            box = a.rendering.box_warp
+            return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour)
 
         return evaluate
 
@@ -338,8 +341,14 @@ class TriplaneGenerator(Generator):
 
     def _superresolve_chunk(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         mode = self.architecture.superresolution.noise_mode
-        network = self.superresolution
-        return run_in(self.precision, network, features, w, mode, self.rng, image=rgb)
+        return self._convolve(self.superresolution, features, w, mode, self.rng, image=rgb)
+
+    def _convolve(
+        self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any
+    ) -> Tensor:
+        """Call a network of convolutions as the generator's attributes say."""
+        with winograd(self.winograd):
+            return run_in(self.precision, network, x, *others, **options)
 
     def _ray_chunk(self, scenes: int) -> int:
         """Rays a scene whose samples fit the memory budget."""

@@ -33,9 +33,16 @@ class ComputeOptions(PluginConfig):
         "of all its convolutions, on CUDA",
     )
 
+    winograd: bool = Field(
+        default=True,
+        description="on CPUs, convolve wide maps by Winograd's algorithm: faster, a little less "
+        "exact",
+    )
+
     def apply(self, generator: TriplaneGenerator) -> None:
         """Let a generator compute as these options say."""
         generator.sampling = self.sampling
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
+        generator.winograd = self.winograd
