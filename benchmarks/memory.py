@@ -17,7 +17,7 @@ import click
 import torch
 from torchvision import models
 
-from benchmarks.multiview import build_generator
+from inv3d.bench.cases import build_generator
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.device import resolve_device
 from inv3d.core.fit.context import Context

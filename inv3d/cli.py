@@ -31,6 +31,10 @@ COMMANDS = {
         "inv3d.commands.weights:command",
         "List, find, check and fetch the weight files that plugins know.",
     ),
+    "bench": (
+        "inv3d.commands.bench:command",
+        "Measure the speed of this machine beside a reference.",
+    ),
     "doctor": ("inv3d.commands.doctor:command", "Show what works on this machine, with fixes."),
     "list-plugins": ("inv3d.commands.list_plugins:command", "List every plugin and its state."),
     "info": ("inv3d.commands.info:command", "Show what a plugin is and all its options."),

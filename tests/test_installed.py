@@ -317,6 +317,24 @@ def test_the_wheel_holds_the_package_its_assets_and_nothing_else(wheel: zipfile.
     assert not outside
 
 
+def test_the_wheel_measures_itself_without_the_source_tree(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    wheel.extractall(tmp_path / "site")
+    quick = ("--rays", "16", "--repeats", "1", "--views", "1", "--no-memory", "--no-exact")
+    done = subprocess.run(
+        [sys.executable, "-m", "inv3d", "bench", "backbone", *quick, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"] and [row["stage"] for row in report["rows"]] == ["backbone"] * 3
+
+
 def test_the_wheel_declares_every_plugin_and_the_command(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     text = wheel.read(name).decode()

@@ -131,7 +131,8 @@ class Camera:
         Returns:
             Origins and unit directions, each [N, R * R, 3].
         """
-        centres = (torch.arange(resolution).to(self.cam2world) + 0.5) / resolution
+        pixels = torch.arange(resolution, device=self.cam2world.device).to(self.cam2world)
+        centres = (pixels + 0.5) / resolution
         v, u = torch.meshgrid(centres, centres, indexing="ij")
         uv = torch.stack([u, v], dim=-1).reshape(1, -1, 2)
         directions = F.normalize(self._directions(uv.expand(len(self), -1, -1)), dim=-1)

@@ -7,7 +7,10 @@ Any other takes what it needs:
 - `stylegan2`: `MappingNetwork` and `SynthesisNetwork`, the backbone;
 - `triplane`: `sample_planes`, the features of planes and grids at points;
 - `decoder`: `Decoder`, features to density and colour;
+- `plane_decoder`: `decode_planes`, both of them at once, which is faster;
 - `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
 - `superresolution`: `Superresolution`, rendered features to the final image;
+- `raymarch`: rays through planes on NVIDIA GPUs, by programs that Triton compiles; `trial`: where
+  such programs may run, and whether they find what plain torch finds;
 - `precision`: `run_in`, a network in the precision of its generator.
 """

@@ -26,10 +26,12 @@ class Epilogue:
     Attributes:
         activate: apply the leaky ReLU.
         clamp: largest absolute value, None for no limit.
+        programs: go by Triton's programs (`epilogue_triton`).
     """
 
     activate: bool
     clamp: float | None
+    programs: bool = False
 
 
 @dataclass(frozen=True)

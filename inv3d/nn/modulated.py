@@ -10,6 +10,7 @@ and the gradients to s and d are sums over maps that are read anyway. Maps are c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from inv3d.nn import epilogue, winograd
+from inv3d.nn import epilogue, epilogue_triton, winograd
 from inv3d.nn.epilogue import Epilogue
+from inv3d.nn.epilogue_triton import usable
 from inv3d.nn.filters import blur, blur_backward
 from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE
 
@@ -62,7 +64,7 @@ def modulated_layer(
         x = x.to(torch.get_autocast_dtype(kind))
     gain = LRELU_GAIN if activate else 1.0
     fast = up is None and winograd.is_faster(x, weight)
-    plan = _Plan(Epilogue(activate, clamp), demodulate, gain, fast)
+    plan = _Plan(Epilogue(activate, clamp, usable(x, x.dtype)), demodulate, gain, fast)
     with torch.autocast(kind, enabled=False):
         shift, added = (None if t is None else t.to(own) * gain for t in (bias, noise))
         made: Tensor = _ModulatedConv.apply(x, weight, styles.to(own), shift, added, up, plan)
@@ -137,7 +139,7 @@ class _ModulatedConv(torch.autograd.Function):
             own, source, rest = weight, _scaled(x, styles), scale
         y = _convolve(source, own.to(x.dtype), up, plan.fast)
         y = y.contiguous(memory_format=torch.channels_last)
-        epilogue.apply_(plan.epilogue, y, rest, bias, noise)
+        _epilogue(plan).apply_(plan.epilogue, y, rest, bias, noise)
         ctx.plan = plan
         ctx.save_for_backward(x, weight, styles, bias, noise, up, scale, y)
         return y
@@ -150,7 +152,7 @@ class _ModulatedConv(torch.autograd.Function):
         plan: _Plan = ctx.plan
         demodulated = plan.demodulate and (to_weight or to_styles)
         with torch.autocast(x.device.type, enabled=False):
-            found = epilogue.backward(
+            found = _epilogue(plan).backward(
                 plan.epilogue,
                 gradient.contiguous(memory_format=torch.channels_last),
                 y, scale, bias, noise, (demodulated, to_bias, to_noise),
@@ -160,7 +162,7 @@ class _ModulatedConv(torch.autograd.Function):
             dx, dw = _convolve_backward(
                 found.y, source, weight.to(x.dtype), up, plan.fast, (to_x or to_styles, to_weight)
             )
-            ds = None if dx is None else epilogue.scale_backward_(dx, x, styles, to_styles)
+            ds = None if dx is None else _epilogue(plan).scale_backward_(dx, x, styles, to_styles)
             if dw is not None:
                 dw = dw.to(weight.dtype)
                 dw = dw.mul_(styles[0, :, None, None]) if shared else dw
@@ -168,6 +170,11 @@ class _ModulatedConv(torch.autograd.Function):
                 assert found.scale is not None and scale is not None
                 _add_demodulation(found.scale, scale / plan.gain, weight, styles, ds, dw)
         return dx if to_x else None, dw, ds, found.bias, found.noise, None, None
+
+
+def _epilogue(plan: _Plan) -> ModuleType:
+    """Who computes what follows the convolution."""
+    return epilogue_triton if plan.epilogue.programs else epilogue
 
 
 def _output_scale(weight: Tensor, styles: Tensor, plan: _Plan) -> Tensor | None:

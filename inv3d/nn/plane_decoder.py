@@ -72,10 +72,10 @@ def _fits(decoder: nn.Module, planes: Tensor, points: Tensor) -> TypeGuard[Decod
         return False
     if points.requires_grad and torch.is_grad_enabled():
         return False
-    return type(decoder) is Decoder and _is_own(decoder, planes.dtype)
+    return type(decoder) is Decoder and is_own(decoder, planes.dtype)
 
 
-def _is_own(decoder: Decoder, dtype: torch.dtype) -> bool:
+def is_own(decoder: Decoder, dtype: torch.dtype) -> bool:
     """Whether a decoder is as it was built, without hooks and with no layer replaced."""
     kinds = [type(layer) for layer in decoder.net]
     if kinds != [EqualLinear, nn.Softplus, EqualLinear]:
@@ -190,7 +190,7 @@ def _live_parts(raw: Tensor | None, colour: Tensor | None, count: int) -> Sequen
     live = torch.zeros(count, dtype=torch.bool)
     for size in (
         None if raw is None else raw.abs(),
-        None if colour is None else colour.abs().amax(-1),
+        None if colour is None else colour.abs() @ colour.new_ones(colour.shape[-1]),
     ):
         if size is not None:
             live |= ~(size <= DEAD * size.mean())  # a gradient that is no number counts, too

@@ -37,9 +37,10 @@ def run_in(
 ) -> Tensor:
     """Call a network with its convolutions in a precision; the result is float32 again.
 
-    Mapping, sampling of planes, decoder, volume rendering and optimiser never see a reduced
-    precision: depths and sums over many samples need all their digits. Parameters and their
-    gradients stay in float32. What a loss computes with is no generator's business.
+    Mapping, sampling of planes, volume rendering and optimiser never see a reduced precision:
+    depths and sums over many samples need all their digits. Nor does the decoder, but that tf32
+    rounds the factors of its products where Triton's programs render (`raymarch`). Parameters and
+    their gradients stay in float32. What a loss computes with is no generator's business.
 
     On CUDA, fp32 forbids cuDNN to round factors to TF32 (10 bits of mantissa) and tf32 lets it, in
     this call and in the backward pass through its result, whatever the process allows. Elsewhere
@@ -63,6 +64,22 @@ def run_in(
     for node in _convolutions(made, (x, *others, *options.values())):
         _round_in(node, value)
     return made
+
+
+@contextmanager
+def rounding(precision: Precision) -> Iterator[None]:
+    """Let the convolutions and matrix products of a block round as a precision says, on CUDA.
+
+    What else computes in the process is concerned too; `run_in` isn't, which decides for itself.
+    """
+    matrices = torch.backends.cuda.matmul
+    before = matrices.allow_tf32
+    matrices.allow_tf32 = precision == "tf32"
+    try:
+        with _rounding(_ROUNDED if precision == "tf32" else _EXACT):
+            yield
+    finally:
+        matrices.allow_tf32 = before
 
 
 def _rounding_matters(x: Tensor) -> bool:

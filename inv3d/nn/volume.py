@@ -7,6 +7,7 @@ numbers that place their samples by `draw`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -16,14 +17,20 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
 from inv3d.nn.choices import Sampling
+from inv3d.nn.ray_sum import ray_sum
 from inv3d.nn.vector_math import wake
 
 wake()
 
 # What is rendered. World points [B, P, 3] of B scenes, and whether colours are wanted -> raw
 # density [B, P], before `March.density`, and features [B, P, C], None unless wanted. Each point by
-# itself: points come in chunks, in any number.
+# itself: points come in chunks, in any number. A field that also has a method `render_rays` (of
+# rays, march and colour, as the function below) is asked for whole rays first; it may return None.
 Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+
+# Absorption behind which nothing is seen, with e^-80 of the light; the exponential of much more is
+# a subnormal number, for which CPUs take ten times as long.
+OPAQUE = 80.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,14 @@ class March:
     signed: bool = True
 
     def density(self, raw: Tensor) -> Tensor:
-        """Return the density a world unit of length for raw decoder output."""
-        return F.softplus(raw * self.density_gain - 1) * self.density_scale
+        """Return the density a world unit of length for raw decoder output.
+
+        It's zero where the softplus would be a subnormal number, of which CPUs are slow to make
+        anything.
+        """
+        lowest = math.log(torch.finfo(raw.dtype).tiny)
+        inner = F.threshold(raw * self.density_gain - 1, lowest, -math.inf)
+        return F.softplus(inner) * self.density_scale
 
 
 @dataclass(frozen=True)
@@ -160,7 +173,7 @@ def draw(
     """
     if sampling == "deterministic":
         jitter = like.new_full((1, 1, 1), 0.5)
-        return jitter, torch.linspace(0, 1, march.fine).to(like)[None, None]
+        return jitter, torch.linspace(0, 1, march.fine, device=like.device).to(like)[None, None]
     if rng is None:
         raise ValueError("stochastic sampling needs a torch.Generator: set generator.rng")
     counts = (march.coarse, march.fine)
@@ -195,7 +208,17 @@ def compositing_weights(raw: Tensor, depths: Tensor, march: March) -> Tensor:
     raw_mid = (raw[..., 1:] + raw[..., :-1]) / 2
     absorption = march.density(raw_mid) * depths.diff(dim=-1)
     before = absorption.cumsum(dim=-1) - absorption
-    return torch.exp(-before) * -torch.expm1(-absorption)
+    return torch.exp(-before.clamp_max(OPAQUE)) * _absorbed(absorption)
+
+
+def _absorbed(absorption: Tensor) -> Tensor:
+    """Return 1 - exp(-absorption) to the last digit.
+
+    Of tiny numbers it's the number itself; expm1 takes ten times as long for them on CPUs.
+    """
+    least = torch.finfo(absorption.dtype).eps
+    tiny = absorption < least
+    return torch.where(tiny, absorption, -torch.expm1(-absorption.masked_fill(tiny, least)))
 
 
 def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Tensor:
@@ -211,8 +234,9 @@ def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Ten
     """
     shape = (*depths.shape[:-1], positions.shape[-1])
     positions = positions.expand(shape).reshape(-1, shape[-1]).contiguous()
-    flat = weights.detach().reshape(-1, 1, weights.shape[-1])
-    smooth = F.avg_pool1d(F.max_pool1d(flat, 2, 1, padding=1), 2, 1)[:, 0] + 0.01
+    padded = F.pad(weights.detach().reshape(-1, weights.shape[-1]), (1, 1))
+    largest = torch.maximum(padded[:, 1:], padded[:, :-1])
+    smooth = (largest[:, 1:] + largest[:, :-1]) / 2 + 0.01
     mid = ((depths[..., 1:] + depths[..., :-1]) / 2).detach().reshape(-1, depths.shape[-1] - 1)
     inner = smooth[:, 1:-1] + 1e-5
     cdf = F.pad((inner / inner.sum(dim=-1, keepdim=True)).cumsum(dim=-1), (1, 0))
@@ -226,6 +250,66 @@ def importance_depths(depths: Tensor, weights: Tensor, positions: Tensor) -> Ten
     return (start + (positions - low) / width * (stop - start)).reshape(shape)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the intervals of rays, each times the weight of its interval.
+
+    Attributes:
+        features: [B, R, C], of mean features; None unless colours were wanted.
+        distance: [B, R], of the distances of centres.
+        opacity: [B, R], of ones.
+    """
+
+    features: Tensor | None
+    distance: Tensor
+    opacity: Tensor
+
+
+def accumulate(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Sums:
+    """Add up samples in any order along each ray.
+
+    Args:
+        raw: [B, R, S] raw density.
+        features: [B, R, S, C] or None.
+        depths: [B, R, S].
+        march: density options.
+    """
+    depths, order = depths.sort(dim=-1)
+    weights = compositing_weights(raw.gather(-1, order), depths, march)
+    opacity = weights.sum(dim=-1)
+    distance = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
+    if features is None:
+        return Sums(None, distance, opacity)
+    # An interval has the mean colour of its ends: give each end half of its weight, then no
+    # feature has to be sorted.
+    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    halves = torch.zeros_like(halves).scatter(-1, order, halves)
+    return Sums(ray_sum(halves, features), distance, opacity)
+
+
+def finish(sums: Sums, depths: Tensor, march: March) -> Composite:
+    """Turn sums into what rays see.
+
+    The depth is the mean centre of intervals, or the far end of the ray where nothing absorbs. EG3D
+    clamps it to the extremes of the whole batch, which only ever moves rays without opacity.
+
+    Args:
+        sums: over the intervals.
+        depths: [B, R, S] distances of the samples, in any order.
+        march: background options.
+    """
+    opacity = sums.opacity
+    empty = opacity <= torch.finfo(opacity.dtype).tiny
+    mean = sums.distance / torch.where(empty, torch.ones_like(opacity), opacity)
+    depth = torch.where(empty, depths.detach().amax(dim=-1), mean)
+    colour = sums.features
+    if colour is None:
+        return Composite(None, depth, opacity)
+    if march.white_back:
+        colour = colour + (1 - opacity)[..., None]
+    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
+
+
 def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March) -> Composite:
     """Composite samples in any order along each ray.
 
@@ -235,31 +319,7 @@ def composite(raw: Tensor, features: Tensor | None, depths: Tensor, march: March
         depths: [B, R, S].
         march: density and background options.
     """
-    depths, order = depths.sort(dim=-1)
-    weights = compositing_weights(raw.gather(-1, order), depths, march)
-    opacity = weights.sum(dim=-1)
-    depth = _expected_depth(weights, depths, opacity)
-    if features is None:
-        return Composite(None, depth, opacity)
-    # An interval has the mean colour of its ends: give each end half of its weight, then no
-    # feature has to be sorted.
-    halves = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    halves = torch.zeros_like(halves).scatter(-1, order, halves)
-    colour = torch.einsum("brs,brsc->brc", halves, features)
-    if march.white_back:
-        colour = colour + (1 - opacity)[..., None]
-    return Composite(colour * 2 - 1 if march.signed else colour, depth, opacity)
-
-
-def _expected_depth(weights: Tensor, depths: Tensor, opacity: Tensor) -> Tensor:
-    """Mean interval centre; the far end of the ray where nothing absorbs.
-
-    EG3D clamps to the extremes of the whole batch, which only ever moves rays without opacity.
-    """
-    total = (weights * (depths[..., 1:] + depths[..., :-1]) / 2).sum(dim=-1)
-    empty = opacity <= torch.finfo(opacity.dtype).tiny
-    mean = total / torch.where(empty, torch.ones_like(opacity), opacity)
-    return torch.where(empty, depths[..., -1].detach(), mean)
+    return finish(accumulate(raw, features, depths, march), depths, march)
 
 
 def render_depths(
@@ -287,16 +347,20 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
         march: how many samples, and how they're composited.
         colour: composite features too.
     """
+    whole = getattr(field, "render_rays", None)
+    seen: Composite | None = None if whole is None else whole(rays, march, colour)
+    if seen is not None:
+        return seen
     depths = coarse_depths(rays, march)
     if march.fine == 0:
         return render_depths(field, rays, depths, march, colour)
     if march.guide:
         with torch.no_grad():
             raw, _ = _evaluate(field, rays, depths, False)
-            fine = _fine_depths(rays, raw, depths, march)
+            fine = fine_depths(rays, raw, depths, march)
         return render_depths(field, rays, fine, march, colour)
     raw, features = _evaluate(field, rays, depths, colour)
-    fine = _fine_depths(rays, raw, depths, march)
+    fine = fine_depths(rays, raw, depths, march)
     raw_fine, features_fine = _evaluate(field, rays, fine, colour)
     both = None
     if features is not None and features_fine is not None:
@@ -304,7 +368,8 @@ def render_rays(field: Field, rays: Rays, march: March, colour: bool) -> Composi
     return composite(torch.cat([raw, raw_fine], -1), both, torch.cat([depths, fine], -1), march)
 
 
-def _fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+def fine_depths(rays: Rays, raw: Tensor, depths: Tensor, march: March) -> Tensor:
+    """Return the distances [B, R, fine] of the second pass, from raw density at the first one's."""
     with torch.no_grad():
         weights = compositing_weights(raw, depths, march)
         return importance_depths(depths, weights, rays.positions)

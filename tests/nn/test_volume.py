@@ -184,3 +184,30 @@ def test_random_draws_are_the_generators_own() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
     with pytest.raises(ValueError, match=r"generator\.rng"):
         draw((2, 3), march, "stochastic", like, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_are_the_formula_from_nothing_to_opaque(dtype: torch.dtype) -> None:
+    """Densities whose exponentials would be subnormal, the smallest normal ones, and walls."""
+    raw = torch.tensor([-2000.0, -720, -100, -88, -60, -20, -3, 0, 30, 500, 0, -60, -1000])
+    raw, depths = raw.to(dtype).requires_grad_(), torch.arange(13, dtype=dtype)
+    found = compositing_weights(raw, depths, March(13, 0))
+    exact = raw.detach().double().requires_grad_()
+    middle = (exact[1:] + exact[:-1]) / 2
+    absorption = torch.nn.functional.softplus(middle - 1)
+    before = absorption.cumsum(0) - absorption
+    expected = torch.exp(-before) * -torch.expm1(-absorption)
+    # e^-x of a float32 x of about 80 has the digits that x has behind the point
+    torch.testing.assert_close(found, expected.to(dtype), atol=1e-34, rtol=2e-5)
+    slope = torch.linspace(1, 2, 12, dtype=torch.float64)
+    (found * slope).sum().backward()
+    (expected * slope).sum().backward()
+    noise = torch.finfo(dtype).eps  # of differences of numbers of about one
+    torch.testing.assert_close(raw.grad, exact.grad.to(dtype), atol=noise, rtol=2e-5)
+
+
+def test_densities_are_never_subnormal() -> None:
+    raw = torch.linspace(-120.0, -60.0, 1000)
+    density = March(2, 0).density(raw)
+    assert ((density == 0) | (density >= torch.finfo(torch.float32).tiny)).all()
+    assert (density[raw > -80] > 0).all() and (density[raw < -90] == 0).all()

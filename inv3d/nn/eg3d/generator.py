@@ -25,6 +25,7 @@ from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.plane_decoder import decode_planes
 from inv3d.nn.precision import run_in
+from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
     StyleGAN2Backbone,
@@ -32,6 +33,7 @@ from inv3d.nn.stylegan2 import (
     default_channels,
 )
 from inv3d.nn.superresolution import Superresolution
+from inv3d.nn.trial import programs
 from inv3d.nn.volume import (
     Composite,
     Field,
@@ -69,6 +71,7 @@ class TriplaneGenerator(Generator):
         memory_budget: bytes that one chunk may take, roughly.
         checkpoint: recompute every chunk in the backward pass instead of keeping its activations.
         precision: of the convolutions of backbone and super-resolution, see `run_in`.
+        triton: on NVIDIA GPUs, use Triton's programs where they work.
         winograd: let these convolutions take Winograd's algorithm where it's faster.
     """
 
@@ -85,6 +88,7 @@ class TriplaneGenerator(Generator):
         self.memory_budget = 2 << 30
         self.checkpoint = False
         self.precision: Precision = "fp32"
+        self.triton = True
         self.winograd = True
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -192,7 +196,7 @@ class TriplaneGenerator(Generator):
             features = seen.features.reshape(-1, size * size, channels).transpose(1, 2)
             features = features.reshape(-1, channels, size, size)
             features = self._behind(features, seen.opacity.reshape(-1, 1, size, size), scene)
-            made |= self._images(features, scene.ws, outputs)
+            made |= self.images(features, scene.ws, outputs)
         ws = scene.ws.repeat_interleave(len(camera) // len(scene), 0)
         return Rendering(**made, ws=ws)
 
@@ -241,8 +245,8 @@ class TriplaneGenerator(Generator):
             return fill_misses(*limits)
         shape = (*origins.shape[:2], 1)
         near, far = (
-            torch.tensor(value, dtype=origins.dtype, device=origins.device).expand(shape)
-            for value in (options.ray_start, options.ray_end)
+            origins.new_full((), value).expand(shape)
+            for value in (float(options.ray_start), float(options.ray_end))
         )
         return near, far
 
@@ -262,7 +266,10 @@ class TriplaneGenerator(Generator):
             box = a.rendering.box_warp
             return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour)
 
-        return evaluate
+        return PlaneField(
+            evaluate, planes, self.decoder, a.plane_axes, a.rendering.box_warp,
+            tf32=self.precision == "tf32", programs=self.triton,
+        )  # fmt: skip
 
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return density [B, P] a world unit and colour [B, P, 3] in [0, 1] at points [B, P, 3]."""
@@ -298,10 +305,16 @@ class TriplaneGenerator(Generator):
             if name.startswith("backbone.") and name.endswith("noise_const")
         }
 
-    def _images(
+    def images(
         self, features: Tensor, ws: Tensor, outputs: Sequence[OutputName]
     ) -> dict[str, Tensor]:
-        """The colour outputs among `outputs` for features [N, C, h, w]."""
+        """Return the colour outputs among `outputs` for rendered features.
+
+        Args:
+            features: [N, C, h, w].
+            ws: [B, num_ws, w_dim], N a multiple of B.
+            outputs: fields of a rendering.
+        """
         made = {}
         rgb = self._rgb(features, ws[:, -1]) if {"raw", "image"} & set(outputs) else None
         if "features" in outputs:
@@ -347,7 +360,7 @@ class TriplaneGenerator(Generator):
         self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any
     ) -> Tensor:
         """Call a network of convolutions as the generator's attributes say."""
-        with winograd(self.winograd):
+        with winograd(self.winograd), programs(self.triton):
             return run_in(self.precision, network, x, *others, **options)
 
     def _ray_chunk(self, scenes: int) -> int:

@@ -30,9 +30,13 @@ class ComputeOptions(PluginConfig):
     precision: Precision = Field(
         default="fp32",
         description="of the convolutions in backbone and super-resolution; all else is fp32. tf32: "
-        "of all its convolutions, on CUDA",
+        "of all its convolutions and of the decoder, on CUDA",
     )
-
+    triton: bool = Field(
+        default=True,
+        description="on an NVIDIA GPU, use programs that Triton compiles there, if a trial finds "
+        "the same as PyTorch",
+    )
     winograd: bool = Field(
         default=True,
         description="on CPUs, convolve wide maps by Winograd's algorithm: faster, a little less "
@@ -45,4 +49,5 @@ class ComputeOptions(PluginConfig):
         generator.memory_budget = self.memory_budget_mb << 20
         generator.checkpoint = self.checkpoint
         generator.precision = self.precision
+        generator.triton = self.triton
         generator.winograd = self.winograd

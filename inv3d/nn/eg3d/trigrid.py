@@ -21,12 +21,11 @@ from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.precision import run_in
+from inv3d.nn.raymarch.field import PlaneField
+from inv3d.nn.raymarch.planes import EMPTY
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import MappingNetwork, SynthesisNetwork, ToRGB, default_channels
 from inv3d.nn.volume import Field
-
-# Raw density in the margin of the box, as in PanoHead.
-EMPTY = -1000.0
 
 
 class TrigridGenerator(TriplaneGenerator):
@@ -100,6 +99,8 @@ class TrigridGenerator(TriplaneGenerator):
             outside = (points[..., ::2].detach().abs() > limit).any(dim=-1)
             return raw.masked_fill(outside, EMPTY), features
 
+        if isinstance(evaluate, PlaneField):
+            return evaluate.with_margin(cropped, limit)
         return cropped
 
     def shift(self, z: Tensor, camera: Camera, truncation: float = 1.0) -> Camera:

@@ -5,7 +5,8 @@ sampled by grid_sample on NCHW maps, convolutions carry one modulated set of wei
 groups, resampling inserts zeros and filters, noise, bias and activation are separate operations,
 targets are prepared again in every step, and each view is back-propagated on its own. Written
 from the papers (StyleGAN2, arXiv 1912.04958; EG3D, arXiv 2112.07945), on the tensors of a
-`TriplaneGenerator`, so that both ways compute the same from the same weights.
+`TriplaneGenerator`, so that both ways compute the same from the same weights; tri-grids (PanoHead,
+arXiv 2303.13071) without background are read too.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.fit.objective import WeightedLoss
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.nn.eg3d.architecture import Architecture
+from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import FP16_CLAMP, TriplaneGenerator
+from inv3d.nn.eg3d.trigrid import EMPTY
+from inv3d.nn.resample import resize
 from inv3d.nn.superresolution import KINDS
 from inv3d.nn.triplane import AXES
 
@@ -146,6 +149,19 @@ def sample_depths(depths: Tensor, weights: Tensor, count: int) -> Tensor:
     return near + (u - low) / width * (far - near)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the rays of one view see.
+
+    Attributes:
+        features: [1, C, h, h].
+        depth: [1, 1, h, h], the sum of weighted distances: expected depth times opacity.
+    """
+
+    features: Tensor
+    depth: Tensor
+
+
 class ReferenceNetwork:
     """Full synthesis of one view from the tensors of a generator.
 
@@ -169,11 +185,11 @@ class ReferenceNetwork:
 
     def __call__(self, ws: Tensor, camera: Camera) -> Rendering:
         """Synthesise one view: ws [1, num_ws, w_dim], one camera."""
-        features = self._march(self._planes(ws), camera)
-        return Rendering(image=self._superresolve(features, ws[:, -1]), ws=ws)
+        features = self.march(self.planes(ws), camera).features
+        return Rendering(image=self.superresolve(features, ws[:, -1]), ws=ws)
 
-    def _planes(self, ws: Tensor) -> Tensor:
-        """The backbone: three planes, [3, C, R, R]."""
+    def planes(self, ws: Tensor) -> Tensor:
+        """The backbone: three planes, [3, C, R, R], or [3, C, D, R, R] of a tri-grid."""
         a = self.architecture
         network = self.scope.within("backbone.synthesis")
         x: Tensor | None = None
@@ -185,8 +201,9 @@ class ReferenceNetwork:
             rows = rows[1 if resolution == self.resolutions[0] else 2 :]
         assert image is not None
         if "base" in network:
-            image = image + network["base"]
-        return image.reshape(3, a.plane_channels, *image.shape[2:])
+            image = image + resize(network["base"][None], image.shape[-1])
+        slices = (a.plane_depth,) if isinstance(a, TrigridArchitecture) else ()
+        return image.reshape(3, a.plane_channels, *slices, *image.shape[2:])
 
     def _block(
         self,
@@ -237,8 +254,8 @@ class ReferenceNetwork:
         y = y + layer["bias"][:, None, None]
         return y if clamp is None else y.clamp(-clamp, clamp)
 
-    def _march(self, planes: Tensor, camera: Camera) -> Tensor:
-        """Volume rendering of one view: features [1, C, h, h]."""
+    def march(self, planes: Tensor, camera: Camera) -> Seen:
+        """Volume rendering of one view of `planes`."""
         a, options = self.architecture, self.architecture.rendering
         size = a.neural_rendering_resolution
         origins, directions = (value[0] for value in camera.rays(size))
@@ -269,25 +286,49 @@ class ReferenceNetwork:
         seen = (weights * (colours[:, :-1] + colours[:, 1:]) / 2).sum(1)
         if options.white_back:
             seen = seen + 1 - weights.sum(1)
-        return (seen * 2 - 1).t().reshape(1, -1, size, size)
+        if _activation(a) == "sigmoid":
+            seen = seen * 2 - 1
+        middles = (depths[:, :-1] + depths[:, 1:]) / 2
+        depth = (weights[..., 0] * middles).sum(1).reshape(1, 1, size, size)
+        return Seen(seen.t().reshape(1, -1, size, size), depth)
 
     def _field(
         self, planes: Tensor, origins: Tensor, directions: Tensor, depths: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Colours [R, S, C] and raw densities [R, S, 1] at depths [R, S]."""
         a = self.architecture
-        points = origins[:, None] + depths[..., None] * directions[:, None]
-        grid = (2 / a.rendering.box_warp) * points.reshape(1, -1, 3)
-        axes = F.one_hot(torch.tensor(AXES[a.plane_axes]), 3).to(grid).transpose(1, 2)
-        grid = torch.bmm(grid.expand(3, -1, -1), axes)[:, None]
-        sampled = F.grid_sample(
-            planes, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-        features = sampled.permute(0, 3, 2, 1).reshape(3, -1, planes.shape[1]).mean(0)
+        points = (origins[:, None] + depths[..., None] * directions[:, None]).reshape(1, -1, 3)
+        sampled = self._sample(planes, points * (2 / a.rendering.box_warp))
+        features = sampled.reshape(3, planes.shape[1], -1).transpose(1, 2).mean(0)
         net = self.scope.within("decoder.net")
         hidden = F.softplus(linear(net.within("0"), features, a.decoder_lr_mul))
         out = linear(net.within("2"), hidden, a.decoder_lr_mul).reshape(*depths.shape, -1)
-        return torch.sigmoid(out[..., 1:]) * (1 + 2 * 0.001) - 0.001, out[..., :1]
+        raw, colours = out[..., :1], out[..., 1:]
+        if isinstance(a, TrigridArchitecture) and a.rendering.crop is not None:
+            limit = a.rendering.box_warp / 2 - a.rendering.crop
+            outside = (points[0, :, ::2].abs() > limit).any(1).reshape(raw.shape)
+            raw = raw.masked_fill(outside, EMPTY)
+        if _activation(a) == "sigmoid":
+            colours = torch.sigmoid(colours) * (1 + 2 * 0.001) - 0.001
+        elif _activation(a) == "lrelu":
+            colours = F.leaky_relu(colours, 0.2) * math.sqrt(2)
+        return colours, raw
+
+    def _sample(self, planes: Tensor, points: Tensor) -> Tensor:
+        """Features of three planes at points [1, P, 3] in [-1, 1], [3, C, ..., P]."""
+        deep = planes.ndim == 5
+        orders = [
+            (u, v, 3 - u - v) if deep else (u, v) for u, v in AXES[self.architecture.plane_axes]
+        ]
+        axes = F.one_hot(torch.tensor(orders), 3).to(points).transpose(1, 2)
+        grid = torch.bmm(points.expand(3, -1, -1), axes)[:, None]
+        return F.grid_sample(
+            planes,
+            grid[:, None] if deep else grid,
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )
 
     def _weights(self, raw: Tensor, depths: Tensor) -> Tensor:
         """Compositing weights [R, S - 1, 1] of raw densities at depths [R, S]."""
@@ -298,11 +339,14 @@ class ReferenceNetwork:
         passed = torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha + ZERO_TAP], 1)
         return alpha * passed.cumprod(1)[:, :-1]
 
-    def _superresolve(self, features: Tensor, w: Tensor) -> Tensor:
-        options = self.architecture.superresolution
+    def superresolve(self, features: Tensor, w: Tensor) -> Tensor:
+        """The final image [1, 3, H, W] of features [1, C, h, h] and w [1, w_dim]."""
+        a, options = self.architecture, self.architecture.superresolution
         kind, size = KINDS[options.module], features.shape[-1]
         wanted = options.input_resolution or kind.input_resolution
         x, image = features, features[:, :3]
+        if isinstance(a, TrigridArchitecture) and a.torgb_raw:
+            image = self._to_rgb(self.scope.within("torgb"), features, w, None)
         if size < wanted or (size > wanted and kind.shrink):
             antialias = options.antialias and kind.antialias and size > wanted
             x, image = (
@@ -323,6 +367,13 @@ class ReferenceNetwork:
         return self._block(network.within("block1"), x, image, rows, True, clamp, noise)[1]
 
 
+def _activation(architecture: Architecture) -> str:
+    """What the decoder applies to colours."""
+    if isinstance(architecture, TrigridArchitecture):
+        return architecture.decoder_activation
+    return "sigmoid"
+
+
 def _check(architecture: Architecture, sampling: str) -> None:
     """Refuse what the reference doesn't compute."""
     options = architecture.rendering
@@ -331,10 +382,14 @@ def _check(architecture: Architecture, sampling: str) -> None:
         "rendering.disparity_space_sampling": options.disparity_space_sampling,
         "superresolution.noise_mode=random": architecture.superresolution.noise_mode == "random",
         "sampling=stochastic": sampling == "stochastic",
+        "background": isinstance(architecture, TrigridArchitecture) and architecture.background,
     }
     for name, found in refused.items():
         if found:
-            raise ConfigError(f"the reference step doesn't compute {name}; leave it out")
+            raise ConfigError(
+                f"the reference implementation doesn't compute {name}; leave it out, or take "
+                "another generator"
+            )
 
 
 class ReferenceStep:

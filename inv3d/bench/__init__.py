@@ -1,0 +1,1 @@
+"""What a step costs, and what a plain reference implementation of it costs, in one run."""
