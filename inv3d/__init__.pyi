@@ -149,12 +149,16 @@ from .core.fit.terms import (
 )
 from .core.fit.stages import (
     latent_rate as latent_rate,
+    looks_in_turn as looks_in_turn,
     loss_terms as loss_terms,
     prepare as prepare,
     start_latent as start_latent,
     target_of as target_of,
     trainable as trainable,
     tune as tune,
+)
+from .core.fit.turns import (
+    Turns as Turns,
 )
 from .core.fit.single_latent import (
     SingleLatent as SingleLatent,

@@ -65,6 +65,18 @@ class Rate:
         return 1 / max(self.seconds, 1e-9)
 
 
+class Evaluations:
+    """Counts evaluations of a stage, to be shown where its steps search and so make several."""
+
+    def __init__(self) -> None:
+        self.steps = self.made = 0
+
+    def add(self, step: Step) -> str:
+        """Take a step in and return what there is to show of the stage so far."""
+        self.steps, self.made = self.steps + 1, self.made + step.evaluations
+        return f"  {self.made} evaluations" if self.made > self.steps else ""
+
+
 class Bars:
     """A rich progress bar for every stage."""
 
@@ -74,7 +86,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"),
-            TextColumn("{task.fields[rate]} it/s"),
+            TextColumn("{task.fields[rate]} it/s{task.fields[evaluations]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
@@ -82,6 +94,7 @@ class Bars:
         self.task: TaskID | None = None
         self.stage = ""
         self.rate = Rate()
+        self.evaluations = Evaluations()
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -93,13 +106,16 @@ class Bars:
     def step(self, step: Step) -> None:
         """Move the stage's bar."""
         if self.task is None or step.stage != self.stage:
-            self.stage, self.rate = step.stage, Rate()
-            self.task = self.progress.add_task(step.stage, total=step.steps, loss="", rate="")
+            self.stage, self.rate, self.evaluations = step.stage, Rate(), Evaluations()
+            self.task = self.progress.add_task(
+                step.stage, total=step.steps, loss="", rate="", evaluations=""
+            )
         self.progress.update(
             self.task,
             completed=step.step + 1,
             loss=f"{step.losses.get('total', float('nan')):.4g}",
             rate=f"{self.rate.add(step.seconds):.2f}",
+            evaluations=self.evaluations.add(step),
         )
 
     def say(self, text: str) -> None:
@@ -113,6 +129,7 @@ class Lines:
     def __init__(self) -> None:
         self.stage = ""
         self.rate = Rate()
+        self.evaluations = Evaluations()
         self.shown = 0.0
 
     def __enter__(self) -> Self:
@@ -125,6 +142,8 @@ class Lines:
         """Write a line if it's time for one."""
         if step.stage != self.stage:
             self.stage, self.rate, self.shown = step.stage, Rate(), 0.0
+            self.evaluations = Evaluations()
+        evaluations = self.evaluations.add(step)
         rate = self.rate.add(step.seconds)
         done = step.step + 1
         if done < step.steps and time.monotonic() - self.shown < PLAIN_SECONDS:
@@ -134,7 +153,7 @@ class Lines:
         minutes, seconds = divmod(round((step.steps - done) / rate), 60)
         self.say(
             f"{step.stage} {done}/{step.steps}  loss {loss:.4g}  {rate:.2f} it/s  "
-            f"{minutes}:{seconds:02} left"
+            f"{minutes}:{seconds:02} left{evaluations}"
         )
 
     def say(self, text: str) -> None:

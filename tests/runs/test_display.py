@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -65,3 +66,16 @@ def test_bars_show_stage_loss_and_rate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_gets_lines() -> None:
     assert isinstance(open_display(), Lines)
+
+
+def test_evaluations_are_shown_where_steps_make_several(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Lines() as lines:
+        for step in steps("latent", 4):
+            lines.step(replace(step, evaluations=2 if step.step == 1 else 1))
+        for step in steps("tuning", 2):
+            lines.step(step)
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[1] == "latent 4/4  loss 0.5  2.00 it/s  0:00 left  5 evaluations"
+    assert not any("evaluations" in line for line in (shown[0], *shown[2:]))

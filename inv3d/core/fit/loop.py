@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class Progress:
             where that wasn't due.
         lr: group -> learning rate of the step.
         seconds: that the step took.
+        evaluations: of its updates together; line searches make several.
     """
 
     stage: str
@@ -47,6 +49,7 @@ class Progress:
     losses: dict[str, float]
     lr: dict[str, float]
     seconds: float
+    evaluations: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,15 @@ class Update:
         groups: that take a step after it; all where none is named.
         every: it's taken at every so many steps,
         first: from this one on.
+        still: the same function at every step, so that where a line search ends it needn't be
+            evaluated again for the next step. What draws random numbers is evaluated all the same.
     """
 
     run: Run
     groups: tuple[str, ...] = ()
     every: int = 1
     first: int = 0
+    still: bool = False
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -107,6 +113,8 @@ class Stage:
         keep: "last" takes the variables after the last step, "best" those with the lowest total of
             the first update.
         stop: tells from the first update's losses, before it's applied, that the stage is done.
+        round: steps that see every view equally often; `keep` and `stop` go by the losses' mean
+            over the last so many steps.
         after: called after every step, to put variables back where they may be.
 
     Example:
@@ -129,6 +137,7 @@ class Stage:
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     keep: Keep = "last"
     stop: Stop | None = None
+    round: int = 1
     after: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
@@ -203,6 +212,9 @@ class _Loop:
         first_update: of the next step, where a step was left between two updates.
         losses: of the updates of the current step so far.
         unread: steps whose losses are still on the device, if they aren't read every step.
+        recent: step -> losses of the first update, of the last round.
+        evaluations: of the current step so far.
+        found: what a line search found where it looked last.
     """
 
     def __init__(self, stage: Stage, state: RunState) -> None:
@@ -220,6 +232,9 @@ class _Loop:
         self.unread: list[tuple[Progress, list[Unread]]] = []
         self.best_total = math.inf
         self.best: dict[str, Tensor] = {}
+        self.recent: dict[int, dict[str, float]] = {}
+        self.evaluations = 0
+        self.found: _Found | None = None
 
     def reads(self, step: int) -> bool:
         """Whether the losses are read after a step."""
@@ -239,9 +254,10 @@ class _Loop:
         if self.stage.after is not None:
             self.stage.after()
         seconds = time.perf_counter() - started
-        done = Progress(self.stage.name, step, self.stage.steps, self.losses, lr, seconds)
+        stage, evaluations = self.stage, self.evaluations
+        done = Progress(stage.name, step, stage.steps, self.losses, lr, seconds, evaluations)
         self.unread.append((done, self.current))
-        self.losses, self.current, self.first_update = {}, [], 0
+        self.losses, self.current, self.first_update, self.evaluations = {}, [], 0, 0
         self.state.taken += 1
         return True
 
@@ -274,31 +290,51 @@ class _Loop:
     def _try(self, step: int, index: int, stepped: list[str], rewind: Callable[[], None]) -> bool:
         """Back-propagate an update, look at its losses, let its groups take a step."""
         name, update = self.stage.taken()[index]
-        metrics = self._back_propagate(update, step, stepped)
+        metrics = self._evaluate(update, step, stepped)
         norm = gradient_norm(self.variables, metrics[TOTAL].device)
         unread = Unread(f"{name}/" if index else "", metrics, norm)
         if self.every > 1:
             self.current.append(unread)
-        elif not self._look_at(unread, index):
+        elif not self._look_at(unread, step, index):
             return False
         for group in stepped:
             self._step(group, update, step, stepped, metrics[TOTAL], rewind)
         return True
 
-    def _look_at(self, unread: Unread, index: int) -> bool:
+    def _look_at(self, unread: Unread, step: int, index: int) -> bool:
         """Read an update's losses now; False where the stage's own test says that it's done."""
         (reading,) = read([unread])
         if (fault := reading.fault()) is not None:
             raise _NotFinite(fault)
-        if index == 0:
-            self._remember_best(reading.losses)
-            if self.stage.stop is not None and self.stage.stop(reading.losses):
+        seen = self._over_a_round(step, reading.losses) if index == 0 else None
+        if seen is not None:
+            self._remember_best(seen)
+            if self.stage.stop is not None and self.stage.stop(seen):
                 return False
         self.losses |= {unread.prefix + name: value for name, value in reading.losses.items()}
         return True
 
+    def _over_a_round(self, step: int, losses: dict[str, float]) -> dict[str, float] | None:
+        """Return the losses' mean over the last round; None before a first one is complete."""
+        self.recent[step] = losses
+        self.recent = dict(list(self.recent.items())[-self.stage.round :])
+        if len(self.recent) < self.stage.round:
+            return None
+        return {name: fmean(one[name] for one in self.recent.values()) for name in losses}
+
+    def _evaluate(self, update: Update, step: int, stepped: list[str]) -> Metrics:
+        """Back-propagate an update, unless the last line search did that where it ended."""
+        found, self.found = self.found, None
+        if found is None or not found.holds(update):
+            return self._back_propagate(update, step, stepped)
+        self._zero_gradients()
+        for variable, _, gradient in found.at:
+            variable.grad = gradient
+        return found.metrics
+
     def _back_propagate(self, update: Update, step: int, stepped: list[str]) -> Metrics:
         self._zero_gradients()
+        self.evaluations += 1
         metrics = update.run(step)
         for name, group in self.stage.groups.items():
             if name not in stepped:
@@ -335,7 +371,11 @@ class _Loop:
             if known:
                 return known.pop()
             rewind()
-            return self._back_propagate(update, step, stepped)[TOTAL]
+            before = self._draws()
+            metrics = self._back_propagate(update, step, stepped)
+            if update.still and _equal(before, self._draws()):
+                self.found = _Found.of(update, self._of(group), metrics)
+            return metrics[TOTAL]
 
         optimizer.step(closure)  # type: ignore[arg-type]
         values = self.stage.groups[group].variables.values()
@@ -348,7 +388,7 @@ class _Loop:
 
     def _bookmark(self) -> Callable[[], None]:
         """Remember random states and buffers; the result puts them back."""
-        draws = {key: rng.get_state() for key, rng in self.state.generators.items()}
+        draws = self._draws()
         buffers = {key: value.clone() for key, value in self.stage.buffers.items()}
 
         def rewind() -> None:
@@ -358,6 +398,10 @@ class _Loop:
                 value.copy_(buffers[key])
 
         return rewind
+
+    def _draws(self) -> dict[str, Tensor]:
+        """The states of all random number generators."""
+        return {key: rng.get_state() for key, rng in self.state.generators.items()}
 
     def _remember_variables(self, stepped: list[str]) -> Callable[[], None]:
         """Remember what a line search changes before it fails; the result puts it back."""
@@ -391,10 +435,13 @@ class _Loop:
 
     def _diverged(self, step: int, what: str, *, saved: bool) -> DivergedError:
         state = "the state before it is saved" if saved else "the last checkpoint stands before it"
+        option = f"--set {self.stage.name.replace('/', '.')}"
+        remedy = f"a lower learning rate ({option}.lr=...)"
+        if any(evaluates(optimizer) for optimizer in self.optimizers.values()):
+            remedy = f"Adam ({option}.optimizer=adam)"
         return DivergedError(
-            f"stage '{self.stage.name}', step {step}: {what} isn't finite; {state}; try a lower "
-            f"learning rate (--set {self.stage.name.replace('/', '.')}.lr=...) or check the input "
-            "images"
+            f"stage '{self.stage.name}', step {step}: {what} isn't finite; {state}; try {remedy} "
+            "or check the input images"
         )
 
     def _remember_best(self, losses: Mapping[str, float]) -> None:
@@ -442,6 +489,8 @@ class _Loop:
             for name, best in under_prefix(tensors, "best/").items()
         }
         best, self.losses = position["best"], dict(position["losses"])
+        self.recent = {step: dict(losses) for step, losses in position.get("recent", ())}
+        self.evaluations = position.get("evaluations", 0) + 0
         self.best_total = math.inf if best is None else best + 0.0
         self.first_update = position["update"] + 0
         return int(position["step"])
@@ -473,6 +522,8 @@ class _Loop:
             "step": step,
             "update": update,
             "losses": self.losses,
+            "recent": [[step, losses] for step, losses in self.recent.items()],
+            "evaluations": self.evaluations,
             "best": self.best_total if self.best else None,
             "optimizers": optimizers,
         }
@@ -500,6 +551,34 @@ class _Loop:
                 "--overwrite"
             )
         return tensors[key]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an update's function is where a line search looked.
+
+    Attributes:
+        update: whose function.
+        at: variables, their values then, and the gradients there.
+        metrics: what it returned.
+    """
+
+    update: Update
+    at: list[tuple[Tensor, Tensor, Tensor | None]]
+    metrics: Metrics
+
+    @staticmethod
+    def of(update: Update, variables: list[Tensor], metrics: Metrics) -> _Found:
+        """Return what is found where the variables are now; gradients are theirs."""
+        return _Found(update, [(v, v.detach().clone(), v.grad) for v in variables], metrics)
+
+    def holds(self, update: Update) -> bool:
+        """Whether it's what the update would find now."""
+        return update is self.update and all(torch.equal(v, value) for v, value, _ in self.at)
+
+
+def _equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 class _NotFinite(Exception):

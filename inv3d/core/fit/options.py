@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field, model_validator
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.fit.terms import Keep, LossTerms
@@ -61,13 +61,38 @@ class LatentOptions(PluginConfig):
     )
 
 
+class SearchMethod(BaseModel):
+    """How latents are searched for."""
+
+    optimizer: Literal["adam", "lbfgs"] = Field(
+        default="adam",
+        description="adam, or lbfgs: a step is an iteration with a line search, mostly one "
+        "evaluation of all views; it needs no rate and a function that stands still, so that "
+        "`lr`, ramps and noise on the latent are adam's alone. official: adam",
+    )
+
+
+class SomeViews(BaseModel):
+    """How many of the fitted views a step takes."""
+
+    views_per_step: int | None = Field(
+        default=None,
+        ge=1,
+        description="views that a step takes of those fitted, in turn and spread over the angles, "
+        "in both stages (lbfgs always takes all); none takes all. paper: all",
+    )
+
+
 # The multi-view inversion paper's values, spelt out: a preset named after it must win over what
 # suits a generator.
-PAPER_SEARCH = {"steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
-PAPER_TUNING = {"steps": 500, "lr": 3e-4}
+PAPER_SEARCH = {"optimizer": "adam", "steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
+PAPER_TUNING = {"steps": 500, "lr": 3e-4, "rampup": 0.0}
+# of the presets called "fast": a line search for the latent, then a few views a step
+FAST_SEARCH = {"optimizer": "lbfgs", "steps": 25, "samples": 2000}
+FAST_TUNING = {"steps": 50, "rampup": 0.1}
 
 
-class SearchOptions(LatentOptions):
+class SearchOptions(SearchMethod, LatentOptions):
     """Options of the latent stage of one latent that is searched for from the mean of W."""
 
     space: Literal["w", "w+"] = Field(
@@ -118,6 +143,13 @@ class TuningOptions(PluginConfig):
         description="optimisation steps. paper: not given (official: 500; PTI: 350)",
     )
     lr: float = Field(default=3e-4, gt=0, description="learning rate, constant. official: 3e-4")
+    rampup: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the steps with a rising rate; at the full rate Adam's first steps "
+        "undo a part of the fit. official: 0",
+    )
     keep: Keep = Field(
         default="last",
         description="result of the last step, or of the one with the lowest total loss",
@@ -157,7 +189,16 @@ class PivotalOptions(TuningOptions):
     )
 
 
-class SingleLatentConfig(FitConfig):
+class SingleLatentConfig(SomeViews, FitConfig):
     """Options of a fit of one latent."""
 
     latent: SearchOptions = Field(default=SearchOptions(), description="the latent stage")
+
+    @model_validator(mode="after")
+    def _line_searches_stand_still(self) -> Self:
+        if self.latent.noise_maps and self.latent.optimizer == "lbfgs":
+            raise ValueError(
+                "latent.noise_maps are put back to mean 0 and variance 1 after every step, which "
+                "lbfgs can't follow; set latent.optimizer=adam, or latent.noise_maps=0"
+            )
+        return self

@@ -16,6 +16,18 @@ def constant(lr: float) -> Schedule:
     return lambda step: lr
 
 
+def warmed(lr: float, steps: int, *, rampup: float = 0.0) -> Schedule:
+    """Return a linear ramp up, whose first step has a rate already, and a plateau.
+
+    Args:
+        lr: learning rate of the plateau.
+        steps: length of the run.
+        rampup: share of the run that ramps up, 0 for none.
+    """
+    length = rampup * steps
+    return lambda step: lr * min(1.0, (step + 1) / length) if length else lr
+
+
 def ramped(lr: float, steps: int, *, rampup: float = 0.05, rampdown: float = 0.25) -> Schedule:
     """Return a linear ramp up, a plateau and a cosine ramp down; step 0 has rate 0.
 

@@ -6,7 +6,7 @@ They are one fit with other views and options.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,20 +16,22 @@ from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Group, Metrics, Progress, Run, Stage, Stop
+from inv3d.core.fit.loop import Metrics, Progress, Run, Stage, Stop, Update
 from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
-    latent_rate,
+    latent_group,
+    looks_in_turn,
     loss_terms,
     prepare,
+    searches,
     start_latent,
-    target_of,
     trainable,
     tune,
 )
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
@@ -87,18 +89,23 @@ class SingleLatent:
         maps = self._noise_maps()
         terms = loss_terms(self.generator, self.config, options.losses)
         extra = {PULL: options.pull, NOISE: options.noise_maps}
-        terms = {n: LossTerm(weight=w) for n, w in extra.items() if w} | terms
+        losses = self.context.losses({n: LossTerm(weight=w) for n, w in extra.items() if w} | terms)
+        still = searches(options)
+        turns = self._turns(None if still else self.config.views_per_step)
         anchor = self.statistics.mean[None]
-        target = target_of(self.generator, self.capture, anchor=anchor, noise=maps)
+        looks = looks_in_turn(
+            self.generator, self.capture, losses, turns, anchor=anchor, noise=maps
+        )
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
         with trainable(variables):
             yield from self.context.run(
                 Stage(
                     name="latent",
                     steps=options.steps,
-                    groups={"latent": Group(variables, latent_rate(options))},
-                    updates={"fit": self._fit(self.context.objective(terms, target))},
+                    groups={"latent": latent_group(variables, options)},
+                    updates={"fit": Update(self._fit(looks), still=still)},
                     keep=options.keep,
+                    round=turns.round,
                     after=(lambda: _normalise(maps)) if maps else None,
                 )
             )
@@ -115,37 +122,44 @@ class SingleLatent:
             )
         return maps
 
-    def _fit(self, objective: Objective) -> Run:
-        options, spread = self.config.latent, self.statistics.spread
+    def _turns(self, views: int | None) -> Turns:
+        return Turns.by_angle(self.capture.camera, views)
+
+    def _fit(self, looks: Sequence[Look]) -> Run:
+        options = self.config.latent
+        spread = 0.0 if searches(options) else self.statistics.spread
         scale = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
-        draws = len(self.capture) if options.noise_per_view else 1
+        draws = len(looks[0].camera) if options.noise_per_view else 1
 
         def update(step: int) -> Metrics:
-            ws, deviation = self.ws, scale(step)
+            ws, deviation, look = self.ws, scale(step), looks[step % len(looks)]
             if deviation == 0:
-                return self._backward(ws, objective)
+                return self._backward(ws, look)
             noise = self.context.randn((draws, *self.w.shape), like=self.w)
-            return self._backward(self._rows(self.w + deviation * noise), objective, ws)
+            return self._backward(self._rows(self.w + deviation * noise), look, ws)
 
         return update
 
-    def _backward(self, ws: Tensor, objective: Objective, latent: Tensor | None = None) -> Metrics:
+    def _backward(self, ws: Tensor, look: Look, latent: Tensor | None = None) -> Metrics:
         latent = None if latent is None else latent.expand(len(ws), -1, -1)
         source = latent_source(self.generator, ws, latent=latent)
-        look = Look(self.capture.camera, objective)
         return self.context.backward(self.generator, source, look)
 
     def tune(self, options: PivotalOptions) -> Iterator[Progress]:
         """Run the tuning stage around the latent (pivotal tuning)."""
         losses = self.context.losses(loss_terms(self.generator, self.config, options.losses))
         stop = _threshold(options, losses, len(self.capture))
-        objective = Objective(losses, target_of(self.generator, self.capture))
+        turns = self._turns(self.config.views_per_step)
+        looks = looks_in_turn(self.generator, self.capture, losses, turns)
         near = Locality(self.generator, self.ws, self.camera, losses, options, self.context)
 
         def update(step: int) -> Metrics:
-            return self._backward(self.ws, objective) | near.backward()
+            return self._backward(self.ws, looks[step % len(looks)]) | near.backward()
 
-        yield from tune(self.generator, self.context, options, {"fit": update}, stop=stop)
+        updates = {"fit": update}
+        yield from tune(
+            self.generator, self.context, options, updates, stop=stop, round=turns.round
+        )
         self.snapshot.settle()
 
 

@@ -6,18 +6,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError, InputError
+from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
-from inv3d.core.fit.options import FitConfig, LatentOptions, TuningOptions
-from inv3d.core.fit.schedule import Schedule, constant, ramped
+from inv3d.core.fit.objective import Losses, Objective
+from inv3d.core.fit.optimizers import lbfgs
+from inv3d.core.fit.options import FitConfig, LatentOptions, SearchMethod, TuningOptions
+from inv3d.core.fit.schedule import Schedule, constant, ramped, warmed
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator
 from inv3d.core.loss import Target
+
+_HISTORY = 20
 
 
 def prepare(generator: Generator, capture: Capture, context: Context, views: int = 1) -> Capture:
@@ -103,6 +110,18 @@ def latent_rate(options: LatentOptions) -> Schedule:
     return ramped(options.lr, options.steps, rampup=options.rampup, rampdown=options.rampdown)
 
 
+def searches(options: SearchMethod) -> bool:
+    """Whether a line search takes the place of rates, so that the function must stand still."""
+    return options.optimizer == "lbfgs"
+
+
+def latent_group(variables: Mapping[str, Tensor], options: LatentOptions) -> Group:
+    """Return the variables of the latent stage with the optimiser and the rate of its options."""
+    if isinstance(options, SearchMethod) and searches(options):
+        return Group(variables, constant(1.0), optimizer=lbfgs(history=_HISTORY))
+    return Group(variables, latent_rate(options))
+
+
 @contextmanager
 def trainable(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Let gradients reach tensors for a while."""
@@ -125,20 +144,46 @@ def tune(
     *,
     buffers: Mapping[str, Tensor] | None = None,
     stop: Stop | None = None,
+    round: int = 1,
 ) -> Iterator[Progress]:
     """Run the tuning stage over all parameters of the generator."""
+    rate = warmed(options.lr, options.steps, rampup=options.rampup)
     with trainable(dict(generator.named_parameters())) as parameters:
         yield from context.run(
             Stage(
                 name="tuning",
                 steps=options.steps,
-                groups={"generator": Group(parameters, constant(options.lr))},
+                groups={"generator": Group(parameters, rate)},
                 updates=updates,
                 buffers=buffers or {},
                 keep=options.keep,
                 stop=stop,
+                round=round,
             )
         )
+
+
+def looks_in_turn(
+    generator: Generator, capture: Capture, losses: Losses, turns: Turns, **more: Any
+) -> list[Look]:
+    """Return a look for every step of a round; losses over its views stand for those over all.
+
+    Args:
+        generator: see `target_of`.
+        capture: all views, on the device.
+        losses: of every view.
+        turns: of the views.
+        more: other fields of the targets, the same for all views.
+    """
+    if turns.round == 1:
+        return [Look(capture.camera, Objective(losses, target_of(generator, capture, **more)))]
+    looks = []
+    for step in range(turns.round):
+        views = capture[turns.at(step)]
+        weights = torch.full((turns.each,), turns.factor).to(views.images)
+        target = target_of(generator, views, weights=weights, **more)
+        looks.append(Look(views.camera, Objective(losses, target)))
+    return looks
 
 
 def target_of(generator: Generator, capture: Capture, **more: Any) -> Target:

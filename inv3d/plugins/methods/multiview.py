@@ -8,7 +8,7 @@ from typing import ClassVar
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING
+from inv3d.core.fit.options import FAST_SEARCH, FAST_TUNING, PAPER_SEARCH, PAPER_TUNING
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
@@ -26,12 +26,13 @@ class MultiView(Inverter[MultiViewConfig]):
     takes_init = True
     Config = MultiViewConfig
     presets: ClassVar[Presets] = {
-        "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},
+        "paper": {"views_per_step": None, "latent": PAPER_SEARCH, "tuning": PAPER_TUNING},
         "official": {
+            "views_per_step": None,
             "latent": {**PAPER_SEARCH, "noise_per_view": True},
             "tuning": PAPER_TUNING,
         },
-        "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
+        "fast": {"views_per_step": 3, "latent": FAST_SEARCH, "tuning": FAST_TUNING},
     }
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
 
@@ -18,15 +18,19 @@ class WPlusConfig(SingleLatentConfig):
         "paper: one view",
     )
 
+    @model_validator(mode="after")
+    def _front_has_one_view(self) -> Self:
+        if self.views == "front" and self.views_per_step is not None:
+            raise ValueError(
+                f"views_per_step={self.views_per_step} chooses among several views, and "
+                "views=front fits one; leave it out, or set views=all"
+            )
+        return self
 
-class PTIConfig(SingleLatentConfig):
+
+class PTIConfig(WPlusConfig):
     """Options of pivotal tuning."""
 
-    views: Literal["front", "all"] = Field(
-        default="front",
-        description="the view nearest to the front, or every view given, with summed losses. "
-        "paper: one view",
-    )
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH, PAPER_TUNING
+from inv3d.core.fit.options import FAST_SEARCH, FAST_TUNING, PAPER_SEARCH, PAPER_TUNING
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
@@ -29,10 +29,12 @@ class PTI(Inverter[PTIConfig]):
     takes_init = True
     Config = PTIConfig
     presets: ClassVar[Presets] = {
-        "paper": {"latent": PAPER_SEARCH, "tuning": PAPER_TUNING},
+        "paper": {"views_per_step": None, "latent": PAPER_SEARCH, "tuning": PAPER_TUNING},
         "pti-original": {
+            "views_per_step": None,
             "default_losses": False,
             "latent": {
+                "optimizer": "adam",
                 "steps": 450,
                 "lr": 0.01,
                 "pull": 0.0,
@@ -40,9 +42,14 @@ class PTI(Inverter[PTIConfig]):
                 "samples": 600,
                 "losses": {"lpips": {"weight": 1.0, "net": "vgg"}},
             },
-            "tuning": {"steps": 350, "threshold": 0.06, "losses": {"lpips": _LPIPS, "mse": 1.0}},
+            "tuning": {
+                "steps": 350,
+                "rampup": 0.0,
+                "threshold": 0.06,
+                "losses": {"lpips": _LPIPS, "mse": 1.0},
+            },
         },
-        "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
+        "fast": {"latent": FAST_SEARCH, "tuning": FAST_TUNING},
     }
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:

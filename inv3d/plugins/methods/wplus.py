@@ -8,7 +8,7 @@ from typing import ClassVar
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import PAPER_SEARCH
+from inv3d.core.fit.options import FAST_SEARCH, PAPER_SEARCH
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
@@ -30,11 +30,19 @@ class WPlus(Inverter[WPlusConfig]):
     takes_init = True
     Config = WPlusConfig
     presets: ClassVar[Presets] = {
-        "paper": {"latent": PAPER_SEARCH},
+        "paper": {"views_per_step": None, "latent": PAPER_SEARCH},
         "pti-family": {
-            "latent": {"steps": 450, "lr": 0.01, "pull": 0.0, "noise_maps": 1e5, "samples": 600}
+            "views_per_step": None,
+            "latent": {
+                "optimizer": "adam",
+                "steps": 450,
+                "lr": 0.01,
+                "pull": 0.0,
+                "noise_maps": 1e5,
+                "samples": 600,
+            },
         },
-        "fast": {"latent": {"steps": 100, "samples": 2000}},
+        "fast": {"latent": FAST_SEARCH},
     }
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:

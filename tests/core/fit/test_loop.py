@@ -316,6 +316,57 @@ def test_keep_best_resumes_exactly(tmp_path: Path, steps: int) -> None:
     assert not torch.equal(whole.outcome()["x"], Problem().finish().outcome()["x"])
 
 
+def _alternating(path: Path | None = None, **options: Any) -> tuple[Stage, RunState, list[float]]:
+    """A function that is seen in two halves; the light one always looks better than it is."""
+    x = torch.tensor([1.0]).requires_grad_()
+    values: list[float] = []
+
+    def update(step: int) -> Metrics:
+        values.append(float(x.detach()))
+        loss = x.square().sum() * (100.0 if step % 2 else 0.01)
+        loss.backward()
+        return {"total": loss.detach()}
+
+    stage = _stage("s", 12, {"x": x}, constant(0.3), {"fit": update}, round=2, **options)
+    return stage, RunState({}, checkpoint=path, every=100), values
+
+
+def _mean(values: list[float], step: int) -> float:
+    """The mean total of the round that a step ends."""
+    return sum(values[s] ** 2 * (100.0 if s % 2 else 0.01) for s in (step - 1, step)) / 2
+
+
+def test_keep_best_compares_whole_rounds() -> None:
+    stage, state, values = _alternating(keep="best")
+    list(run_stage(stage, state))
+    best = min(range(1, 12), key=lambda step: _mean(values, step))
+    assert float(stage.variables()["all/x"].detach()) == values[best]
+    single = min(range(12), key=lambda s: values[s] ** 2 * (100.0 if s % 2 else 0.01))
+    assert values[single] != values[best]
+
+
+def test_stop_goes_by_whole_rounds() -> None:
+    seen: list[float] = []
+    stage, state, values = _alternating(stop=lambda losses: bool(seen.append(losses["total"])))
+    list(run_stage(stage, state))
+    assert seen == pytest.approx([_mean(values, step) for step in range(1, 12)], rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_rounds_resume_exactly(tmp_path: Path, steps: int) -> None:
+    whole, state, _ = _alternating(keep="best")
+    list(run_stage(whole, state))
+    path = tmp_path / "c.safetensors"
+    stopped, state, _ = _alternating(path, keep="best")
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(run_stage(stopped, state), 1):
+            state.stop_requested = count == steps
+    again, state, _ = _alternating(path, keep="best")
+    state.restore()
+    list(run_stage(again, state))
+    assert torch.equal(again.variables()["all/x"], whole.variables()["all/x"])
+
+
 def test_stop_ends_before_the_update() -> None:
     x = torch.tensor([1.0]).requires_grad_()
     stage = _stage(
@@ -566,6 +617,63 @@ def test_a_line_search_shares_its_update_with_no_other_group() -> None:
     }
     with pytest.raises(ValueError, match="'a' searches along a line"):
         list(run_stage(Stage("s", 1, groups, {"fit": lambda step: _distance(a, b)}), RunState({})))
+
+
+def _still_valley(path: Path | None, *, still: bool = True) -> tuple[Stage, RunState, Tensor]:
+    """Rosenbrock's function itself, of which the loop knows that it stands still, or doesn't."""
+    x = torch.tensor([-1.2, 1.0], dtype=torch.float64, requires_grad=True)
+
+    def update(step: int) -> Metrics:
+        p, q = x
+        loss = (1 - p).square() + 100 * (q - p.square()).square()
+        loss.backward()
+        return {"total": loss.detach()}
+
+    group = Group({"x": x}, constant(1.0), optimizer=lbfgs())
+    stage = Stage("s", 20, {"x": group}, {"fit": Update(update, still=still)})
+    return stage, RunState({}, checkpoint=path, every=100), x
+
+
+def test_where_a_line_search_ended_is_not_evaluated_again() -> None:
+    (once, state, x), (twice, other, y) = _still_valley(None), _still_valley(None, still=False)
+    log, again = list(run_stage(once, state)), list(run_stage(twice, other))
+    assert torch.equal(x, y) and [p.losses for p in log] == [p.losses for p in again]
+    assert [p.evaluations for p in again[1:]] == [p.evaluations + 1 for p in log[1:]]
+    assert log[0].evaluations == again[0].evaluations >= 2
+
+
+@pytest.mark.parametrize("steps", [1, 5, 19])
+def test_a_line_search_that_saves_evaluations_resumes_to_the_last_bit(
+    tmp_path: Path, steps: int
+) -> None:
+    whole, state, x = _still_valley(None)
+    log = list(run_stage(whole, state))
+    path = tmp_path / "checkpoint.safetensors"
+    stopped, state, _ = _still_valley(path)
+    with pytest.raises(InterruptedRun):
+        for count, _ in enumerate(run_stage(stopped, state), 1):
+            state.stop_requested = count == steps
+    again, state, y = _still_valley(path)
+    assert state.restore() == steps
+    rest = list(run_stage(again, state))
+    assert torch.equal(x, y) and [p.losses for p in rest] == [p.losses for p in log[steps:]]
+
+
+def test_what_draws_random_numbers_is_evaluated_again_though_it_is_said_to_stand_still() -> None:
+    plain, state, x = _valley(None)
+    list(run_stage(plain, state))
+    stage, state, y = _valley(None)
+    update = Update(dict(stage.taken())["fit"].run, still=True)
+    list(run_stage(Stage("s", 30, stage.groups, {"fit": update}), state))
+    assert torch.equal(x, y)
+
+
+def test_a_line_search_that_diverges_is_told_of_the_other_optimiser() -> None:
+    x = torch.ones(1, requires_grad=True)
+    group = Group({"x": x}, constant(1.0), optimizer=lbfgs())
+    stage = Stage("latent", 1, {"x": group}, {"fit": lambda step: {"total": x * 1e39}})
+    with pytest.raises(DivergedError, match=r"try Adam \(--set latent\.optimizer=adam\)"):
+        list(run_stage(stage, RunState({})))
 
 
 class Hungry(torch.optim.SGD):

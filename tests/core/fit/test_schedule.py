@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inv3d.core.fit.schedule import constant, latent_noise, ramped
+from inv3d.core.fit.schedule import constant, latent_noise, ramped, warmed
 from tests.golden_cases import GoldenCase
 
 GOLDEN = GoldenCase("lr_schedule").tensors
@@ -40,3 +40,10 @@ def test_noise_is_exactly_0_after_its_length() -> None:
     noise = latent_noise(1.0, 100, length=0.5)
     assert noise(49) > 0
     assert [noise(step) for step in range(50, 100)] == [0.0] * 50
+
+
+def test_warmed_has_a_rate_from_the_first_step_on() -> None:
+    rate = warmed(2.0, 40, rampup=0.1)
+    assert [rate(step) for step in (0, 1, 2, 3, 4, 39)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert [warmed(2.0, 40)(step) for step in (0, 39)] == [2.0, 2.0]
+    assert warmed(2.0, 0, rampup=0.1)(0) == 2.0

@@ -43,6 +43,15 @@ def test_golden_in_chunks():
     )
 
 
+def test_latents_that_were_never_seen_from_a_camera_do_not_count():
+    rng = torch.Generator().manual_seed(0)
+    maps = 3 + torch.rand(4, 1, 4, 4, generator=rng)
+    store = DepthStore(1, 3, (4, 4))
+    assert torch.equal(store.losses_of(maps[:2], 0, [2, 0]), torch.zeros(2))
+    (found,) = store.losses_of(maps[2:3], 0, [2])
+    assert torch.allclose(found, (maps[2] - maps[:2].mean(0)).square().mean())
+
+
 def test_store_continues_from_its_buffers():
     rng = torch.Generator().manual_seed(0)
     maps = torch.rand(3, 2, 1, 4, 4, generator=rng)

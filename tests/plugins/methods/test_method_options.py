@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from inv3d.core.config import build_config
+from inv3d.core.config import build_config, merge
 from inv3d.core.registry.discovery import registry
 from tests.toy_fits import METHODS
 
 PAPER = ("losses", "latent.losses", "tuning.losses", "default_losses", "latent.keep", "tuning.keep")
+SOURCES = ("paper", "official", "pti-original", "pti-family")
 
 
 def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -40,6 +42,21 @@ def test_presets_are_valid(name: str) -> None:
     assert {"paper", "fast"} <= set(kind.presets)
     for preset, options in kind.presets.items():
         build_config(kind.Config, options, f"preset {preset}")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_of_a_source_win_over_the_quick_way_that_suits_a_generator(name: str) -> None:
+    kind = METHODS[name]
+    quick: dict[str, Any] = {"latent": {"optimizer": "lbfgs"}, "tuning": {"rampup": 0.3}}
+    quick = quick if "tuning" in kind.Config.model_fields else {"latent": quick["latent"]}
+    quick["start"] = {"views_per_step": 3, "latent": {"optimizer": "lbfgs"}}
+    quick |= {"views_per_step": 3}
+    quick = {key: value for key, value in quick.items() if key in kind.Config.model_fields}
+    for preset in set(SOURCES) & set(kind.presets):
+        options = merge(quick, kind.presets[preset])
+        found = build_config(kind.Config, options, preset).model_dump()
+        own = build_config(kind.Config, kind.presets[preset], preset).model_dump()
+        assert found == own, preset
 
 
 @pytest.mark.parametrize("name", METHODS)

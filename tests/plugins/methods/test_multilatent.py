@@ -15,6 +15,8 @@ from inv3d.core.capture import Capture
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import ConfigError, InputError, PluginError
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Update
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig
 from inv3d.plugins.methods.multilatent.depth import own_view_consistency
@@ -299,6 +301,74 @@ def test_runs_repeat_exactly() -> None:
                     _fit(_options(2, 4, 3)).inversion)  # fmt: skip
 
 
+# --- a few views a step, and line searches
+
+
+@pytest.mark.parametrize(("form", "depth"), [("running", 2), ("exact", 10)])
+def test_every_update_takes_a_few_views_in_turn(form: str, depth: int) -> None:
+    generator = Watched()
+    options = _options(0, 2, 1, views_per_step=2, depth_form=form)
+    _fit(options, generator=generator)
+    assert generator.views == [2, depth, 2] * 3
+    assert generator.scenes == [2, depth // 2 if form == "exact" else 2, 2] * 3
+
+
+@pytest.mark.parametrize("update", ["fit", "depth", "interpolation"])
+def test_the_mean_over_a_round_is_the_update_of_all_views(update: str) -> None:
+    generator = ToyGenerator(ToyConfig()).double().requires_grad_(False)
+    nine = NINE.to("cpu", torch.float64)
+    targets, between = nine[[0, 2, 4, 6, 8]], nine[[1, 3, 5, 7]]
+    start = toy_latents(generator, 5, seed=2, motion=1.0)
+    gradients = {}
+    for views in (None, 3):
+        config = build_config(
+            MultiLatentConfig, {"views_per_step": views, "depth_form": "exact"}, "test"
+        )
+        context = Context.create()
+        losses = context.losses({"mse": LossTerm()})
+        w = start.clone().requires_grad_()
+        parts = Regularisers(generator, w, targets, between, losses, {}, config, context)
+        steps = 1 if views is None else 20
+        for step in range(steps):
+            run = parts.updates()[update]
+            assert not isinstance(run, Update)
+            run(step)
+        assert w.grad is not None
+        gradients[views] = w.grad / steps
+    torch.testing.assert_close(gradients[3], gradients[None])
+
+
+def test_latents_in_turn_fit_a_moving_head_too() -> None:
+    options = _options(60, 80, 20, distance=0.01)
+    whole = _fit(options)
+    turns = _fit(merge(options, {"views_per_step": 2}))
+    for views in (NINE, HELD_OUT):
+        assert turns.error(views).mean() < 2 * whole.error(views).mean()
+
+
+def test_a_line_search_takes_all_updates_as_one() -> None:
+    generator = Watched()
+    search = {"optimizer": "lbfgs"}
+    options = merge(_options(20, 15, 1, depth_form="exact", distance=0.01), {"latent": search})
+    run = _fit(options, generator=generator)
+    steps = [p for p in run.log if p.stage == "latent"]
+    last = steps[-1].losses
+    shared = {"mse", "l1", "total", "w_dist", "depth/total", "interpolation/total"}
+    assert set(last) == shared | {"interpolation/mse", "interpolation/l1"}
+    fitted = last["mse"] + 0.1 * last["l1"] + 0.01 * last["w_dist"]
+    parts = fitted + last["depth/total"] + last["interpolation/total"]
+    assert last["total"] == pytest.approx(parts, rel=1e-4)
+    totals = [p.losses["total"] for p in steps]
+    assert totals == sorted(totals, reverse=True) and totals[-1] < 0.5 * totals[0]
+    assert all(p.evaluations <= 25 for p in steps)
+
+
+def test_a_line_search_cannot_follow_running_depth() -> None:
+    with pytest.raises(ConfigError, match=r"method multilatent: depth_form=running changes what"):
+        method("multilatent", {"latent": {"optimizer": "lbfgs"}})
+    method("multilatent", {"latent": {"optimizer": "lbfgs"}, "depth": 0})
+
+
 # --- the running depth regulariser against the reference
 
 
@@ -327,7 +397,9 @@ def test_running_depth_update_is_the_references(chunk: int | None) -> None:
     for step, depth in enumerate(golden["depth"]):
         w.data.copy_(depth)
         w.grad = None
-        total = parts.updates()["depth"](step)["total"]
+        update = parts.updates()["depth"]
+        assert not isinstance(update, Update)
+        total = update(step)["total"]
         assert float(total) == pytest.approx(float(golden["loss"][step].sum()), abs=1e-5)
         assert w.grad is not None
         assert torch.allclose(w.grad, golden["grad"][step], atol=1e-5)

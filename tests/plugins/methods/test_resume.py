@@ -18,7 +18,7 @@ from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.scene import Rendering, Scene
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.children import WARM, started
-from tests.toy_fits import METHODS, Watched, method, same, take
+from tests.toy_fits import Watched, method, same, take
 
 CLIP = toy_capture(ToyGenerator(ToyConfig()), 5, seed=5, motion=0.3)
 LATENT = {"steps": 4, "samples": 100}
@@ -36,7 +36,48 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12}
-CASES = [(name, step) for name in METHODS for step in range(1, STEPS[name] + 1)]
+# a few views a step, line searches, ramps: a name before the comma is that of the method
+_SEARCH = {**LATENT, "optimizer": "lbfgs"}
+_RAMP = {"steps": 4, "rampup": 0.7, "keep": "best"}
+OPTIONS |= {
+    "wplus, all views": {"views": "all", "views_per_step": 2, "latent": {**LATENT, "keep": "best"}},
+    "pti, search": {"latent": _SEARCH, "tuning": _RAMP},
+    "multiview, turns": {
+        "views_per_step": 2,
+        "latent": {**LATENT, "noise_per_view": True},
+        "tuning": _RAMP,
+    },
+    "multiview, search": {"views_per_step": 3, "latent": _SEARCH, "tuning": _RAMP},
+    "multilatent, turns": {
+        "views_per_step": 2,
+        "start": {"views_per_step": 2, "latent": LATENT},
+        "latent": {"steps": 4, "keep": "best"},
+        "tuning": _RAMP,
+    },
+    "multilatent, exact turns": {
+        "views_per_step": 2,
+        "depth_form": "exact",
+        "start_from": "mean",
+        "latent": {"steps": 3},
+        "tuning": _RAMP,
+    },
+    "multilatent, search": {
+        "depth_form": "exact",
+        "start": {"latent": _SEARCH},
+        "latent": {"optimizer": "lbfgs", "steps": 3},
+        "tuning": {"steps": 2},
+    },
+}
+STEPS |= {
+    "wplus, all views": 4,
+    "pti, search": 8,
+    "multiview, turns": 8,
+    "multiview, search": 8,
+    "multilatent, turns": 12,
+    "multilatent, exact turns": 7,
+    "multilatent, search": 9,
+}
+CASES = [(name, step) for name in STEPS for step in range(1, STEPS[name] + 1)]
 
 
 def _run(
@@ -53,7 +94,7 @@ def _run(
     generator = generator or Watched(sampling="stochastic")
     if resume:
         context.state.restore()
-    inverter = method(name, OPTIONS[name])
+    inverter = method(name.partition(",")[0], OPTIONS[name])
 
     def stop(_: Progress) -> None:
         context.state.stop_requested = context.state.taken == stop_at
@@ -63,7 +104,7 @@ def _run(
     return inversion
 
 
-WHOLE = {name: _run(name, None) for name in METHODS}
+WHOLE = {name: _run(name, None) for name in STEPS}
 
 
 @pytest.mark.parametrize(("name", "step"), CASES)
@@ -91,7 +132,7 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", STEPS)
 def test_killed_in_the_middle_of_any_step(tmp_path: Path, name: str) -> None:
     """Between two updates, between two views of one, before and after the first checkpoint."""
     undisturbed = Dying(fatal=-1)

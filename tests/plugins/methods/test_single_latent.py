@@ -191,6 +191,112 @@ def test_out_of_memory_goes_on_with_fewer_views() -> None:
         fit("multiview", _options(4, 4), CLIP, generator=Watched(room=0))
 
 
+# --- a few views a step
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_steps_of_both_stages_take_a_few_views_in_turn(views: int) -> None:
+    generator = Watched()
+    run = fit("multiview", _options(3, 3, views_per_step=views), CLIP, generator=generator)
+    assert generator.views == [views] * 6 and generator.scenes == [1] * 6
+    whole = fit("multiview", _options(3, 3), CLIP)
+    for stage in ("latent", "tuning"):
+        assert run.losses(stage)[0] == pytest.approx(whole.losses(stage)[0], rel=0.5)
+
+
+@pytest.mark.parametrize("views", [9, 12])
+def test_as_many_views_as_there_are_is_no_choice(views: int) -> None:
+    some = fit("multiview", _options(4, 3, views_per_step=views), CLIP)
+    assert same(some.inversion, fit("multiview", _options(4, 3), CLIP).inversion)
+
+
+def test_a_few_views_a_step_find_the_head_too() -> None:
+    run = fit("multiview", _options(250, 0, views_per_step=3), CLIP)
+    assert run.error(CLIP).max() < 1e-4
+
+
+def test_noise_of_every_view_is_drawn_for_the_views_of_the_step() -> None:
+    generator = Watched()
+    options = _options(2, 0, views_per_step=3, latent={"noise_per_view": True})
+    fit("multiview", options, CLIP, generator=generator)
+    assert generator.scenes == [3, 3]
+
+
+def test_threshold_of_a_few_views_a_step_is_the_mean_over_all() -> None:
+    options = _options(40, 200, tuning={"threshold_loss": "mse", "threshold": 0.03})
+    run = fit("multiview", merge(options, {"views_per_step": 2}), FOREIGN)
+    assert 0 < len(run.losses("tuning")) < 200
+    assert 0.015 < run.error(FOREIGN).mean() <= 0.031
+
+
+@pytest.mark.parametrize("name", ["wplus", "pti"])
+def test_views_a_step_of_one_view_are_refused(name: str) -> None:
+    message = r"^options of method \w+: views_per_step=2 chooses .* or set views=all$"
+    with pytest.raises(ConfigError, match=message):
+        method(name, {"views_per_step": 2})
+    assert method(name, {"views_per_step": 2, "views": "all"}).config.views_per_step == 2
+
+
+def test_less_than_one_view_a_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"option 'views_per_step' of method multiview: 0 is not"):
+        method("multiview", {"views_per_step": 0})
+
+
+# --- line searches
+
+
+def test_a_line_search_finds_the_head_in_few_evaluations() -> None:
+    generator = Watched()
+    options = _options(40, 0, latent={"optimizer": "lbfgs"})
+    run = fit("multiview", options, CLIP, generator=generator)
+    assert len(run.log) == 40 and set(generator.views) == {9}
+    assert sum(p.evaluations for p in run.log) == len(generator.views) < 60
+    assert run.error(CLIP).max() < 1e-3
+    assert run.losses("latent") == sorted(run.losses("latent"), reverse=True)
+
+
+def test_a_line_search_takes_all_views_draws_no_noise_and_leaves_the_rest_to_adam() -> None:
+    generator = Watched()
+    search = {"latent": {"optimizer": "lbfgs"}}
+    options = merge(_options(6, 4, views_per_step=3), search)
+    first = fit("multiview", options, CLIP, generator=generator)
+    assert generator.views[-4:] == [3] * 4 and set(generator.views[:-4]) == {9}
+    second = fit("multiview", options, CLIP, context=Context.create(seed=1))
+    assert same(first.inversion, second.inversion)
+    changed = merge(options, {"latent": {"lr": 0.5, "rampup": 1.0, "noise": 9.0}})
+    assert torch.equal(fit("multiview", changed, CLIP).inversion.ws, first.inversion.ws)
+
+
+def test_a_line_search_of_random_rays_holds_them_within_a_step() -> None:
+    options = _options(12, 0, latent={"optimizer": "lbfgs"})
+    run = fit("multiview", options, CLIP, generator=Watched(sampling="stochastic"))
+    assert run.losses("latent")[-1] < 0.1 * run.losses("latent")[0]
+
+
+def test_a_line_search_in_w() -> None:
+    options = _options(20, views="all", latent={"optimizer": "lbfgs", "space": "w"})
+    run = fit("wplus", options, CLIP)
+    assert (run.inversion.ws == run.inversion.ws[:, :1]).all()
+    assert run.losses("latent")[-1] < 0.1 * run.losses("latent")[0]
+
+
+def test_a_line_search_over_noise_maps_is_refused() -> None:
+    options = {"latent": {"optimizer": "lbfgs", "noise_maps": 1.0}}
+    with pytest.raises(ConfigError, match=r"options of method wplus: latent\.noise_maps are put"):
+        method("wplus", options)
+
+
+# --- tuning
+
+
+def test_a_ramp_holds_the_first_steps_of_tuning_back() -> None:
+    ramp = fit("pti", _options(40, 20, tuning={"lr": 0.02, "rampup": 0.5}), FOREIGN)
+    full = fit("pti", _options(40, 20, tuning={"lr": 0.02}), FOREIGN)
+    rates = [p.lr["generator"] for p in ramp.log if p.stage == "tuning"]
+    assert rates[:2] == pytest.approx([0.002, 0.004]) and rates[10:] == [0.02] * 10
+    assert ramp.losses("tuning")[1] < full.losses("tuning")[1]
+
+
 def test_threshold_stops_tuning_before_the_update() -> None:
     options = _options(40, 200, tuning={"threshold_loss": "mse", "threshold": 0.02})
     run = fit("pti", options, FOREIGN)

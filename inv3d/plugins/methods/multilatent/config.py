@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inv3d.core.fit.options import (
+    FAST_SEARCH,
+    FAST_TUNING,
     PAPER_SEARCH,
     PAPER_TUNING,
     FitConfig,
     LatentOptions,
+    SearchMethod,
+    SomeViews,
     TuningOptions,
 )
 from inv3d.core.plugin import Presets
 
 
-class ManyLatentsOptions(LatentOptions):
+class ManyLatentsOptions(SearchMethod, LatentOptions):
     """Options of the latent stage; there's no noise on the latents."""
 
     steps: int = Field(
@@ -43,9 +47,16 @@ class ManyTuningOptions(TuningOptions):
     )
 
 
-class MultiLatentConfig(FitConfig):
+class MultiLatentConfig(SomeViews, FitConfig):
     """Options of multi-latent inversion."""
 
+    views_per_step: int | None = Field(
+        default=None,
+        ge=1,
+        description="latents, and views between them, that each update takes in turn, spread over "
+        "the angles, in both stages (lbfgs always takes all); none takes all. The start method "
+        "has an option of its own. paper: all",
+    )
     init_tuned: bool = Field(
         default=False,
         description="start from the tuned generator of --init too, not only from its latent. "
@@ -65,8 +76,8 @@ class MultiLatentConfig(FitConfig):
     )
     start: dict[str, Any] = Field(
         default_factory=dict,
-        description="options of the start method; for multiview over {views: 7, latent.steps: 120, "
-        "tuning.steps: 0} and this run's losses. paper: 7 views, 500 steps",
+        description="options of the start method; for multiview over {views: 7, latent.steps: 120 "
+        "of adam, tuning.steps: 0} and this run's losses. paper: 7 views, 500 steps",
     )
     distance: float = Field(
         default=1.0,
@@ -114,24 +125,37 @@ class MultiLatentConfig(FitConfig):
         default=ManyTuningOptions(), description="the tuning stage, latents frozen"
     )
 
+    @model_validator(mode="after")
+    def _line_searches_stand_still(self) -> Self:
+        if self.latent.optimizer == "lbfgs" and self.depth and self.depth_form == "running":
+            raise ValueError(
+                "depth_form=running changes what it compares with at every step, which "
+                "latent.optimizer=lbfgs can't follow; set depth_form=exact, depth=0, or "
+                "latent.optimizer=adam"
+            )
+        return self
+
 
 START: Presets = {
     "multiview": {
         "views": 7,
-        "latent": {"steps": 120, "samples": 4000},
+        "views_per_step": None,
+        "latent": {"optimizer": "adam", "steps": 120, "samples": 4000},
         "tuning": {"steps": 0},
     }
 }
 
 _WEIGHTS = {"distance": 1.0, "interpolation": 1.0, "depth": 1.0}
+_ALL_VIEWS = {"views_per_step": None}
 _NO_DEPTH = {"depth": 0.0}
 _NO_INTERPOLATION = {**_NO_DEPTH, "interpolation": 0.0}
 
 PRESETS: Presets = {
     "paper": {
         **_WEIGHTS,
-        "start": {"latent": PAPER_SEARCH},
-        "latent": {"steps": 500, "lr": 0.1},
+        **_ALL_VIEWS,
+        "start": {**_ALL_VIEWS, "latent": PAPER_SEARCH},
+        "latent": {"optimizer": "adam", "steps": 500, "lr": 0.1},
         "tuning": PAPER_TUNING,
         "distance_form": "sum",
         "interpolation_at": "middle",
@@ -139,14 +163,16 @@ PRESETS: Presets = {
     },
     "official": {
         **_WEIGHTS,
-        "start": {"latent": {**PAPER_SEARCH, "noise_per_view": True}},
-        "latent": {"steps": 500, "lr": 0.01},
+        **_ALL_VIEWS,
+        "start": {**_ALL_VIEWS, "latent": {**PAPER_SEARCH, "noise_per_view": True}},
+        "latent": {"optimizer": "adam", "steps": 500, "lr": 0.01},
         "tuning": PAPER_TUNING,
     },
     "fast": {
-        "start": {"latent": {"steps": 60}},
-        "latent": {"steps": 8},
-        "tuning": {"steps": 24},
+        "views_per_step": 3,
+        "start": {"latent": FAST_SEARCH},
+        "latent": {"optimizer": "adam", "steps": 16},
+        "tuning": FAST_TUNING,
     },
     "no-regularisers": {**_NO_INTERPOLATION, "distance": 0.0},
     "distance": _NO_INTERPOLATION,

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 
-def own_view_consistency(depths: Tensor) -> Tensor:
-    """Return eq. 6 for every latent, [M], as a mean over pixels.
+def own_view_consistency(depths: Tensor, latents: Sequence[int] | None = None) -> Tensor:
+    """Return eq. 6 for K of M latents, [K], as a mean over pixels.
 
     Latent i, seen from its own camera c_i, is compared with the mean over all latents seen from
     c_i. The gradient reaches every latent, through the mean too.
 
     Args:
-        depths: [M, M, h, w]; row i is what camera i sees of the M latents.
+        depths: [K, M, h, w]; a row is what the own camera of one of them sees of all M latents.
+        latents: numbers of the K; all M if None.
     """
-    own = depths.diagonal(dim1=0, dim2=1).permute(2, 0, 1)
+    own = depths[range(len(depths)), range(len(depths)) if latents is None else latents]
     return (own - depths.mean(1)).square().mean((1, 2))
 
 
@@ -57,11 +58,16 @@ class DepthStore:
         """
         shape = self.maps.shape[-2:]
         depth = depth.reshape(shape)
-        error = (depth - self.maps[camera].mean(0)).square().mean()
+        error = (depth - self._mean(camera)).square().mean()
         error = error * self.visited[camera, latent].clone()
         self.maps[camera, latent] = depth.detach()
         self.visited[camera, latent] = True
         return error
+
+    def _mean(self, camera: int) -> Tensor:
+        """Mean of the maps that were stored for a camera; zeros before there's one."""
+        known = self.visited[camera].to(self.maps)[:, None, None]
+        return (self.maps[camera] * known).sum(0) / known.sum().clamp_min(1)
 
     def losses(self, depths: Tensor, camera: int, first: int = 0) -> Tensor:
         """Return the losses of consecutive latents, [N], in their order.
@@ -71,4 +77,9 @@ class DepthStore:
             camera: its number.
             first: number of the first latent.
         """
-        return torch.stack([self.loss(d, camera, first + i) for i, d in enumerate(depths)])
+        return self.losses_of(depths, camera, range(first, first + len(depths)))
+
+    def losses_of(self, depths: Tensor, camera: int, latents: Sequence[int]) -> Tensor:
+        """Return the losses of some latents, [N], in their order; see `losses`."""
+        pairs = zip(depths, latents, strict=True)
+        return torch.stack([self.loss(depth, camera, latent) for depth, latent in pairs])

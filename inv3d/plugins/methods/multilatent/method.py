@@ -13,9 +13,17 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, is_circle
 from inv3d.core.config import merge
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Group, Progress, Stage
+from inv3d.core.fit.loop import Progress, Stage
 from inv3d.core.fit.options import LatentOptions, TuningOptions
-from inv3d.core.fit.stages import latent_rate, loss_terms, prepare, start_latent, trainable, tune
+from inv3d.core.fit.stages import (
+    latent_group,
+    loss_terms,
+    prepare,
+    searches,
+    start_latent,
+    trainable,
+    tune,
+)
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Blend, Snapshot
@@ -115,16 +123,17 @@ class _ManyLatents:
         config, options = self.config, self.config.latent
         scale = self.w[0].numel() if config.distance_form == "sum" else 1
         distance = {DISTANCE: LossTerm(weight=config.distance * scale)} if config.distance else {}
-        parts = self._regularisers(options, distance)
+        parts = self._regularisers(options, distance, together=searches(options))
         with trainable({"w": self.w}) as variables:
             yield from self.context.run(
                 Stage(
                     name="latent",
                     steps=options.steps,
-                    groups={"latents": Group(variables, latent_rate(options))},
+                    groups={"latents": latent_group(variables, options)},
                     updates=parts.updates(),
                     buffers=parts.buffers(),
                     keep=options.keep,
+                    round=parts.turns.round,
                 )
             )
 
@@ -133,12 +142,21 @@ class _ManyLatents:
         options = self.config.tuning
         parts = self._regularisers(options, {})
         yield from tune(
-            self.generator, self.context, options, parts.updates(), buffers=parts.buffers()
+            self.generator,
+            self.context,
+            options,
+            parts.updates(),
+            buffers=parts.buffers(),
+            round=parts.turns.round,
         )
         self.snapshot.settle()
 
     def _regularisers(
-        self, options: LatentOptions | TuningOptions, distance: dict[str, LossTerm]
+        self,
+        options: LatentOptions | TuningOptions,
+        distance: dict[str, LossTerm],
+        *,
+        together: bool = False,
     ) -> Regularisers:
         terms = loss_terms(self.generator, self.config, options.losses)
         return Regularisers(
@@ -150,6 +168,7 @@ class _ManyLatents:
             self.context.losses(distance) if distance else {},
             self.config,
             self.context,
+            together=together,
         )
 
     def blend(self) -> Blend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -11,9 +12,10 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, is_circle
 from inv3d.core.fit.backward import Joint, Look
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Run
-from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.stages import target_of
+from inv3d.core.fit.loop import TOTAL, Metrics, Run, Update
+from inv3d.core.fit.objective import Losses
+from inv3d.core.fit.stages import looks_in_turn
+from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator
 from inv3d.core.latent import between_angles
 from inv3d.core.scene import Rendering
@@ -26,6 +28,8 @@ class Regularisers:
 
     Attributes:
         w: [M, num_ws, w_dim], live.
+        turns: of the latents.
+        between_turns: of the views between them.
         store: stored depth maps of the running form, or None.
     """
 
@@ -39,23 +43,28 @@ class Regularisers:
         distance: Losses,
         config: MultiLatentConfig,
         context: Context,
+        *,
+        together: bool = False,
     ) -> None:
         self.generator = generator
         self.w = w
         self.camera = targets.camera
         self.context = context
         self.config = config
-        anchor = w.detach().mean(0)
-        target = target_of(generator, targets, anchor=anchor)
-        self.fit_look = Look(targets.camera, Objective({**distance, **losses}, target))
+        self.together = together
+        self.few = None if together else config.views_per_step
+        self.turns = Turns.by_angle(targets.camera, self.few)
+        self.fit_looks = looks_in_turn(
+            generator, targets, {**distance, **losses}, self.turns, anchor=w.detach().mean(0)
+        )
         if between is not None:
             self._prepare_between(between, losses)
         self.store = self._store() if config.depth and config.depth_form == "running" else None
 
     def _prepare_between(self, between: Capture, losses: Losses) -> None:
         weighted = {name: one.times(self.config.interpolation) for name, one in losses.items()}
-        target = target_of(self.generator, between)
-        self.between_look = Look(between.camera, Objective(weighted, target))
+        self.between_turns = Turns.by_angle(between.camera, self.few)
+        self.between_looks = looks_in_turn(self.generator, between, weighted, self.between_turns)
         every = torch.cat([self.camera.yaw, between.camera.yaw])
         places = between_angles(self.camera.yaw, between.camera.yaw, turn=is_circle(every))
         if self.config.interpolation_at == "middle":
@@ -66,8 +75,14 @@ class Regularisers:
         side = self.generator.spec.render_resolution
         return DepthStore(len(self.w), len(self.w), (side, side), device=self.w.device)
 
-    def updates(self) -> dict[str, Run]:
-        """Return the updates that are switched on, in their order."""
+    def updates(self) -> dict[str, Update | Run]:
+        """Return the updates that are switched on, in their order, or all of them as one."""
+        updates = self._switched_on()
+        if not self.together:
+            return dict(updates)
+        return {"fit": Update(_sum(updates), still=True)}
+
+    def _switched_on(self) -> dict[str, Run]:
         updates: dict[str, Run] = {"fit": self._fit}
         if self.config.depth:
             updates["depth"] = (
@@ -82,36 +97,64 @@ class Regularisers:
         return {} if self.store is None else self.store.buffers()
 
     def _fit(self, step: int) -> Metrics:
-        return self.context.backward(self.generator, self.w, self.fit_look)
+        ws = _rows(self.w, self.turns, step)
+        return self.context.backward(self.generator, ws, self.fit_looks[step % self.turns.round])
 
     def _interpolate(self, step: int) -> Metrics:
-        ws = self.places.blend(self.w)
-        return self.context.backward(self.generator, ws, self.between_look)
+        turns = self.between_turns
+        ws = _rows(self.places.blend(self.w), turns, step)
+        return self.context.backward(self.generator, ws, self.between_looks[step % turns.round])
 
     def _running_depth(self, store: DepthStore) -> Run:
         """All latents from one random camera against the mean of the stored maps."""
 
         def update(step: int) -> Metrics:
-            camera = self.context.randint(len(self.w))
+            camera, latents = self.context.randint(len(self.w)), self.turns.at(step)
+            weight = self.config.depth * self.turns.factor
 
             def loss(rendering: Rendering, cameras: Camera) -> Tensor:
-                return self.config.depth * store.losses(rendering.require("depth"), camera).sum()
+                depth = rendering.require("depth")
+                return weight * store.losses_of(depth, camera, latents).sum()
 
-            return self._depth(self.camera[camera].repeat_interleave(len(self.w)), loss)
+            ws = _rows(self.w, self.turns, step)
+            return self._depth(ws, self.camera[camera].repeat_interleave(len(latents)), loss)
 
         return update
 
     def _exact_depth(self, step: int) -> Metrics:
         """Eq. 6: every latent from its own camera against the mean over all latents from there."""
-        count = len(self.w)
+        latents = self.turns.at(step)
+        shape = (len(self.w), len(latents))
+        weight = self.config.depth * self.turns.factor
 
         def loss(rendering: Rendering, cameras: Camera) -> Tensor:
             depth = rendering.require("depth")[:, 0]
-            by_camera = depth.reshape(count, count, *depth.shape[1:]).transpose(0, 1)
-            return self.config.depth * own_view_consistency(by_camera).sum()
+            by_camera = depth.reshape(*shape, *depth.shape[1:]).transpose(0, 1)
+            return weight * own_view_consistency(by_camera, latents).sum()
 
-        return self._depth(Camera.cat([self.camera] * count), loss)
+        return self._depth(self.w, Camera.cat([self.camera[latents]] * shape[0]), loss)
 
-    def _depth(self, cameras: Camera, loss: Joint) -> Metrics:
+    def _depth(self, ws: Tensor, cameras: Camera, loss: Joint) -> Metrics:
         look = Look(cameras, joint=loss, outputs=("depth",))
-        return self.context.backward(self.generator, self.w, look)
+        return self.context.backward(self.generator, ws, look)
+
+
+def _rows(ws: Tensor, turns: Turns, step: int) -> Tensor:
+    """Return the latents of a step."""
+    return ws if turns.round == 1 else ws[turns.at(step)]
+
+
+def _sum(updates: Mapping[str, Run]) -> Run:
+    """Return one update that adds up the gradients of several; its total is their sum."""
+
+    def update(step: int) -> Metrics:
+        found = {name: run(step) for name, run in updates.items()}
+        named = {
+            f"{name}/{loss}" if i else loss: value
+            for i, (name, metrics) in enumerate(found.items())
+            for loss, value in metrics.items()
+        }
+        totals = [metrics[TOTAL] for metrics in found.values()]
+        return named | {TOTAL: sum(totals[1:], totals[0])}
+
+    return update
