@@ -35,8 +35,8 @@ from inv3d.report.views import render_scenes, scenes_of
 
 FORMAT = 1
 LARGEST = 256
-CONSISTENCY_LATENTS = 60
-CONSISTENCY_VIEWS = 10
+CONSISTENCY_LATENTS = 30
+CONSISTENCY_VIEWS = 12
 CONSISTENCY_RAYS = 24
 _SCALES = 2**4
 _TINY_MSE = 1e-10
@@ -296,9 +296,8 @@ class DepthSpread:
     From each of some viewpoints: the population standard deviation, pixel by pixel, of the depth of
     M latents; averaged over pixels and viewpoints. M latents are interpolated at cameras chosen
     evenly by angle. The paper's viewpoints are those M, too; here they are fewer, as well chosen
-    evenly by angle, since they are only what a mean is taken over, and so are rays: 10 viewpoints
-    and 60 differ by 1 %, 24 rays a side and 64 by 2 %. The sums stream, so that a few depth maps
-    are kept, however many latents there are.
+    evenly by angle, since they are, like rays, only what a mean is taken over. The sums stream, so
+    that a few depth maps are kept, however many latents there are.
 
     Args:
         generator: tuned for the inversion.

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from inv3d.core.capture import evenly_by_angle
 from inv3d.report import views as view_module
 from inv3d.report.metrics import (
+    CONSISTENCY_LATENTS,
     CONSISTENCY_VIEWS,
     build_judges,
     compare_images,
@@ -82,7 +83,8 @@ def test_numbers_do_not_depend_on_the_chunk(latents: int, monkeypatch: pytest.Mo
 
 def consistency_done_naively(case: Case, viewpoints: list[int]) -> float:
     """Eq. 7-9 with all depth maps kept: latents of every camera seen from some viewpoints."""
-    places = evenly_by_angle(case.capture.camera.yaw, len(case.capture))
+    latents = min(CONSISTENCY_LATENTS, len(case.capture))
+    places = evenly_by_angle(case.capture.camera.yaw, latents)
     cameras = case.capture.camera[viewpoints]
     depths = []
     for ws in case.inversion.ws_for(case.capture.camera[places]):
