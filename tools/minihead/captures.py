@@ -44,7 +44,7 @@ class Capture:
         cam2world: [N, 4, 4].
         heads: the head of every view, or one head for all.
         seed: of the identity.
-        z: [64].
+        z: [52].
     """
 
     rgb: Tensor
