@@ -56,7 +56,7 @@ def test_seed_ranges_are_disjoint() -> None:
 
 def test_sampled_cameras_look_at_the_origin_from_all_around() -> None:
     generator = torch.Generator().manual_seed(0)
-    for pose in sample_cameras(5, 4, generator).flatten(0, 1):
+    for pose in sample_cameras(5, 4, generator)[0].flatten(0, 1):
         check_camera(pose)
     yaw, pitch = sample_angles(4000, 1, generator)
     assert yaw.abs().max() < 5 and pitch.abs().max() <= MAX_PITCH

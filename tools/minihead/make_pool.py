@@ -44,7 +44,9 @@ def main(out: Path, heads: int, views: int, supersample: int, pairs: bool, seed:
         pool = Pool(model, SHARD, views, SIZE, rng, supersample, pairs)
         while pool.filled < SHARD:
             pool.add(10)
-        write_tensors(path, pool.tensors(), {"seed": seed, "supersample": supersample, "pairs": pairs})
+        write_tensors(
+            path, pool.tensors(), {"seed": seed, "supersample": supersample, "pairs": pairs}
+        )
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from inv3d.core.weights.tensors import read_tensors
+from inv3d.core.weights.tensors import METADATA_KEY, read_tensors
 from tools.minihead.cameras import CLOSE_UPS, sample_cameras
 from tools.minihead.heads import Z_DIM, Heads
 from tools.minihead.layout import NAMES
@@ -147,13 +149,14 @@ class Pool:
         for name in STORED:
             setattr(self, name, torch.cat([shard.pop(name) for shard in shards]).to(self.z.device))
         self.filled, self.next = len(self.z), 0
+        self.views = self.rgb.shape[1]
 
-    def draw(self, heads: int, views: int) -> Views:
+    def draw(self, heads: int, views: int, rng: torch.Generator) -> Views:
         """Return random heads seen from some of their cameras; of a pool of pairs, whole pairs."""
         together = 2 if self.pairs else 1
         count = heads // together
-        rows = torch.randint(self.filled // together, (count, 1), generator=self.rng)
-        order = torch.rand(count, self.views, generator=self.rng).argsort(1)[:, :views]
+        rows = torch.randint(self.filled // together, (count, 1), generator=rng)
+        order = torch.rand(count, self.views, generator=rng).argsort(1)[:, :views]
         rows = (rows * together + torch.arange(together)).view(-1, 1)
         order = order.repeat_interleave(together, 0)
         index = (rows.to(self.z.device), order.to(self.z.device))
@@ -165,3 +168,9 @@ class Pool:
             cam2world=self.cam2world[index],
             focal=self.focal[index],
         )
+
+
+def is_pairs(file: Path) -> bool:
+    """Whether `make_pool` wrote pairs into a file."""
+    with safe_open(file, framework="pt") as opened:
+        return bool(json.loads(opened.metadata()[METADATA_KEY])["pairs"])
