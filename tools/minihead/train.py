@@ -141,7 +141,7 @@ class Trainer:
             constant = name.endswith(("constant_map", "synthesis.base"))
             (maps if constant else rest).append(parameter)
         groups = [{"params": rest, "scale": 1.0}, {"params": maps, "scale": 1.5}]
-        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99))
+        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
 
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
