@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from inv3d.nn.layers import EqualLinear
+from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE, EqualLinear
 
 Activation = Literal["none", "sigmoid", "lrelu"]
+
+# By how much the sigmoid reaches beyond [0, 1] on both sides, after MipNeRF.
+WIDER = 0.001
 
 
 class Decoder(nn.Module):
@@ -50,9 +52,24 @@ class Decoder(nn.Module):
         if not colour:
             return self.net[2](hidden, slice(0, 1))[..., 0], None
         raw, colours = self.net[2](hidden).split([1, self.out_channels], dim=-1)
-        if self.activation == "none":
-            return raw[..., 0], colours
-        if self.activation == "lrelu":
-            return raw[..., 0], F.leaky_relu(colours, 0.2) * math.sqrt(2)
-        # The sigmoid is widened by 0.001 on both sides, after MipNeRF.
-        return raw[..., 0], torch.sigmoid(colours) * 1.002 - 0.001
+        return raw[..., 0], activate(colours, self.activation)
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Return the colours that an activation makes of the last layer's output, of any shape."""
+    if activation == "none":
+        return x
+    if activation == "lrelu":
+        return F.leaky_relu(x, LRELU_SLOPE) * LRELU_GAIN
+    return torch.sigmoid(x) * (1 + 2 * WIDER) - WIDER
+
+
+def activation_slope(colours: Tensor, activation: Activation) -> Tensor | float:
+    """Return the derivative of `activate` where it returned these colours, of their shape."""
+    if activation == "none":
+        return 1.0
+    if activation == "lrelu":
+        steep = colours.new_full((), LRELU_GAIN)
+        return torch.where(colours > 0, steep, LRELU_GAIN * LRELU_SLOPE)
+    inner = (colours + WIDER) / (1 + 2 * WIDER)
+    return (inner - inner * inner) * (1 + 2 * WIDER)

@@ -52,9 +52,18 @@ def blur(x: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         [N, C, 2 H, 2 W].
     """
+    return _each_channel(x, kernel, padding=1)
+
+
+def blur_backward(gradient: Tensor, kernel: Tensor) -> Tensor:
+    """Gradient of `blur` to its input [N, C, 2 H + 1, 2 W + 1], from [N, C, 2 H, 2 W]."""
+    return _each_channel(gradient, kernel.flip(0, 1), padding=2)
+
+
+def _each_channel(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     channels = x.shape[1]
     kernels = (kernel * 4).to(x.dtype).expand(channels, 1, 4, 4)
-    return F.conv2d(x, kernels, padding=1, groups=channels)
+    return F.conv2d(x, kernels, padding=padding, groups=channels)
 
 
 def is_standard(kernel: Tensor) -> bool:

@@ -12,17 +12,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from inv3d.nn.filters import blur, resample_filter, upsample
+from inv3d.nn.filters import resample_filter, upsample
 from inv3d.nn.known_factors import KnownFactors
-from inv3d.nn.layers import (
-    LRELU_GAIN,
-    LRELU_SLOPE,
-    EqualLinear,
-    normalize_second_moment,
-    standard_normal,
-)
+from inv3d.nn.layers import EqualLinear, normalize_second_moment, standard_normal
+from inv3d.nn.modulated import modulated_layer
 from inv3d.nn.resample import resize
 
 NoiseMode = Literal["none", "const", "random"]
@@ -96,78 +90,6 @@ class MappingNetwork(nn.Module):
         return normalize_second_moment(x) if self.normalize_z else x
 
 
-def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    *,
-    bias: Tensor | None = None,
-    up: Tensor | None = None,
-    demodulate: bool = True,
-    gain: float = 1.0,
-) -> Tensor:
-    """Convolve with weights that are scaled per input channel by styles.
-
-    Two equal forms, both faster than `modulated_conv2d_plain`: one style scales the weights,
-    several scale the activations, so that a single convolution serves the whole batch.
-
-    Args:
-        x: [S * V, I, H, W], V consecutive images a style.
-        weight: [O, I, k, k].
-        styles: [S, I].
-        bias: [O], multiplied by `gain` as everything else.
-        up: low-pass filter [4, 4] behind a transposed convolution that doubles the resolution.
-        demodulate: normalise every output channel to unit variance.
-        gain: factor of the result.
-    """
-    if demodulate:
-        energy = weight.square().sum(dim=(2, 3))
-        scales = torch.rsqrt(styles.square() @ energy.t() + 1e-8) * gain
-    else:
-        scales = torch.full((1, 1), gain, dtype=x.dtype, device=x.device)
-    shift = None if bias is None else bias * gain
-    if len(styles) == 1 and weight.numel() < 2 * x.numel():
-        modulated = weight * styles[0, :, None, None] * scales.reshape(-1, 1, 1, 1)
-        return _convolve(x, modulated, up, shift)
-    views = len(x) // len(styles)
-    y = _convolve(x * _per_image(styles, views), weight, up, None) * _per_image(scales, views)
-    return y if shift is None else y.add_(shift[:, None, None])
-
-
-def modulated_conv2d_plain(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    *,
-    bias: Tensor | None = None,
-    up: Tensor | None = None,
-    demodulate: bool = True,
-    gain: float = 1.0,
-) -> Tensor:
-    """`modulated_conv2d` as it's defined: one convolution an image, with weights of its own."""
-    images = []
-    for image, style in zip(x, styles.repeat_interleave(len(x) // len(styles), 0), strict=True):
-        own = weight * style[:, None, None]
-        if demodulate:
-            own = own * torch.rsqrt(own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8)
-        images.append(_convolve(image[None], own, up, None))
-    y = torch.cat(images)
-    return (y if bias is None else y + bias[:, None, None]) * gain
-
-
-def _per_image(values: Tensor, views: int) -> Tensor:
-    """[S, C] to [S * V, C, 1, 1], or [1, C, 1, 1] where that broadcasts."""
-    repeated = values if len(values) == 1 else values.repeat_interleave(views, 0)
-    return repeated[:, :, None, None]
-
-
-def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, bias: Tensor | None) -> Tensor:
-    if up is None:
-        return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-    y = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up)
-    return y if bias is None else y.add_(bias[:, None, None])
-
-
 class SynthesisLayer(nn.Module):
     """Modulated 3 x 3 convolution, noise, bias, leaky ReLU.
 
@@ -213,20 +135,24 @@ class SynthesisLayer(nn.Module):
         rng: torch.Generator | None = None,
     ) -> Tensor:
         """Return [N, O, R, R] for x [N, I, h, h] and w [S, w_dim], N a multiple of S."""
-        up = self.resample_filter if self.up else None
-        y = modulated_conv2d(x, self.weight, self.affine(w), bias=self.bias, up=up, gain=LRELU_GAIN)
-        if self.use_noise and noise != "none":
-            y = y + self._noise(len(y), noise, rng) * (self.noise_strength * LRELU_GAIN)
-        y = F.leaky_relu_(y, LRELU_SLOPE)
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        return modulated_layer(
+            x,
+            self.weight,
+            self.affine(w),
+            self.bias,
+            self._noise(len(x), noise, rng) if self.use_noise and noise != "none" else None,
+            up=self.resample_filter if self.up else None,
+            clamp=self.clamp,
+        )
 
     def _noise(self, count: int, mode: NoiseMode, rng: torch.Generator | None) -> Tensor:
         if mode == "const":
-            return self.noise_const
+            return self.noise_const[None, None] * self.noise_strength
         if rng is None:
             raise ValueError("random noise needs a torch.Generator: set generator.rng")
         shape = (count, 1, self.resolution, self.resolution)
-        return torch.randn(shape, generator=rng, device=rng.device).to(self.noise_const)
+        drawn = torch.randn(shape, generator=rng, device=rng.device).to(self.noise_const)
+        return drawn * self.noise_strength
 
 
 class ToRGB(nn.Module):
@@ -245,8 +171,9 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Return [N, O, R, R] for x [N, I, R, R] and w [S, w_dim]."""
         styles = self.affine(w) * self.weight_gain
-        y = modulated_conv2d(x, self.weight, styles, bias=self.bias, demodulate=False)
-        return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
+        return modulated_layer(
+            x, self.weight, styles, self.bias, demodulate=False, activate=False, clamp=self.clamp
+        )
 
 
 class SynthesisBlock(nn.Module):

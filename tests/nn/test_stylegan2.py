@@ -14,8 +14,6 @@ from inv3d.nn.stylegan2 import (
     SynthesisLayer,
     SynthesisNetwork,
     default_channels,
-    modulated_conv2d,
-    modulated_conv2d_plain,
 )
 
 DOUBLE = torch.float64
@@ -63,49 +61,6 @@ def test_other_filters_are_recognised() -> None:
     assert is_standard(resample_filter().half())
     assert not is_standard(torch.eye(4))
     assert not is_standard(torch.ones(2, 2))
-
-
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize("demodulate", [False, True])
-@pytest.mark.parametrize("size", [2, 12])
-@pytest.mark.parametrize("scenes", [1, 2])
-def test_modulated_convolution_is_the_plain_one(
-    up: bool, demodulate: bool, size: int, scenes: int
-) -> None:
-    """Both cheap forms, values and gradients."""
-    x, weight, styles, bias = (
-        tensor.requires_grad_()
-        for tensor in (
-            normal(6, 5, size, size), normal(7, 5, 3, 3), normal(scenes, 5), normal(7, seed=1),
-        )
-    )  # fmt: skip
-    kernel = resample_filter().double() if up else None
-    found, expected = (
-        function(x, weight, styles, bias=bias, up=kernel, demodulate=demodulate, gain=1.7)
-        for function in (modulated_conv2d, modulated_conv2d_plain)
-    )
-    same_with_gradients(found, expected, x, weight, styles, bias)
-
-
-def test_the_plain_modulated_convolution_doubles_as_upsampling_and_filtering_do() -> None:
-    x, weight, style = normal(1, 5, 6, 6), normal(7, 5, 3, 3), normal(1, 5)
-    kernel = resample_filter().double()
-    found = modulated_conv2d_plain(x, weight, style, up=kernel, demodulate=False)
-    sparse = torch.zeros(1, 5, 12, 12, dtype=DOUBLE)
-    sparse[..., ::2, ::2] = x
-    own = weight * style[0, :, None, None]
-    wide = F.conv2d(F.pad(sparse, (2, 1, 2, 1)), own.flip(2, 3))
-    torch.testing.assert_close(found, filtered(wide, 1, 1))
-
-
-def test_shared_style_has_the_gradients_of_repeated_ones() -> None:
-    x, weight = normal(3, 4, 6, 6), normal(5, 4, 3, 3)
-    shared = normal(1, 4, seed=3).requires_grad_()
-    repeated = shared.detach().repeat(3, 1).requires_grad_()
-    modulated_conv2d(x, weight, shared).square().sum().backward()
-    modulated_conv2d(x, weight, repeated).square().sum().backward()
-    assert shared.grad is not None and repeated.grad is not None
-    torch.testing.assert_close(shared.grad[0], repeated.grad.sum(0))
 
 
 def test_layer_adds_noise_and_clamps() -> None:

@@ -23,6 +23,7 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.nn.choices import Precision, Sampling
 from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
+from inv3d.nn.plane_decoder import decode_planes
 from inv3d.nn.precision import run_in
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
@@ -31,7 +32,6 @@ from inv3d.nn.stylegan2 import (
     default_channels,
 )
 from inv3d.nn.superresolution import Superresolution
-from inv3d.nn.triplane import sample_planes
 from inv3d.nn.volume import (
     Composite,
     Field,
@@ -256,8 +256,8 @@ class TriplaneGenerator(Generator):
         a = self.architecture
 
         def evaluate(points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
-            sampled = sample_planes(planes, points, a.plane_axes, a.rendering.box_warp)
-            return self.decoder(sampled, colour)  # type: ignore[no-any-return]
+            box = a.rendering.box_warp
+            return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour)
 
         return evaluate
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
@@ -62,13 +62,13 @@ def test_views_of_one_scene_share_everything(monkeypatch: pytest.MonkeyPatch) ->
         lambda _, given: passes.append(len(given[0]))
     )
     batches: list[int] = []
-    sample = triplane_generator.sample_planes
+    decode = triplane_generator.decode_planes
 
-    def watched(planes: Tensor, *rest: Any) -> Tensor:
+    def watched(decoder: nn.Module, planes: Tensor, *rest: Any) -> Any:
         batches.append(len(planes))
-        return sample(planes, *rest)
+        return decode(decoder, planes, *rest)
 
-    monkeypatch.setattr(triplane_generator, "sample_planes", watched)
+    monkeypatch.setattr(triplane_generator, "decode_planes", watched)
     scene = generator.synthesize(ws)
     together = generator.render(scene, camera, outputs=ALL_OUTPUTS)
     assert passes == [2] and set(batches) == {2}
