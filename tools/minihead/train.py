@@ -57,7 +57,8 @@ class Plan:
     """What a training run does; lengths in steps, never in seconds.
 
     Heads are counted in each of the processes that train together. Rates are constant, but fall to
-    zero over the last `cooldown` steps: an end may be set when the rest is done.
+    zero over the last `cooldown` steps: an end may be set when the rest is done. With `exact`
+    convolutions aren't rounded to 16 bits, which takes longer.
     """
 
     seed: int = 1
@@ -80,6 +81,7 @@ class Plan:
     pool: int = 5000
     pool_views: int = 5
     fresh: int = 0
+    exact: int = 0
 
 
 def rank() -> int:
@@ -117,7 +119,7 @@ class Trainer:
         self.network.memory_budget = 64 << 30
         self.network.sampling = "stochastic"
         self.network.rng = torch.Generator(device=device)
-        self.network.precision = "bf16"
+        self.network.precision = "fp32" if plan.exact else "bf16"
         self.average = build(plan.seed).to(device).eval()
         self.judge = HeadFeatures.create(HeadIDConfig(network="a")).to(device)
         self.rng, self.common = torch.Generator(), torch.Generator()
