@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,13 +14,14 @@ from tools.minihead.evaluate import (
     CHANGES,
     LOOKS,
     inner_sharpness,
+    linear_probe,
     log,
     on_face,
     photograph,
     psnr,
 )
 from tools.minihead.heads import Heads
-from tools.minihead.layout import NAMES
+from tools.minihead.layout import NAMES, Z_DIM
 from tools.minihead.seeds import EVALUATION, z_of_seed
 
 
@@ -66,3 +68,17 @@ def test_a_log_grows_by_rows(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "quality.csv").open()))
     assert [row["steps"] for row in rows] == ["5", "10"]
     assert rows[0]["psnr"] == "20.1235" and rows[0]["blink"] == "0.5"
+
+
+def test_a_linear_probe_tells_what_w_shows_and_what_it_hides() -> None:
+    class Shown:
+        """w is the first half of z."""
+
+        spec = SimpleNamespace(z_dim=Z_DIM)
+
+        def map(self, z: torch.Tensor) -> torch.Tensor:
+            return z[:, None, : NAMES["blush"].start]
+
+    found = linear_probe(Shown(), samples=4000)  # type: ignore[arg-type]
+    assert found["shape0"] > 0.999 and found["weight"] > 0.9
+    assert found["gaze_x"] < 0.1 and found["light0"] < 0.1

@@ -35,6 +35,7 @@ from tools.minihead.cameras import FOCAL, orbit
 from tools.minihead.heads import HeadBatch, Heads
 from tools.minihead.layout import NAMES
 from tools.minihead.network import ARCHITECTURE, NAME
+from tools.minihead.params import expression, identity_params, scene_params
 from tools.minihead.raster import render
 from tools.minihead.seeds import EVALUATION, z_of_seed
 
@@ -231,6 +232,24 @@ def fit(generator: Generator, heads: Heads, seeds: range, steps: int) -> dict[st
     }
 
 
+@torch.no_grad()
+def linear_probe(generator: Generator, samples: int = 12_000, seed: int = 3) -> dict[str, float]:
+    """R^2 by which a linear function of w tells each parameter of the head, on held-out z."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(samples, generator.spec.z_dim, generator=rng)
+    w = F.pad(generator.map(z)[:, 0].double(), (0, 1), value=1.0)
+    params = identity_params(z) | scene_params(z) | expression(z)
+    names = [f"{n}{k}" for n, v in params.items() for k in range(v[:1].numel())]
+    wanted = torch.cat([v.reshape(samples, -1) for v in params.values()], 1).double()
+    train, test = slice(0, 3 * samples // 4), slice(3 * samples // 4, None)
+    normal = w[train].t() @ w[train]
+    normal += 1e-6 * normal.diagonal().mean() * torch.eye(len(normal), dtype=w.dtype)
+    read = torch.linalg.solve(normal, w[train].t() @ wanted[train])
+    missing = (w[test] @ read - wanted[test]).square().mean(0) / wanted[test].var(0)
+    found = dict(zip(names, (1 - missing).tolist(), strict=True))
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
 def log(path: Path, numbers: dict[str, Any]) -> None:
     """Append the numbers of pictures from z and the shares to a table."""
     row = {"time": datetime.now().isoformat(timespec="minutes"), "steps": numbers["steps"]}
@@ -265,6 +284,7 @@ def main(
     numbers["from_z"] = from_z(generator, heads, range(first, first + identities))
     few = range(first, first + min(6, identities))
     numbers["shares"] = shares(generator, heads, few)
+    numbers["linear_probe"] = linear_probe(generator)
     numbers["white_hair_from_behind"] = behind(generator, heads, few)
     if fits:
         numbers["wplus"] = fit(generator, heads, range(first, first + fits), steps)

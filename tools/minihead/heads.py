@@ -71,6 +71,7 @@ class HeadBatch:
         eyes: [2, 3] resting centres of the eyeballs.
         params: identity and scene parameters by name.
         expression: expression parameters by name.
+        painters: what paints extras over the colours, see `extras`.
     """
 
     vertices: Tensor
@@ -82,10 +83,12 @@ class HeadBatch:
     eyes: Tensor
     params: Params
     expression: Params
+    painters: tuple[paint.Painter, ...] = ()
 
     def shade(self, head: Tensor, face: Tensor, attributes: Tensor) -> Tensor:
         """Colours [P, 3] in [0, 1] of P surface points."""
-        return paint.shade(self.face_part[face], attributes, self.table, head, self.eyes)
+        part = self.face_part[face]
+        return paint.shade(part, attributes, self.table, head, self.eyes, self.painters)
 
     @property
     def colours(self) -> Tensor:
@@ -95,7 +98,7 @@ class HeadBatch:
         part[self.faces.flatten()] = self.face_part.repeat_interleave(3)
         row = torch.arange(batch, device=part.device).repeat_interleave(count)
         values = self.attributes.flatten(0, 1)
-        colour = paint.shade(part.repeat(batch), values, self.table, row, self.eyes)
+        colour = paint.shade(part.repeat(batch), values, self.table, row, self.eyes, self.painters)
         return colour.view(batch, count, 3)
 
 
