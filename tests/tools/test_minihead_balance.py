@@ -7,18 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from inv3d.core.weights.tensors import asset
 from inv3d.plugins.generators.minihead import MiniHead360
 from tools.minihead.balance import FLOOR, balance, effects, rescale
 from tools.minihead.layout import Z_DIM
 from tools.minihead.network import LEARNED, build, warm_start, with_factors, write_weights
 
-ASSET = Path("inv3d/assets/minihead360.safetensors")
-
 
 @pytest.fixture
 def network(tmp_path: Path) -> MiniHead360:
-    from inv3d.core.weights.tensors import asset
-
     made = build(0)
     with_factors(made, steps=20)
     warm_start(made, asset("minihead360.safetensors"))

@@ -239,7 +239,11 @@ def linear_probe(generator: Generator, samples: int = 12_000, seed: int = 3) -> 
     z = torch.randn(samples, generator.spec.z_dim, generator=rng)
     w = F.pad(generator.map(z)[:, 0].double(), (0, 1), value=1.0)
     params = identity_params(z) | scene_params(z) | expression(z)
-    names = [f"{n}{k}" for n, v in params.items() for k in range(v[:1].numel())]
+    names = [
+        name if value.ndim == 1 else f"{name}{k}"
+        for name, value in params.items()
+        for k in range(value[:1].numel())
+    ]
     wanted = torch.cat([v.reshape(samples, -1) for v in params.values()], 1).double()
     train, test = slice(0, 3 * samples // 4), slice(3 * samples // 4, None)
     normal = w[train].t() @ w[train]

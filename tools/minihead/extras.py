@@ -56,11 +56,8 @@ def freckles(part: Tensor, values: Tensor, colour: Tensor) -> Tensor:
     rest = values[:, REST]
     away = torch.cdist(rest[:, :2], torch.stack([x, y], 1))
     spotted = step(size - away, 0.006).amax(1) if len(rest) else rest[:, 0]
-    return blend(
-        colour,
-        _tone(FRECKLE, colour),
-        0.6 * spotted * step(rest[:, 2] - 0.7, 0.05) * (part == SKIN),
-    )
+    on = spotted * step(rest[:, 2] - 0.7, 0.05) * (part == SKIN)
+    return blend(colour, _tone(FRECKLE, colour), 0.6 * on)
 
 
 def collar_pattern(part: Tensor, values: Tensor, colour: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from inv3d.nn.eg3d.architecture import (
     TrigridArchitecture,
     TrigridRenderingOptions,
 )
+from inv3d.nn.known_factors import KnownFactors
 from inv3d.plugins.generators.minihead import MiniHead360
 from tools.minihead.cameras import RADIUS
 from tools.minihead.factors import FACTORS, RAMPS, fit_known_factors
@@ -86,7 +87,9 @@ def with_factors(network: MiniHead360, steps: int = 3000) -> None:
     """Fit the layer of known factors."""
     known = network.backbone.mapping.known
     assert known is not None
-    fit_known_factors(known, steps)
+    fitted = KnownFactors(Z_DIM, RAMPS, FACTORS)
+    fit_known_factors(fitted, steps)
+    known.load_state_dict(fitted.state_dict())
 
 
 def warm_start(network: MiniHead360, weights: Path) -> None:
