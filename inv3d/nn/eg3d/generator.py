@@ -411,7 +411,7 @@ def _backbone(a: Architecture) -> StyleGAN2Backbone:
     return StyleGAN2Backbone(
         MappingNetwork(
             a.z_dim, a.c_dim, a.w_dim, m.layers, m.embed_features, m.layer_features,
-            m.lr_multiplier, m.normalize_z,
+            m.lr_multiplier, m.normalize_z, factors=m.factors, factor_ramps=m.factor_ramps,
         ),
         SynthesisNetwork(
             a.w_dim, channels, a.backbone_channels, a.conv_clamp, a.use_noise, a.constant_maps,
@@ -431,4 +431,5 @@ def _superresolution(a: Architecture) -> Superresolution:
         channels=s.channels,
         input_resolution=s.input_resolution,
         use_noise=a.use_noise,
+        margin=s.margin,
     )
