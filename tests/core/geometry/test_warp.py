@@ -97,7 +97,7 @@ def test_a_sphere_from_the_side_shows_the_colours_of_its_points_and_what_is_hidd
     error = (warped.image - picture(views, view_depth)).abs()[
         erode(true, 5).expand(-1, 3, -1, -1) > 0
     ]
-    assert error.median() < 1e-3 and error.quantile(0.98) < 0.01
+    assert error.median() < 1e-3 and error.quantile(0.95) < 0.01
     assert 0.1 < warped.seen.mean() < 0.95
 
 
