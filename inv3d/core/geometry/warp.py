@@ -122,12 +122,14 @@ def warp_view(
     """
     size = tuple(images.shape[-2:])
     view_depth = resized_depth(view_depth, size)
+    known = view_depth > 0
+    # a point somewhere along the ray where there's none: its position stays a number
+    uv, z = reproject(view, torch.where(known, view_depth, torch.ones_like(view_depth)), camera)
     surface = axis_depth(camera, resized_depth(depth, size))
-    uv, z = reproject(view, view_depth, camera)
     found = look_up(surface, uv.detach())[:, 0]
     inside = ((uv >= 0) & (uv <= 1)).all(-1)
-    seen = inside & agrees(z, found, tolerance, both_sides=both_sides) & (view_depth[:, 0] > 0)
-    return Warped(look_up(images, uv), seen[:, None].to(images.dtype), uv)
+    seen = inside & agrees(z, found, tolerance, both_sides=both_sides) & known[:, 0]
+    return Warped(look_up(images, uv) * known, seen[:, None].to(images.dtype), uv)
 
 
 def resized_depth(depth: Tensor, size: tuple[int, ...]) -> Tensor:

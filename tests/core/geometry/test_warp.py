@@ -108,6 +108,9 @@ def test_what_has_no_depth_is_not_seen() -> None:
     view_depth[..., :16, :] = 0
     warped = warp_view(image, camera, depth, view, view_depth, tolerance=0.1)
     assert not warped.seen[..., :16, :].any() and warped.seen[..., 16:, :].any()
+    assert not warped.image[..., :16, :].any() and bool(warped.uv.isfinite().all())
+    itself = warp_view(image, camera, depth, camera, view_depth, tolerance=0.1)
+    assert bool(itself.image.isfinite().all()) and bool(itself.uv.isfinite().all())
     nothing = torch.zeros_like(depth)
     assert not warp_view(image, camera, nothing, view, view_depth, tolerance=0.1).seen.any()
 
