@@ -43,6 +43,7 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
+    "spi": {"latent": SEARCH, "tuning": TUNING},
     "multilatent": {
         "distance": 0.3,
         "depth": 20.0,

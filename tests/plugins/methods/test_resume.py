@@ -40,8 +40,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "occluded": {"source": "latent", "theta": 1.0, "latent": {**LATENT, "steps": 2}},
         "final": {"steps": 4, "latent_lr": 1e-3, "form": "separate", "views_per_step": 2},
     },
+    "spi": {
+        "prior": {"front": 0.0},
+        "latent": {**LATENT, "noise_maps": 1e-3, "keep": "best"},
+        "tuning": {"steps": 5, "every": 2, "batch": 2},
+    },
 }
-STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12, "hfgi3d": 12}
+STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12, "hfgi3d": 12, "spi": 9}
 CASES = [(name, step) for name in METHODS for step in range(1, STEPS[name] + 1)]
 
 
