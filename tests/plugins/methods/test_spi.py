@@ -17,7 +17,7 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.views import flipped
 from inv3d.plugins.methods.spi.around import Around, compare, picture_losses, warped_picture
-from inv3d.plugins.methods.spi.config import SymmetricTuningOptions
+from inv3d.plugins.methods.spi.config import AroundOptions, SymmetricTuningOptions
 from inv3d.plugins.methods.spi.latent import standardise
 from inv3d.plugins.methods.spi.mirror import mirror_image, mirror_weight, side_angle
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
@@ -75,14 +75,14 @@ def test_the_mirror_image_has_everything_flipped() -> None:
 
 def test_a_view_of_itself_is_the_masked_picture() -> None:
     assert SIDE.depths is not None and SIDE.masks is not None
-    options = SymmetricTuningOptions()
+    options = AroundOptions()
     image, seen = warped_picture(SIDE, SIDE.depths, SIDE.camera, SIDE.depths, options)
     sure = seen[:, 0] > 0.99
     torch.testing.assert_close(
         image.movedim(1, -1)[sure], SIDE.images.movedim(1, -1)[sure], atol=1e-3, rtol=0
     )
     assert 0 < seen.mean() <= SIDE.masks.mean() + 1e-6
-    everywhere = options.model_copy(update={"masked": False})
+    everywhere = options.model_copy(update={"mask": False})
     _, whole = warped_picture(SIDE, SIDE.depths, SIDE.camera, SIDE.depths, everywhere)
     assert bool((whole >= seen - 1e-6).all()) and set(whole.unique().tolist()) == {0.0, 1.0}
 
@@ -102,7 +102,7 @@ def test_losses_of_pictures_alone_and_their_weights() -> None:
     expected = 2 * (images - others).square().mean((1, 2, 3)).sum()
     torch.testing.assert_close(compare(chosen, images, others), expected)
     del losses["mse"]
-    with pytest.raises(ConfigError, match=r"around_losses.*raw, seen, depth_smoothness"):
+    with pytest.raises(ConfigError, match=r"around\.losses.*raw, seen, depth_smoothness"):
         picture_losses(losses, "it")
 
 
@@ -170,8 +170,8 @@ def test_the_depth_of_an_untuned_generator_has_not_changed() -> None:
         {"prior": {"deviation": 0.5}},
         {"latent": {"mirror": 0.0}},
         {"latent": {"noise": 0.0, "pull": 0.1, "noise_maps": 1e-3}},
-        {"tuning": {"masked": False, "tolerance": 0.01}},
-        {"tuning": {"around_losses": {"mse": 0.5}}},
+        {"tuning": {"around": {"mask": False, "tolerance": 0.01}}},
+        {"tuning": {"around": {"losses": {"mse": 0.5}}}},
         {"tuning": {"rotation": 0.0, "mirror": 0.0, "depth": 0.0}},
         {"tuning": {"keep": "best", "every": 1, "batch": 1}},
     ],
@@ -282,7 +282,7 @@ def test_a_generator_without_depth_serves_for_the_mirror_image_alone() -> None:
     ("options", "named"),
     [
         ({"tuning": {"threshold": 0.1}}, "tuning.threshold_loss"),
-        ({"tuning": {"around_losses": {"depth_smoothness": 1.0}}}, "tuning.around_losses"),
+        ({"tuning": {"around": {"losses": {"depth_smoothness": 1.0}}}}, "tuning.around.losses"),
         ({"tuning": {"every": 0}}, "tuning.every"),
         ({"prior": {"deviation": 0.0}}, "prior.deviation"),
         ({"latent": {"stepz": 1}}, "stepz"),

@@ -21,7 +21,7 @@ from inv3d.core.geometry.views import flipped, turned_camera
 from inv3d.core.geometry.warp import resized_depth, warp_view
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.plugins.methods.spi.config import SymmetricTuningOptions
+from inv3d.plugins.methods.spi.config import AroundOptions, SymmetricTuningOptions
 from inv3d.plugins.methods.spi.mirror import mirror_image
 
 _DRAWS = 1 << 24
@@ -40,8 +40,8 @@ def picture_losses(losses: Losses, name: str) -> Losses:
     }
     if not chosen:
         raise ConfigError(
-            f"option 'tuning.around_losses': none of the losses ({', '.join(losses)}) compares "
-            f"whole pictures, which {name} needs; name one, such as tuning.around_losses.l1=1, or "
+            f"option 'tuning.around.losses': none of the losses ({', '.join(losses)}) compares "
+            f"whole pictures, which {name} needs; name one, such as tuning.around.losses.l1=1, or "
             "set tuning.rotation=0 and tuning.mirror=0"
         )
     return chosen
@@ -136,13 +136,13 @@ class Around:
         """Compare views with the warped picture, where it's seen."""
         cut = Camera(cameras.cam2world.detach(), cameras.intrinsics.detach())
         with torch.no_grad():
-            target, seen = warped_picture(picture, source, cut, depth, self.options)
+            target, seen = warped_picture(picture, source, cut, depth, self.options.around)
         return compare(self.losses, images * seen, target * seen)
 
     def _nearby(self, camera: Camera) -> Camera:
         options = self.options
-        yaw = options.yaw * self._uniform().to(camera.cam2world)
-        return turned_camera(camera, yaw, options.pitch * self._uniform().to(yaw))
+        yaw = options.around.yaw * self._uniform().to(camera.cam2world)
+        return turned_camera(camera, yaw, options.around.pitch * self._uniform().to(yaw))
 
     def _uniform(self) -> Tensor:
         """Random numbers from -1 to 1, one a camera, the same on every device."""
@@ -173,7 +173,7 @@ def warped_picture(
     source: Tensor,
     cameras: Camera,
     depth: Tensor,
-    options: SymmetricTuningOptions,
+    options: AroundOptions,
 ) -> tuple[Tensor, Tensor]:
     """Return a picture from N other cameras, [N, 3, H, W], and where it's seen, [N, 1, H, W].
 
@@ -184,7 +184,7 @@ def warped_picture(
         depth: [N, 1, h, w], theirs.
         options: tolerance, and whether the picture's mask counts.
     """
-    masks = picture.masks if options.masked else None
+    masks = picture.masks if options.mask else None
     whole = picture.images if masks is None else torch.cat([picture.images, masks], dim=1)
     size = picture.images.shape[-2:]
     warped = warp_view(

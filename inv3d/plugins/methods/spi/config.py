@@ -65,6 +65,29 @@ class PriorOptions(PluginConfig):
     )
 
 
+class AroundOptions(PluginConfig):
+    """Options of the views around the picture and around its mirror image."""
+
+    yaw: float = Field(default=0.2, ge=0, description="reach to each side, radians. official: 0.2")
+    pitch: float = Field(default=0.1, ge=0, description="reach up and down, radians. official: 0.1")
+    tolerance: float = Field(
+        default=0.05,
+        gt=0,
+        description="difference of depth up to which a point counts as seen, world units. "
+        "official: 0.05",
+    )
+    mask: bool = Field(
+        default=True,
+        description="compare only where the picture's mask is, if it has one. official: the parts "
+        "of the face",
+    )
+    losses: LossTerms = Field(
+        default_factory=dict,
+        description="losses of these views; the picture losses of the stage if none is named. "
+        "official: lpips (vgg)",
+    )
+
+
 class SymmetricTuningOptions(TuningOptions):
     """Options of the tuning stage with views around the picture and its mirror image."""
 
@@ -99,12 +122,6 @@ class SymmetricTuningOptions(TuningOptions):
         ge=0,
         description="weight of the squared change of depth from the untuned generator. official: 1",
     )
-    yaw: float = Field(
-        default=0.2, ge=0, description="reach of the views around, radians. official: 0.2"
-    )
-    pitch: float = Field(
-        default=0.1, ge=0, description="reach of the views around, radians. official: 0.1"
-    )
     depth_yaw: float = Field(
         default=0.7, ge=0, description="reach of the cameras of `depth`, radians. official: 0.7"
     )
@@ -119,21 +136,8 @@ class SymmetricTuningOptions(TuningOptions):
         description="height of the middle of these cameras, in EG3D's vertical number. official: "
         "0.2",
     )
-    tolerance: float = Field(
-        default=0.05,
-        gt=0,
-        description="difference of depth up to which a point counts as seen, world units. "
-        "official: 0.05",
-    )
-    masked: bool = Field(
-        default=True,
-        description="compare warped pictures only where the picture's mask is, if it has one. "
-        "official: the parts of the face",
-    )
-    around_losses: LossTerms = Field(
-        default_factory=dict,
-        description="losses of the views around; the picture losses of the stage if none is named. "
-        "official: lpips (vgg)",
+    around: AroundOptions = Field(
+        default=AroundOptions(), description="the views of `rotation` and `mirror`"
     )
 
 
@@ -165,7 +169,7 @@ _OFFICIAL = {
         "lr": 3e-4,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
-        "around_losses": _LPIPS,
+        "around": {"losses": _LPIPS},
     },
 }
 

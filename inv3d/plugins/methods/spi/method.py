@@ -22,7 +22,12 @@ from inv3d.core.inversion import Snapshot
 from inv3d.core.inverter import Diagnostic, Inverter, Steps
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.spi.around import Around, picture_losses, warped_picture
-from inv3d.plugins.methods.spi.config import PRESETS, SPIConfig, SymmetricTuningOptions
+from inv3d.plugins.methods.spi.config import (
+    PRESETS,
+    AroundOptions,
+    SPIConfig,
+    SymmetricTuningOptions,
+)
 from inv3d.plugins.methods.spi.latent import MirroredLatent
 from inv3d.plugins.methods.spi.mirror import mirror_image, mirror_weight
 
@@ -60,7 +65,7 @@ class SPI(Inverter[SPIConfig]):
         yield from latent.run()
         yield from self._tune(generator, view, context, latent.w, weight)
         snapshot.settle()
-        self.shown = _shown(generator, latent.w, view, weight, options)
+        self.shown = _shown(generator, latent.w, view, weight, options.around)
         return self.inversion(generator, context, latent.w, view.camera, snapshot)
 
     def _tune(
@@ -71,7 +76,7 @@ class SPI(Inverter[SPIConfig]):
         look = Look(view.camera, Objective(losses, target_of(generator, view)))
         nearby: Losses = {}
         if options.rotation or options.mirror:
-            around_losses = options.around_losses
+            around_losses = options.around.losses
             nearby = context.losses(around_losses) if around_losses else losses
             nearby = picture_losses(nearby, WHO)
         around = Around(generator, ws, view, nearby, options, weight, context)
@@ -113,7 +118,7 @@ def _shown(
     ws: Tensor,
     view: Capture,
     weight: float,
-    options: SymmetricTuningOptions,
+    options: AroundOptions,
 ) -> list[Diagnostic]:
     """Show what the tuning was told of the sides: warped pictures, where they count."""
     if "depth" not in generator.spec.outputs:
