@@ -12,6 +12,8 @@ from inv3d.core.camera import Camera
 from inv3d.core.geometry.depth import axis_depth, pixel_centres
 from inv3d.core.geometry.visibility import agrees
 
+_CACHED_PIXELS = 1 << 18
+
 
 @dataclass(frozen=True)
 class Warped:
@@ -59,22 +61,28 @@ def reproject(camera: Camera, depth: Tensor, other: Camera) -> tuple[Tensor, Ten
         uv [N, h, w, 2], 0 to 1 in the other pictures, and z [N, h, w] along the other viewing axes;
         points with z <= 0 lie behind the other camera.
     """
+    x, y, z = _homogeneous(camera, depth, other)
+    return torch.stack([x / z, y / z], dim=-1), z
+
+
+def _homogeneous(camera: Camera, depth: Tensor, other: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Return u * z, v * z and z of the points of depth maps in other pictures, each [N, h, w].
+
+    A point is z * inverse(K) (u, v, 1) in its own camera; one matrix and one offset bring it into
+    the other picture, so that each of its three coordinates costs two passes over the map.
+    """
     z = axis_depth(camera, depth)[:, 0]
-    # a point is z * inverse(K) (u, v, 1) in its own camera; one matrix and one offset bring it into
-    # the other picture, so that each of its three coordinates costs a few passes over the map
     back = other.rotation.transpose(1, 2)
     turn = other.intrinsics @ back @ camera.rotation @ torch.linalg.inv(camera.intrinsics)
     shift = (other.intrinsics @ back @ (camera.position - other.position)[..., None])[..., None]
     centres = pixel_centres(depth.shape[-2], depth.shape[-1], depth)
     u, v = centres[None, :1, :, 0], centres[None, :, :1, 1]
     rows = turn[..., None, None]
-
-    def coordinate(k: int) -> Tensor:
-        moved: Tensor = (rows[:, k, 0] * u + (rows[:, k, 1] * v + rows[:, k, 2])) * z + shift[:, k]
-        return moved
-
-    ahead = coordinate(2)
-    return torch.stack([coordinate(0) / ahead, coordinate(1) / ahead], dim=-1), ahead
+    across, up, ahead = (
+        torch.addcmul(shift[:, k], rows[:, k, 0] * u + (rows[:, k, 1] * v + rows[:, k, 2]), z)
+        for k in range(3)
+    )
+    return across, up, ahead
 
 
 def warp_view(
@@ -121,15 +129,42 @@ def warp_view(
         (torch.Size([1, 3, 32, 32]), [0.0, 1.0])
     """
     size = tuple(images.shape[-2:])
-    view_depth = resized_depth(view_depth, size)
-    known = view_depth > 0
+    surface = axis_depth(camera, resized_depth(depth, size)).detach()
+    shared = max(len(images), len(surface))
+    both = torch.cat([images.expand(shared, -1, -1, -1), surface.expand(shared, -1, -1, -1)], 1)
+    each = _views_at_a_time(both)
+    parts = []
+    for first in range(0, len(view), each):
+        rows = slice(first, first + each)
+        own = both if shared == 1 else both[rows]
+        source = camera if len(camera) == 1 else camera[rows]
+        there = resized_depth(view_depth[rows], size)
+        image, found, uv, z = _carried(own, source, view[rows], there)
+        inside = (uv - 0.5).abs().amax(-1) <= 0.5
+        seen = inside & agrees(z, found, tolerance, both_sides=both_sides) & (there[:, 0] > 0)
+        parts.append((image, seen[:, None].to(images.dtype), uv))
+    return Warped(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _views_at_a_time(pictures: Tensor) -> int:
+    """On a CPU so many that their maps stay in its cache; the result is the same."""
+    pixels = pictures.shape[-2] * pictures.shape[-1]
+    return max(1, _CACHED_PIXELS // pixels) if pictures.device.type == "cpu" else 1 << 30
+
+
+def _carried(
+    both: Tensor, camera: Camera, view: Camera, depth: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Look up picture and surface [N or 1, C + 1, H, W] at the points of views.
+
+    Returns:
+        image [N, C, H, W], surface [N, H, W], uv [N, H, W, 2] and z [N, H, W].
+    """
+    nothing = depth == 0
     # a point somewhere along the ray where there's none: its position stays a number
-    uv, z = reproject(view, torch.where(known, view_depth, torch.ones_like(view_depth)), camera)
-    surface = axis_depth(camera, resized_depth(depth, size))
-    found = look_up(surface, uv.detach())[:, 0]
-    inside = ((uv >= 0) & (uv <= 1)).all(-1)
-    seen = inside & agrees(z, found, tolerance, both_sides=both_sides) & known[:, 0]
-    return Warped(look_up(images, uv) * known, seen[:, None].to(images.dtype), uv)
+    uv, z = reproject(view, depth.masked_fill(nothing, 1), camera)
+    found = look_up(both, uv)
+    return found[:, :-1].masked_fill(nothing, 0), found[:, -1], uv, z
 
 
 def resized_depth(depth: Tensor, size: tuple[int, ...]) -> Tensor:

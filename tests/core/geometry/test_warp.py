@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from inv3d.core.camera import Camera, orbit
+from inv3d.core.geometry import warp
 from inv3d.core.geometry.depth import depth_points, ray_depth
 from inv3d.core.geometry.masks import erode
 from inv3d.core.geometry.warp import look_up, reproject, resized_depth, warp_view
@@ -131,16 +132,34 @@ def test_gradients_reach_pictures_depth_and_cameras() -> None:
     image = torch.rand(1, 2, 6, 6, dtype=torch.float64, requires_grad=True)
     leaves = [c.cam2world.clone().requires_grad_() for c in (camera, view)]
 
-    def warp(*given: torch.Tensor) -> torch.Tensor:
+    def carry(*given: torch.Tensor) -> torch.Tensor:
         source, to = (
             Camera(m, c.intrinsics) for m, c in zip(given[2:], (camera, view), strict=True)
         )
         return warp_view(given[0], source, depth, to, given[1], tolerance=0.1).image
 
-    assert torch.autograd.gradcheck(warp, (image, view_depth, *leaves))
+    assert torch.autograd.gradcheck(carry, (image, view_depth, *leaves))
 
 
 def test_the_nearest_pixel_where_it_is_wanted() -> None:
     image = torch.arange(4.0).view(1, 1, 2, 2)
     uv = torch.tensor([[[[0.3, 0.2], [0.9, 0.9]]]])
     assert look_up(image, uv, nearest=True).flatten().tolist() == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_a_few_views_at_a_time_are_the_same(pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, views = camera_at(*[0.1] * pictures), camera_at(-0.2, 0.0, 0.3)
+    depth, view_depth = sphere_depth(camera, 12), sphere_depth(views, 12)
+    view_depth[:, :, :3] = 0
+    image = picture(camera, depth)
+    found = []
+    for pixels in (1, 1 << 20):
+        monkeypatch.setattr(warp, "_CACHED_PIXELS", pixels)
+        leaves = [t.clone().requires_grad_() for t in (image, view_depth)]
+        made = warp_view(leaves[0], camera, depth, views, leaves[1], tolerance=0.05)
+        (made.image.square().sum() + made.uv.sum()).backward()
+        found.append([made.image, made.seen, made.uv, *(t.grad for t in leaves)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+    assert 0 < made.seen.mean() < 1
