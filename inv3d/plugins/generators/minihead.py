@@ -38,18 +38,18 @@ METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
     "multiview": {"latent": SEARCH, "tuning": TUNING},
-    "hfgi3d": {
-        "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},
-        "occluded": {"latent": SEARCH},
-        "final": {"steps": 200, "lr": 1e-3},
-    },
-    "spi": {"latent": SEARCH, "tuning": TUNING},
     "multilatent": {
         "distance": 0.3,
         "depth": 20.0,
         "latent": {"steps": 40},
         "tuning": {"steps": 55, "lr": 2e-3},
     },
+    "hfgi3d": {
+        "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},
+        "occluded": {"latent": SEARCH},
+        "final": {"steps": 200, "lr": 1e-3},
+    },
+    "spi": {"latent": SEARCH, "tuning": TUNING},
 }
 
 

@@ -405,6 +405,7 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
     [
         ({"visible": {"warp": False}, "occluded": {"source": "none"}}, ConfigError, "nothing"),
         ({"inpaint_from": "ptii"}, PluginError, "ptii"),
+        ({"inpaint_from": "multilatent"}, ConfigError, "inpaint_from.*needs 2 views"),
         ({"inpaint_from": "pti", "inpaint": {"stepz": 1}}, ConfigError, "stepz"),
         ({"path": {"views": 0}}, ConfigError, "path.views"),
         ({"occluded": {"source": "both"}}, ConfigError, "occluded.source"),
@@ -415,9 +416,11 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
 def test_wrong_options_are_one_line(
     options: dict[str, Any], error: type[InvError], named: str
 ) -> None:
+    generator = Watched()
     with pytest.raises(error, match=named) as caught:
-        run(**options)
+        fit("hfgi3d", merge(QUICK, options), ONE, generator=generator)
     assert "\n" not in str(caught.value)
+    assert not generator.views or "final" in options
 
 
 def test_presets_are_those_of_the_sources() -> None:

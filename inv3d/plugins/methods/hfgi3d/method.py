@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
+from inv3d.core.config import build_config
+from inv3d.core.errors import ConfigError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.options import SearchOptions, SingleLatentConfig
@@ -20,7 +22,7 @@ from inv3d.core.fit.stages import loss_terms
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Snapshot
-from inv3d.core.inverter import Diagnostic, Inverter, Steps, load_method
+from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Steps, load_method
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.hfgi3d.config import PRESETS, HFGI3DConfig
 from inv3d.plugins.methods.hfgi3d.final import Final, seen_share
@@ -61,7 +63,8 @@ class HFGI3D(Inverter[HFGI3DConfig]):
         cameras = pseudo_cameras(
             generator.spec.camera, fitted.camera, self.config.path, generator.spec.name
         )
-        fit = _Fit(generator, fitted, cameras, context, self.config)
+        inpaint = inpainting(self.config, fitted, generator)
+        fit = _Fit(generator, fitted, cameras, context, self.config, inpaint)
         yield from fit.coarse.optimise_latent()
         views = yield from fit.pseudo_views()
         self.shown = diagnostics_of(fit.coarse.capture.images, fit.known, views)
@@ -73,12 +76,34 @@ class HFGI3D(Inverter[HFGI3DConfig]):
         return self.shown
 
 
+def inpainting(config: HFGI3DConfig, capture: Capture, generator: Generator) -> AnyInverter | None:
+    """Return the method that makes the occluded part, if one is named.
+
+    Raises:
+        PluginError: where it's unknown.
+        ConfigError: where its options are wrong, or it needs more than the picture.
+    """
+    name = config.inpaint_from
+    if name is None:
+        return None
+    method = load_method(name, config.inpaint, generator)
+    lacking = [f"{method.min_views} views"] if method.min_views > len(capture) else []
+    lacking += sorted(need for need in method.needs if getattr(capture, need) is None)
+    if lacking:
+        raise ConfigError(
+            f"option 'inpaint_from': method {name} needs {' and '.join(lacking)}, and there's one "
+            "picture without; name another method"
+        )
+    return method
+
+
 class _Fit:
     """The fit while it runs.
 
     Attributes:
         coarse: the coarse fit, with the picture on the device.
         cameras: of the pseudo views.
+        inpaint: the method that makes the occluded part, or None.
         known: the difference map [1, 1, H, W], where a second latent was fitted through it.
     """
 
@@ -89,8 +114,10 @@ class _Fit:
         cameras: Camera,
         context: Context,
         config: HFGI3DConfig,
+        inpaint: AnyInverter | None,
     ) -> None:
         self.generator = generator
+        self.inpaint = inpaint
         self.context = context
         self.config = config
         # a part of this run that starts from --init, unlike a method within another
@@ -104,12 +131,13 @@ class _Fit:
     def _searched(
         self, latent: SearchOptions, losses: LossTerms, default_losses: bool
     ) -> SingleLatentConfig:
-        return SingleLatentConfig(
-            losses=losses,
-            default_losses=default_losses,
-            init_tuned=self.config.init_tuned,
-            latent=latent,
-        )
+        options = {
+            "losses": losses,
+            "default_losses": default_losses,
+            "init_tuned": self.config.init_tuned,
+            "latent": latent,
+        }
+        return build_config(SingleLatentConfig, options, WHO)
 
     def pseudo_views(self) -> Iteration[Progress, None, PseudoViews]:
         """Make the pseudo views; the generator is left as the latent stage left it."""
@@ -143,14 +171,13 @@ class _Fit:
 
     def _occluded(self) -> Iteration[Progress, None, Tensor | None]:
         """Make the occluded part [N, 3, H, W]; None where the coarse fit shows it."""
-        if self.config.inpaint_from is not None:
-            return (yield from self._from_method(self.config.inpaint_from))
+        if self.inpaint is not None:
+            return (yield from self._from_method(self.inpaint))
         if self.config.occluded.source == "latent":
             return (yield from self._from_second_latent())
         return None
 
-    def _from_method(self, name: str) -> Iteration[Progress, None, Tensor]:
-        method = load_method(name, self.config.inpaint, self.generator)
+    def _from_method(self, method: AnyInverter) -> Iteration[Progress, None, Tensor]:
         context = self.context.within("inpaint")
         found = yield from method.steps(self.generator, self.coarse.capture, context)
         return rendered(self.generator, found, self.cameras)
@@ -183,7 +210,7 @@ class _Fit:
             views,
             self.context.losses(terms),
             self.config.final,
-            fill=self.config.inpaint_from is not None or self.config.occluded.source != "none",
+            fill=self.inpaint is not None or self.config.occluded.source != "none",
         )
         w = self.coarse.ws.detach().clone()
         yield from final.run(w)
