@@ -66,6 +66,10 @@ from .core.geometry.depth import (
     point_depth as point_depth,
     ray_depth as ray_depth,
 )
+from .core.geometry.normals import (
+    facing as facing,
+    surface_normals as surface_normals,
+)
 from .core.geometry.visibility import (
     agrees as agrees,
     visible_points as visible_points,

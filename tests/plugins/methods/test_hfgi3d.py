@@ -15,6 +15,7 @@ from inv3d.core.config import build_config, merge
 from inv3d.core.errors import ConfigError, InvError, PluginError, UnsupportedError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.geometry.normals import facing
 from inv3d.core.scene import Rendering
 from inv3d.plugins.generators.eg3d.poses import equal_area_orbit
 from inv3d.plugins.methods.hfgi3d.config import PRESETS, PathOptions, VisibleOptions
@@ -154,6 +155,25 @@ def test_the_edge_of_the_frame_is_left_out_but_not_empty_space() -> None:
     nothing = replace(views, depth=torch.zeros_like(views.depth))
     empty = make_pseudo_views(source.images, source, nothing, views.images, options)
     assert not empty.mask.any()
+
+
+def test_what_the_picture_shows_squeezed_together_is_not_taken() -> None:
+    source, views = surfaces(0.0), surfaces(0.5)
+    plain = VisibleOptions(shrink=1, shrink_outline=1, feather=1)
+    masks = {
+        degrees: make_pseudo_views(
+            source.images,
+            source,
+            views,
+            views.images,
+            plain.model_copy(update={"grazing_deg": degrees}),
+        ).mask
+        for degrees in (90.0, 60.0, 30.0)
+    }
+    squarely = facing(views.camera, views.depth, source.camera)
+    for degrees, mask in masks.items():
+        assert torch.equal(mask, masks[90.0] * (squarely >= math.cos(math.radians(degrees))))
+    assert masks[90.0].sum() > masks[60.0].sum() > masks[30.0].sum() > 0
 
 
 def test_poisson_blending_takes_the_brightness_of_the_other_part() -> None:

@@ -76,6 +76,14 @@ class VisibleOptions(PluginConfig):
         "seen, world units. official: 0.00195 (1/512), between points of one mesh; here depths of "
         "two renderings are compared, which differ by more",
     )
+    grazing_deg: float = Field(
+        default=60.0,
+        gt=0,
+        le=90,
+        description="angle between the surface and the way to the picture's camera, measured from "
+        "its normal, above which a point isn't taken: the picture shows it squeezed together. "
+        "official: about 58, by the same 1/512 within a pixel (paper: not given)",
+    )
     shrink: int = Field(
         default=3,
         ge=1,
@@ -204,7 +212,13 @@ class HFGI3DConfig(FitConfig):
 _PROJECTOR = {"pull": 0.0, "noise_maps": 1e5, "samples": 600}
 _LATENT = {"losses": {"lpips": {"weight": 1.0, "net": "vgg"}}, **_PROJECTOR}
 _TUNING = {"losses": {"lpips": {"weight": 1.0, "net": "alex", "resize": 0}, "mse": 1.0}}
-_MASKS = {"shrink": 3, "shrink_outline": 51, "feather": 21, "blend": "gaussian"}
+_MASKS = {
+    "grazing_deg": 58.0,
+    "shrink": 3,
+    "shrink_outline": 51,
+    "feather": 21,
+    "blend": "gaussian",
+}
 
 PRESETS: Presets = {
     "official": {

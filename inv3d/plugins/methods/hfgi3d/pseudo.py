@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.masks import soft_mask
+from inv3d.core.geometry.normals import facing
 from inv3d.core.geometry.poisson import poisson_blend
 from inv3d.core.geometry.warp import warp_view
 from inv3d.core.inversion import Inversion
@@ -30,11 +32,13 @@ class Surface:
         camera: N cameras.
         images: [N, 3, H, W].
         depth: [N, 1, H, W] along the ray, world units, 0 where there's no surface.
+        step: pixels between two rays that were rendered.
     """
 
     camera: Camera
     images: Tensor
     depth: Tensor
+    step: int = 1
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,9 @@ def surface_of(generator: Generator, scene: Scene, camera: Camera) -> Surface:
     seen = Rendering.cat(
         [generator.render(scene, camera[i], outputs=wanted) for i in range(len(camera))]
     )
-    images = seen.require("image")
-    return Surface(camera, images, surface_depth(seen.require("depth"), seen.mask, images))
+    images, depth = seen.require("image"), seen.require("depth")
+    step = math.ceil(images.shape[-1] / depth.shape[-1])
+    return Surface(camera, images, surface_depth(depth, seen.mask, images), step)
 
 
 def surface_depth(depth: Tensor, opacity: Tensor | None, images: Tensor) -> Tensor:
@@ -121,7 +126,9 @@ def make_pseudo_views(
         image, source.camera, source.depth, views.camera, views.depth, tolerance=options.tolerance
     )
     if options.warp:
-        mask = visible_mask(warped.seen, _framed(warped.uv, views.depth), options)
+        squarely = facing(views.camera, views.depth, source.camera, step=views.step)
+        seen = warped.seen * (squarely >= math.cos(math.radians(options.grazing_deg)))
+        mask = visible_mask(seen, _framed(warped.uv, views.depth), options)
     else:
         mask = torch.zeros_like(warped.seen)
     blended = blend(warped.image, occluded, mask, options)

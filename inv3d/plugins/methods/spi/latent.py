@@ -73,8 +73,10 @@ class MirroredLatent:
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
 
         def update(step: int) -> Metrics:
-            noise = self.context.randn(self.w.shape, like=self.w)
-            source = latent_source(self.generator, self.w + deviation(step) * noise, latent=self.w)
+            ws, scale = self.w, deviation(step)
+            if scale:
+                ws = ws + scale * self.context.randn(ws.shape, like=ws)
+            source = latent_source(self.generator, ws, latent=self.w)
             return self.context.backward(self.generator, source, *looks)
 
         with trainable(variables):
