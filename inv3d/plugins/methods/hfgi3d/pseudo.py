@@ -126,13 +126,22 @@ def make_pseudo_views(
         image, source.camera, source.depth, views.camera, views.depth, tolerance=options.tolerance
     )
     if options.warp:
-        squarely = facing(views.camera, views.depth, source.camera, step=views.step)
-        seen = warped.seen * (squarely >= math.cos(math.radians(options.grazing_deg)))
+        seen = warped.seen * _square_enough(views, source.camera, options.grazing_deg)
         mask = visible_mask(seen, _framed(warped.uv, views.depth), options)
     else:
         mask = torch.zeros_like(warped.seen)
     blended = blend(warped.image, occluded, mask, options)
     return PseudoViews(views.camera, warped.image, mask, occluded, blended, views.depth)
+
+
+def _square_enough(views: Surface, camera: Camera, grazing_deg: float) -> Tensor:
+    """Where a camera looks at surfaces at no flatter angle, one view at a time, [N, 1, H, W]."""
+    least = math.cos(math.radians(grazing_deg))
+    squarely = [
+        facing(views.camera[i], views.depth[i : i + 1], camera, step=views.step) >= least
+        for i in range(len(views.camera))
+    ]
+    return torch.cat(squarely)
 
 
 def _framed(uv: Tensor, depth: Tensor) -> Tensor:
