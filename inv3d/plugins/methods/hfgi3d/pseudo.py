@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
-from inv3d.core.geometry.masks import soft_mask
+from inv3d.core.geometry.masks import blur, soft_mask
 from inv3d.core.geometry.normals import facing
 from inv3d.core.geometry.poisson import poisson_blend
 from inv3d.core.geometry.warp import warp_view
@@ -135,13 +135,16 @@ def make_pseudo_views(
 
 
 def _square_enough(views: Surface, camera: Camera, grazing_deg: float) -> Tensor:
-    """Where a camera looks at surfaces at no flatter angle, one view at a time, [N, 1, H, W]."""
-    least = math.cos(math.radians(grazing_deg))
+    """Where a camera looks at surfaces at no flatter angle, one view at a time, [N, 1, H, W].
+
+    Angles are averaged over neighbouring rays, for depth is noisy, and a mask shouldn't be.
+    """
+    least, step = math.cos(math.radians(grazing_deg)), views.step
     squarely = [
-        facing(views.camera[i], views.depth[i : i + 1], camera, step=views.step) >= least
+        blur(facing(views.camera[i], views.depth[i : i + 1], camera, step=step), 2 * step + 1)
         for i in range(len(views.camera))
     ]
-    return torch.cat(squarely)
+    return torch.cat(squarely) >= least
 
 
 def _framed(uv: Tensor, depth: Tensor) -> Tensor:
