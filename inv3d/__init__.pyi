@@ -58,6 +58,45 @@ from .core.inversion import (
     Snapshot as Snapshot,
 )
 
+# geometry: depth, views, what is seen, and where pictures end
+from .core.geometry.depth import (
+    axis_depth as axis_depth,
+    depth_points as depth_points,
+    pixel_centres as pixel_centres,
+    point_depth as point_depth,
+    ray_depth as ray_depth,
+)
+from .core.geometry.normals import (
+    facing as facing,
+    surface_normals as surface_normals,
+)
+from .core.geometry.visibility import (
+    agrees as agrees,
+    visible_points as visible_points,
+)
+from .core.geometry.warp import (
+    Warped as Warped,
+    look_up as look_up,
+    reproject as reproject,
+    resized_depth as resized_depth,
+    warp_view as warp_view,
+)
+from .core.geometry.views import (
+    flipped as flipped,
+    mirrored_camera as mirrored_camera,
+    turned_camera as turned_camera,
+)
+from .core.geometry.masks import (
+    blur as blur,
+    dilate as dilate,
+    erode as erode,
+    gaussian_kernel as gaussian_kernel,
+    soft_mask as soft_mask,
+)
+from .core.geometry.poisson import (
+    poisson_blend as poisson_blend,
+)
+
 # contracts
 from .core.plugin import (
     API_VERSION as API_VERSION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,6 +103,25 @@ class Objective:
         self.weights = target.weights
         with torch.no_grad():
             self.terms = {name: Term(name, one, target) for name, one in losses.items()}
+
+    @staticmethod
+    def joined(parts: Mapping[str, Objective]) -> Objective:
+        """Return objectives over the same views as one, whose losses share their renderings.
+
+        Args:
+            parts: name -> an objective; its losses are called NAME/LOSS.
+
+        Raises:
+            ValueError: where there are none, or their numbers of views or weights differ.
+        """
+        if not parts:
+            raise ValueError("no objective to join: give at least one")
+        first = next(iter(parts.values()))
+        if any(p.views != first.views or p.weights is not first.weights for p in parts.values()):
+            raise ValueError("objectives of other views or weights can't be joined")
+        whole = copy.copy(first)
+        whole.terms = {f"{n}/{loss}": t for n, p in parts.items() for loss, t in p.terms.items()}
+        return whole
 
     @property
     def outputs(self) -> tuple[OutputName, ...]:

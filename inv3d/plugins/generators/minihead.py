@@ -50,6 +50,12 @@ METHOD_OPTIONS: Presets = {
         "latent": {"steps": 40},
         "tuning": {**TUNING, **RAMP, "steps": 80},
     },
+    "hfgi3d": {
+        "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},
+        "occluded": {"latent": SEARCH},
+        "final": {"steps": 200, "lr": 1e-3},
+    },
+    "spi": {"latent": SEARCH, "tuning": TUNING},
 }
 
 

@@ -1,4 +1,4 @@
-"""Depth consistency against reference depth maps."""
+"""Losses on the depth: consistency with reference maps, and smoothness."""
 
 from __future__ import annotations
 
@@ -58,3 +58,35 @@ class DepthConsistency(Loss[PluginConfig, Tensor]):
         if cache.shape[-2:] != depth.shape[-2:]:
             cache = F.interpolate(cache, depth.shape[-2:], mode="nearest-exact")
         return depth_error(depth, cache)
+
+
+def depth_variation(depth: Tensor) -> Tensor:
+    """Return the squared total variation of every depth map, [N], world units squared.
+
+    The mean over all pixels but the last row and column of the squared differences to the
+    neighbours on the right and below.
+
+    Args:
+        depth: [N, 1, h, w], at least two pixels a side.
+    """
+    corner = depth[..., :-1, :-1]
+    across, down = depth[..., :-1, 1:] - corner, depth[..., 1:, :-1] - corner
+    return (across.square() + down.square()).mean((1, 2, 3))
+
+
+class DepthSmoothness(Loss[PluginConfig, Tensor]):
+    """Squared total variation of the rendered depth; the targets don't matter."""
+
+    name = "depth_smoothness"
+    summary = "squared differences of neighbouring depths (total variation), world units"
+    licence = "Apache-2.0"
+    reference = "3D GAN Inversion with Pose Optimization (Ko et al., WACV 2023), sec. 3.4"
+    needs = ("depth",)
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return nothing, once a view: [N, 0]."""
+        return target.images.new_empty(len(target.images), 0)
+
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
+        """Return the variation of every view, [N]."""
+        return depth_variation(rendering.require("depth"))

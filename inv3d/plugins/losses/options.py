@@ -37,6 +37,36 @@ class SmoothL1Config(PixelConfig):
     )
 
 
+class SymmetryConfig(PluginConfig):
+    """Options of the symmetry loss."""
+
+    form: Literal["squared", "smooth_l1"] = Field(
+        "squared",
+        description="difference of the pixels: squared, or smooth L1 with beta 1 (TriPlaneNet: "
+        "squared in its first branch, smooth L1 in its second)",
+    )
+    uncertainty: str = Field(
+        "uncertainty", description="name of the method's map that says how uncertain a pixel is"
+    )
+    offset: float = Field(
+        1.0,
+        ge=0,
+        description="added to the uncertainty before it divides (TriPlaneNet's paper: 0, which "
+        "needs a map above 0; its code: 1)",
+    )
+    normalise: bool = Field(
+        False,
+        description="divide by the mean weight of the picture, so that uncertain pictures count "
+        "as much as others (TriPlaneNet: off)",
+    )
+    resolution: int | None = Field(
+        None,
+        ge=1,
+        description="side in pixels that larger images are area-resized to before they are "
+        "compared; full size if not given (TriPlaneNet: 256)",
+    )
+
+
 class HeadIDConfig(PluginConfig):
     """Options of the losses that use an embedded identity network."""
 

@@ -177,3 +177,25 @@ def test_terms_read_what_they_look_at_from_options() -> None:
     assert terms["raw"].options == {"resolution": 64} and terms["l1"].loss is None
     with pytest.raises(ValidationError):
         Config.model_validate({"losses": {"raw": {"of": "depth"}}})
+
+
+def test_joined_objectives_are_their_sum_on_one_rendering() -> None:
+    parts = {"one": _objective(), "two": _objective(3.0)}
+    whole = Objective.joined(parts)
+    rendering = _rendering()
+    total, sums = whole.evaluate(rendering, slice(0, 3))
+    alone = {name: part.evaluate(rendering, slice(0, 3)) for name, part in parts.items()}
+    torch.testing.assert_close(total, alone["one"][0] + alone["two"][0])
+    assert set(sums) == {"one/square", "one/depths", "two/square", "two/depths"}
+    torch.testing.assert_close(sums["two/square"], alone["two"][1]["square"])
+    assert set(whole.outputs) == {"image", "depth", "mask"}
+    assert set(parts["one"].terms) == {"square", "depths"}
+
+
+def test_objectives_that_do_not_belong_together_are_not_joined() -> None:
+    square = {"square": WeightedLoss(Square(PluginConfig()), 1.0)}
+    other = Objective(square, Target(torch.zeros(2, 3, 4, 4)))
+    with pytest.raises(ValueError, match="other views"):
+        Objective.joined({"one": _objective(), "two": other})
+    with pytest.raises(ValueError, match="no objective"):
+        Objective.joined({})

@@ -4,7 +4,12 @@ import torch
 from inv3d.core.errors import InputError
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
-from inv3d.plugins.losses.depth import DepthConsistency, depth_error
+from inv3d.plugins.losses.depth import (
+    DepthConsistency,
+    DepthSmoothness,
+    depth_error,
+    depth_variation,
+)
 from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
 from tests.golden_cases import GoldenCase
 
@@ -103,3 +108,24 @@ def test_references_take_the_size_of_the_rendering():
 def test_no_depth_is_refused():
     with pytest.raises(InputError, match="no depth maps"):
         DepthConsistency.create(DepthConsistency.Config()).prepare(Target(torch.zeros(1, 3, 2, 2)))
+
+
+def test_golden_smoothness():
+    case = GoldenCase("poseopt_depth_tv").tensors
+    depth = case["depth"].clone().requires_grad_()
+    loss = DepthSmoothness.create(DepthSmoothness.Config())
+    cache = loss.prepare(Target(torch.zeros(1, 3, 4, 4)))
+    value = loss(Rendering(depth=depth), cache)
+    value.sum().backward()
+    assert torch.allclose(value.detach(), case["value"], atol=1e-7)
+    assert torch.allclose(depth.grad, case["grad"], atol=1e-7)
+
+
+def test_smoothness_of_a_slope_and_of_several_views():
+    slope = torch.arange(5.0).expand(1, 1, 4, 5)
+    depth = torch.cat([slope, 2 * slope, torch.ones_like(slope)])
+    assert depth_variation(depth).tolist() == [1.0, 4.0, 0.0]
+    loss = DepthSmoothness.create(DepthSmoothness.Config())
+    cache = loss.prepare(Target(torch.zeros(3, 3, 4, 4)))
+    part = loss(Rendering(depth=depth[1:]), loss.select(cache, slice(1, 3)))
+    assert part.tolist() == [4.0, 0.0]

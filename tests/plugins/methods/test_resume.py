@@ -34,8 +34,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "latent": {"steps": 3},
         "tuning": {"steps": 3},
     },
+    "hfgi3d": {
+        "coarse": {"latent": {**LATENT, "noise_maps": 1e-3}, "tuning": {"steps": 2}},
+        "path": {"views": 3},
+        "occluded": {"source": "latent", "theta": 1.0, "latent": {**LATENT, "steps": 2}},
+        "final": {"steps": 4, "latent_lr": 1e-3, "form": "separate", "views_per_step": 2},
+    },
+    "spi": {
+        "prior": {"front": 0.0},
+        "latent": {**LATENT, "noise_maps": 1e-3, "keep": "best"},
+        "tuning": {"steps": 5, "every": 2, "batch": 2},
+    },
 }
-STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12}
+STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12, "hfgi3d": 12, "spi": 9}
 # a few views a step, line searches, ramps: a name before the comma is that of the method
 _SEARCH = {**LATENT, "optimizer": "lbfgs"}
 _RAMP = {"steps": 4, "rampup": 0.7, "keep": "best"}
