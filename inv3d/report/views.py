@@ -138,7 +138,8 @@ def render_scenes(
         part = scenes[rows]
         cameras = Camera.cat([camera] * len(part))
         seen = generator.render(part, cameras, outputs=(output,), resolution=resolution)
-        parts.append(seen.require(output).unflatten(0, (len(part), len(camera))))
+        values = seen.require(output)
+        parts.append(values.reshape(len(part), len(camera), *values.shape[1:]))
     return torch.cat(parts)
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from inv3d.core.errors import UnsupportedError
-from inv3d.report.views import render_scene, render_views
+from inv3d.report import views as view_module
+from inv3d.report.views import render_scene, render_scenes, render_views
 from tests.toy_runs import flattened, toy_case
 
 
@@ -33,3 +34,18 @@ def test_frames_of_a_video_are_rendered_from_the_latents_of_their_names() -> Non
         scene = case.generator.synthesize(ws[None])
         expected = case.generator.render(scene, camera[:1]).require("image")[0]
         assert torch.allclose(image, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("budget", [1, 2 * 4 * 16**2, 1 << 15])
+def test_scenes_are_seen_from_the_same_cameras(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "RAYS_IN_CACHE", budget)
+    case = toy_case(latents=4, motion=0.5)
+    camera = case.capture.camera[:4]
+    scenes = case.inversion.scene_for(case.generator, case.capture.camera[:3])
+    seen = render_scenes(case.generator, scenes, camera, "depth")
+    assert seen.shape == (3, 4, 1, 16, 16)
+    for row in range(3):
+        alone = render_scene(case.generator, scenes[[row]], camera, "depth")
+        assert torch.allclose(seen[row], alone, atol=1e-5)

@@ -91,6 +91,7 @@ def test_sampled_points_are_those_of_the_field(generator: ShellHead) -> None:
     density, colour = generator.sample(scene, points)
     raw, _ = generator.field(scene)(points, True)
     torch.testing.assert_close(density, F.softplus(raw - 1))
+    torch.testing.assert_close(generator.sample_density(scene, points), density)
     inside = (radius > INNER) & (radius < OUTER)
     assert inside.any() and torch.equal(density > 0, inside)
     assert colour.shape == (2, 40, 3) and colour.min() >= 0 and colour.max() <= 1
