@@ -25,7 +25,7 @@ METHODS = ("multiview", "multilatent")
 COLUMNS = {"mse": "MSE", "perceptual": "perceptual", "identity": "ID", "seconds": "CPU s"}
 DIGITS = {"mse": 4, "perceptual": 4, "identity": 4, "seconds": 0}
 # what the embedded generator suggested before: Adam over all views, a constant rate in the tuning
-_CONSTANT = {"rampup": 0.0, "rampdown": 0.0}
+_CONSTANT = {"lr": 2e-3, "rampup": 0.0, "rampdown": 0.0}
 _SEARCH = {"optimizer": "adam", "steps": 150, "samples": 4000}
 ADAM: dict[str, dict[str, Any]] = {
     "multiview": {
