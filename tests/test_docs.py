@@ -37,7 +37,7 @@ from inv3d.core.scene import Rendering
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
-from inv3d.report.metrics import CONSISTENCY_RAYS, CONSISTENCY_VIEWS
+from inv3d.report.metrics import CONSISTENCY_LATENTS, CONSISTENCY_RAYS, CONSISTENCY_VIEWS
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.tiny_generators import TINY
 
@@ -255,7 +255,8 @@ def test_numbers_of_minihead_are_those_of_the_code() -> None:
 
 def test_numbers_of_the_depth_consistency_are_those_of_the_code() -> None:
     page = text_of(DOCS / "results.md")
-    assert f"at most\n  {CONSISTENCY_VIEWS}) are chosen" in page
+    assert f"at most\n  {CONSISTENCY_LATENTS}) are chosen" in page
+    assert f"at most\n  {CONSISTENCY_VIEWS}), with" in page
     assert f"or {CONSISTENCY_RAYS} x {CONSISTENCY_RAYS} if" in page
 
 

@@ -168,6 +168,16 @@ class Generator(nn.Module, Plugin, ABC):
             f"generator {self.spec.name} has no density to sample; meshes need one that has"
         )
 
+    def sample_density(self, scene: Scene, points: Tensor) -> Tensor:
+        """Return the density [B, P] of `sample` at world points [B, P, 3], without colours.
+
+        Meshes ask it at millions of points. A generator whose colours take time overrides it.
+
+        Raises:
+            UnsupportedError: where the generator has no density (`spec.density` is false).
+        """
+        return self.sample(scene, points)[0]
+
     def noise_maps(self) -> dict[str, Tensor]:
         """The noise maps that can be optimised with a latent, by name; none by default."""
         return {}

@@ -100,7 +100,7 @@ def _density_grid(generator: Generator, scene: Scene, resolution: int) -> NDArra
         index = torch.arange(start, min(start + POINTS_AT_ONCE, resolution**3), device=axis.device)
         x, rest = index // resolution**2, index % resolution**2
         points = torch.stack([axis[x], axis[rest // resolution], axis[rest % resolution]], dim=1)
-        density, _ = generator.sample(scene, points[None])
+        density = generator.sample_density(scene, points[None])
         grid[start : start + len(index)] = density[0].float().cpu()
     return grid.view(resolution, resolution, resolution).numpy()
 

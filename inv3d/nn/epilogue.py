@@ -166,6 +166,11 @@ def as_rows(maps: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).view(-1, maps.shape[1])
 
 
+def as_maps(rows: Tensor, like: Tensor) -> Tensor:
+    """View rows [N * H * W, C] as maps of the size of others [N, ., H, W], channels last."""
+    return rows.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
+
+
 def blocks(maps: Tensor, styles: int) -> Iterator[tuple[int, slice]]:
     """Yield every style's number with its rows of maps [S * V, C, H, W], block by block."""
     count, channels, height, width = maps.shape

@@ -1,16 +1,21 @@
-"""IR-SE50: the face recognition network of the ArcFace identity loss.
+"""IR-SE50: the face recognition network of the ArcFace identity loss, and its parts.
 
 An improved residual network (batch norm - convolution - PReLU - convolution - batch norm) with
 squeeze-and-excitation: Deng et al., ArcFace (2019); Hu et al., Squeeze-and-Excitation (2018).
 The names of the tensors are those of the widely used file model_ir_se50.pth, which loads by name.
+Encoders of pictures are built on the same entrance and residual units.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
+# residual units of the four groups, each of which halves the size first and doubles the channels
+UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
+WIDTH = 64
 INPUT_SIZE = 112
 FEATURES = 512
 _REDUCTION = 16
@@ -21,8 +26,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // _REDUCTION, 1, bias=False)
-        self.fc2 = nn.Conv2d(channels // _REDUCTION, channels, 1, bias=False)
+        few = max(1, channels // _REDUCTION)
+        self.fc1 = nn.Conv2d(channels, few, 1, bias=False)
+        self.fc2 = nn.Conv2d(few, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, h, w] to the same shape."""
@@ -31,9 +37,16 @@ class SqueezeExcite(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """One residual unit; `stride` halves the size in its second convolution."""
+    """One residual unit; `stride` halves the size in its second convolution.
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    Args:
+        inputs: channels.
+        outputs: channels.
+        stride: 1 or 2.
+        squeeze_excite: scale the channels at its end (mode `ir_se`), or don't (mode `ir`).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, squeeze_excite: bool = True) -> None:
         super().__init__()
         self.shortcut_layer: nn.Module
         if inputs == outputs:
@@ -42,13 +55,14 @@ class Bottleneck(nn.Module):
             self.shortcut_layer = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
+        gate = [SqueezeExcite(outputs)] if squeeze_excite else []
         self.res_layer = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False),
             nn.PReLU(outputs),
             nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outputs),
-            SqueezeExcite(outputs),
+            *gate,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -58,15 +72,55 @@ class Bottleneck(nn.Module):
         return residual + shortcut
 
 
+def entrance(inputs: int = 3, width: int = WIDTH) -> nn.Sequential:
+    """Return the first layers: [N, inputs, H, W] to [N, width, H, W]."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width)
+    )
+
+
+def body(
+    units: Sequence[int] = UNITS[50], width: int = WIDTH, squeeze_excite: bool = True
+) -> nn.Sequential:
+    """Return the residual units behind the entrance, all groups in a row.
+
+    Args:
+        units: of each group; the first of a group halves the size.
+        width: channels of the first group, twice as many in each further one.
+        squeeze_excite: see `Bottleneck`.
+    """
+    blocks, inputs = [], width
+    for group, count in enumerate(units):
+        outputs = width << group
+        blocks.append(Bottleneck(inputs, outputs, 2, squeeze_excite))
+        blocks += [Bottleneck(outputs, outputs, 1, squeeze_excite) for _ in range(count - 1)]
+        inputs = outputs
+    return nn.Sequential(*blocks)
+
+
+def run_units(units: nn.Sequential, x: Tensor, kept: Collection[int]) -> list[Tensor]:
+    """Return what some of a body's units make of x, in their order.
+
+    Args:
+        units: made by `body`.
+        x: [N, width, H, W], what the entrance made.
+        kept: numbers of the units.
+    """
+    found = []
+    for number, unit in enumerate(units):
+        x = unit(x)
+        if number in kept:
+            found.append(x)
+    return found
+
+
 class IRSE50(nn.Module):
     """Aligned faces [N, 3, 112, 112], RGB in [-1, 1], to unit features [N, 512]."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.input_layer = nn.Sequential(
-            nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
-        )
-        side = INPUT_SIZE // 2 ** len(STAGES)
+        self.input_layer = entrance()
+        side = INPUT_SIZE // 2 ** len(UNITS[50])
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(512),
             nn.Dropout(0.6),
@@ -74,12 +128,7 @@ class IRSE50(nn.Module):
             nn.Linear(512 * side * side, FEATURES),
             nn.BatchNorm1d(FEATURES),
         )
-        blocks, inputs = [], 64
-        for outputs, count in STAGES:
-            blocks.append(Bottleneck(inputs, outputs, 2))
-            blocks += [Bottleneck(outputs, outputs, 1) for _ in range(count - 1)]
-            inputs = outputs
-        self.body = nn.Sequential(*blocks)
+        self.body = body()
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return unit features [N, 512]."""

@@ -18,14 +18,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from inv3d.nn import epilogue, epilogue_triton, winograd
+from inv3d.nn import epilogue, epilogue_triton
+from inv3d.nn.convolution import Winograd, convolve, convolve_backward, convolve_plain
 from inv3d.nn.epilogue import Epilogue
 from inv3d.nn.epilogue_triton import usable
-from inv3d.nn.filters import blur, blur_backward
 from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE
 
 _EPSILON = 1e-8
-_convolution_backward = torch.ops.aten.convolution_backward
 
 
 def modulated_layer(
@@ -63,8 +62,8 @@ def modulated_layer(
     if torch.is_autocast_enabled(kind):
         x = x.to(torch.get_autocast_dtype(kind))
     gain = LRELU_GAIN if activate else 1.0
-    fast = up is None and winograd.is_faster(x, weight)
-    plan = _Plan(Epilogue(activate, clamp, usable(x, x.dtype)), demodulate, gain, fast)
+    follows = Epilogue(activate, clamp, usable(x, x.dtype))
+    plan = _Plan(follows, demodulate, gain, Winograd.of(x, weight, up))
     with torch.autocast(kind, enabled=False):
         shift, added = (None if t is None else t.to(own) * gain for t in (bias, noise))
         made: Tensor = _ModulatedConv.apply(x, weight, styles.to(own), shift, added, up, plan)
@@ -89,7 +88,7 @@ def modulated_layer_plain(
         own = weight * style[:, None, None]
         if demodulate:
             own = own * torch.rsqrt(own.square().sum(dim=(1, 2, 3), keepdim=True) + _EPSILON)
-        images.append(_convolve(image[None], own, up, fast=False))
+        images.append(convolve_plain(image[None], own, up))
     y = torch.cat(images)
     y = y if noise is None else y + noise
     y = y if bias is None else y + bias[:, None, None]
@@ -106,13 +105,13 @@ class _Plan:
         epilogue: what follows the convolution.
         demodulate: as in `modulated_layer`.
         gain: of the activation, applied to all that goes in.
-        fast: convolve by Winograd's algorithm.
+        fast: where Winograd's algorithm is taken.
     """
 
     epilogue: Epilogue
     demodulate: bool
     gain: float
-    fast: bool
+    fast: Winograd
 
 
 # `precision.run_in` knows convolutions by "Conv" in their names.
@@ -137,7 +136,7 @@ class _ModulatedConv(torch.autograd.Function):
             own, source, rest = weight * factors[:, :, None, None], x, None
         else:
             own, source, rest = weight, _scaled(x, styles), scale
-        y = _convolve(source, own.to(x.dtype), up, plan.fast)
+        y = convolve(source, own.to(x.dtype), up, plan.fast)
         y = y.contiguous(memory_format=torch.channels_last)
         _epilogue(plan).apply_(plan.epilogue, y, rest, bias, noise)
         ctx.plan = plan
@@ -159,7 +158,7 @@ class _ModulatedConv(torch.autograd.Function):
             )  # fmt: skip
             shared = len(styles) == 1
             source = x if shared or not to_weight else _scaled(x, styles)
-            dx, dw = _convolve_backward(
+            dx, dw = convolve_backward(
                 found.y, source, weight.to(x.dtype), up, plan.fast, (to_x or to_styles, to_weight)
             )
             ds = None if dx is None else _epilogue(plan).scale_backward_(dx, x, styles, to_styles)
@@ -226,43 +225,3 @@ def _scaled(x: Tensor, styles: Tensor) -> Tensor:
     """Scale the channels of x [S * V, I, h, w] by styles [S, I]."""
     factors = styles.to(x.dtype).repeat_interleave(len(x) // len(styles), 0)
     return x * factors[:, :, None, None]
-
-
-def _convolve(x: Tensor, weight: Tensor, up: Tensor | None, fast: bool) -> Tensor:
-    if fast:
-        return winograd.conv3x3(x, weight)
-    if up is None:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up)
-
-
-def _convolve_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    up: Tensor | None,
-    fast: bool,
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of `_convolve` to x (channels last) and to the weights, where they're wanted."""
-    if not any(wanted):
-        return None, None
-    if fast:
-        return (
-            winograd.input_gradient(gradient, weight) if wanted[0] else None,
-            winograd.weight_gradient(gradient, x) if wanted[1] else None,
-        )
-    one, none, mask = [1, 1], [0, 0], [*wanted, False]
-    if up is None:
-        padding = [weight.shape[-1] // 2] * 2
-        dx, dw, _ = _convolution_backward(
-            gradient, x, weight, None, one, padding, one, False, none, 1, mask
-        )
-    else:
-        dx, dw, _ = _convolution_backward(
-            blur_backward(gradient, up), x, weight.transpose(0, 1), None, [2, 2], none, one, True,
-            none, 1, mask,
-        )  # fmt: skip
-        dw = None if dw is None else dw.transpose(0, 1)
-    dx = None if dx is None else dx.contiguous(memory_format=torch.channels_last)
-    return dx, dw

@@ -10,17 +10,17 @@ On a CPU both become a single node that works through the points in pieces which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from inv3d.nn.decoder import Activation, Decoder, activate, activation_slope
 from inv3d.nn.layers import EqualLinear
 from inv3d.nn.plane_gather import Pairs, Scatter, chunks, gather, texel_table
+from inv3d.nn.products import product
 from inv3d.nn.triplane import AXES, PlaneAxes, sample_planes
 
 # Points of a piece: what is computed of it stays in cache.
@@ -30,9 +30,6 @@ CHUNK = 1 << 14
 DEAD = 1e-6
 # Beyond it softplus is the identity, to the last digit of a float64.
 LINEAR = 40.0
-
-# oneDNN's product; MKL's doesn't use AVX-512 on CPUs of other makers.
-_onednn: Callable[..., Tensor] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def decode_planes(
@@ -110,7 +107,7 @@ class _DecodePlanes(torch.autograd.Function):
             table = texel_table(planes[scene])
             for part, where in chunks(points[scene], CHUNK):
                 features = gather(table, where, pairs, box, planes.shape)
-                made = _product(_softplus_(_product(features, w1, b1)), w2, b2)
+                made = product(_softplus_(product(features, w1, b1)), w2, b2)
                 raw[scene, part] = made[:, 0]
                 if colours is not None:
                     colours[scene, part] = activate(made[:, 1:], activation)
@@ -162,9 +159,9 @@ class _Layers:
 
     def backward(self, features: Tensor, outer: Tensor) -> Tensor:
         """Return the gradient [P, C] of features from that of the first rows of the output."""
-        hidden = _product(features, self._w1, self._b1)
+        hidden = product(features, self._w1, self._b1)
         rows = outer.shape[1]
-        inner = _product(outer, self._second_back[:, :rows])
+        inner = product(outer, self._second_back[:, :rows])
         inner *= torch.sigmoid(hidden)
         if self._wanted:
             w1, b1, w2, b2 = self._sums
@@ -172,7 +169,7 @@ class _Layers:
             b1.add_(inner.sum(0))
             w2[:rows].addmm_(outer.t(), _softplus_(hidden))
             b2[:rows].add_(outer.sum(0))
-        return _product(inner, self._first_back)
+        return product(inner, self._first_back)
 
     def gradients(self) -> list[Tensor | None]:
         """Return those of w1, b1, w2 and b2."""
@@ -195,13 +192,6 @@ def _live_parts(raw: Tensor | None, colour: Tensor | None, count: int) -> Sequen
         if size is not None:
             live |= ~(size <= DEAD * size.mean())  # a gradient that is no number counts, too
     return torch.split(live.nonzero()[:, 0], CHUNK)
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return `F.linear(x, weight, bias)`."""
-    if _onednn is not None and x.dtype == torch.float32:
-        return _onednn(x, weight, bias, "none", [], "")
-    return F.linear(x, weight, bias)
 
 
 def _softplus_(x: Tensor) -> Tensor:

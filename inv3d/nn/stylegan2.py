@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inv3d.nn.filters import resample_filter, upsample
+from inv3d.nn.known_factors import KnownFactors
 from inv3d.nn.layers import EqualLinear, normalize_second_moment, standard_normal
 from inv3d.nn.modulated import modulated_layer
 from inv3d.nn.resample import resize
@@ -34,6 +35,8 @@ class MappingNetwork(nn.Module):
         lr_multiplier: of the layers (not of the embedding).
         normalize_z: scale z (and the embedded condition) to a mean square of one.
         activate_last: leaky ReLU behind the last layer too.
+        factors: known factors of z that w ends with; the layers see them too.
+        factor_ramps: ramps that they are sums of.
     """
 
     w_avg: Tensor
@@ -49,11 +52,15 @@ class MappingNetwork(nn.Module):
         lr_multiplier: float = 0.01,
         normalize_z: bool = True,
         activate_last: bool = True,
+        factors: int = 0,
+        factor_ramps: int = 0,
     ) -> None:
         super().__init__()
         self.c_dim, self.layers, self.normalize_z = c_dim, layers, normalize_z
+        self.known = KnownFactors(z_dim, factor_ramps, factors) if factors else None
         embed = (embed_features or w_dim) if c_dim else 0
-        sizes = [z_dim + embed, *[layer_features or w_dim] * (layers - 1), w_dim]
+        inner = [layer_features or w_dim] * (layers - 1)
+        sizes = [z_dim + embed + factors, *inner, w_dim - factors]
         if c_dim:
             self.embed = EqualLinear(c_dim, embed)
         for index, (before, after) in enumerate(pairwise(sizes)):
@@ -68,6 +75,13 @@ class MappingNetwork(nn.Module):
         if self.c_dim:
             assert condition is not None
             x = torch.cat([x, self._normalize(self.embed(condition))], dim=1)
+        if self.known is None:
+            return self._learned(x)
+        factors = self.known(z)
+        learned = self._learned(torch.cat([x, factors], dim=1))
+        return torch.cat([learned, factors * self.known.gain], dim=1)
+
+    def _learned(self, x: Tensor) -> Tensor:
         for index in range(self.layers):
             x = getattr(self, f"fc{index}")(x)
         return x

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from inv3d.nn.filters import resample_filter
 from inv3d.nn.resample import bilinear
@@ -64,6 +65,8 @@ class Superresolution(nn.Module):
         channels: of the two blocks, the official ones unless given.
         input_resolution: the official one unless given.
         use_noise: as in SynthesisLayer.
+        margin: input pixels by which features are continued beyond their edges; the outermost
+            pixels are repeated, and the picture is cut out again.
     """
 
     def __init__(
@@ -76,9 +79,10 @@ class Superresolution(nn.Module):
         channels: tuple[int, int] | None = None,
         input_resolution: int | None = None,
         use_noise: bool = True,
+        margin: int = 0,
     ) -> None:
         super().__init__()
-        self.kind = KINDS[name]
+        self.kind, self.margin = KINDS[name], margin
         self.input_resolution = input_resolution or self.kind.input_resolution
         self.antialias = antialias and self.kind.antialias
         first, second = channels or self.kind.channels
@@ -117,9 +121,17 @@ class Superresolution(nn.Module):
         elif resize:
             image = self._resize(image)
         ws = (w, w, w)
+        x, image = self._continued(x), self._continued(image)
         x, image = self.block0(x, image, ws, noise, rng)
         final: Tensor = self.block1(x, image, ws, noise, rng)[1]
-        return final
+        return self._cut(final)
+
+    def _continued(self, x: Tensor) -> Tensor:
+        return F.pad(x, (self.margin,) * 4, mode="replicate") if self.margin else x
+
+    def _cut(self, image: Tensor) -> Tensor:
+        edge = self.margin * self.kind.factor
+        return image[..., edge:-edge, edge:-edge] if edge else image
 
     def _resize(self, x: Tensor) -> Tensor:
         if x.shape[-1] > self.input_resolution and not self.kind.shrink:

@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from inv3d.nn.products import product
+
 # F(4, 3) of points 0, 1, -1, 2, -2 and infinity, along one axis: input, kernel and output
 _INPUT = (
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0), (0, -2, -1, 2, 1, 0),
@@ -31,8 +33,9 @@ _KERNEL = (
 )  # fmt: skip
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
-# Where it was measured faster than oneDNN's convolution, forwards and backwards.
-CHANNELS, SIDE = 128, 32
+# Where it was faster than oneDNN's convolutions, on processors of Intel, whose gain is the smaller
+# one: from so many channels on, for maps and for gradients to weights, and so many pixels a side.
+CHANNELS, GRADIENT_CHANNELS, SIDE = 192, 128, 32
 # Numbers of one of a band's 36 planes, so that those of input and output share a cache.
 BAND = 1 << 15
 
@@ -49,12 +52,18 @@ def winograd(allowed: bool) -> Iterator[None]:
         _allowed.reset(token)
 
 
-def is_faster(x: Tensor, weight: Tensor) -> bool:
+def is_faster(x: Tensor, weight: Tensor, to_weight: bool = False) -> bool:
     """Whether a convolution of x [N, I, H, W] with weights [O, I, k, k] should go this way.
 
-    That is on a CPU in single or double precision, where it fits, pays, and is allowed.
+    That is on a CPU in single or double precision, where it fits and is allowed.
+
+    Args:
+        x: maps.
+        weight: kernels.
+        to_weight: ask for the gradient to the weights; else for the maps and their gradient.
     """
     height, width = x.shape[2:]
+    channels = GRADIENT_CHANNELS if to_weight else CHANNELS
     return (
         _allowed.get()
         and x.device.type == "cpu"
@@ -62,7 +71,7 @@ def is_faster(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[2:] == (3, 3)
         and height % 4 == width % 4 == 0
         and min(height, width) >= SIDE
-        and min(weight.shape[:2]) >= CHANNELS
+        and min(weight.shape[:2]) >= channels
     )
 
 
@@ -190,7 +199,7 @@ def _products(x: Tensor, kernels: Tensor) -> Tensor:
         return torch.bmm(x, kernels)
     made = x.new_empty(36, x.shape[1], kernels.shape[2])
     for plane, one, other in zip(made, x, kernels, strict=True):
-        plane.copy_(_onednn(one, other.t()))
+        plane.copy_(product(one, other.t()))
     return made
 
 
@@ -200,12 +209,7 @@ def _accumulate(total: Tensor, gradient: Tensor, x: Tensor) -> None:
         total.baddbmm_(gradient.transpose(1, 2), x)
         return
     for plane, one, other in zip(total, gradient, x, strict=True):
-        plane.add_(_onednn(one.t(), other.t()))
-
-
-def _onednn(x: Tensor, weight: Tensor) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return product
+        plane.add_(product(one.t(), other.t()))
 
 
 @cache
@@ -214,7 +218,5 @@ def _prefers_onednn(dtype: torch.dtype) -> bool:
 
     MKL does so on processors that aren't Intel's.
     """
-    if dtype != torch.float32 or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
     facts = Path("/proc/cpuinfo")
-    return facts.is_file() and "AuthenticAMD" in facts.read_text()
+    return dtype == torch.float32 and facts.is_file() and "AuthenticAMD" in facts.read_text()

@@ -7,7 +7,8 @@ metrics average over all frames of the capture.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from inv3d.core.errors import ConfigError, InvError, UnsupportedError
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.loss import AnyLoss, Target, load_loss
-from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.report.columns import (
     FRAME_COLUMNS,
     JUDGED,
@@ -30,11 +31,12 @@ from inv3d.report.columns import (
     columns_with,
     described,
 )
-from inv3d.report.views import render_scene, render_views
+from inv3d.report.views import render_scenes, scenes_of
 
 FORMAT = 1
 LARGEST = 256
-CONSISTENCY_VIEWS = 60
+CONSISTENCY_LATENTS = 30
+CONSISTENCY_VIEWS = 12
 CONSISTENCY_RAYS = 24
 _SCALES = 2**4
 _TINY_MSE = 1e-10
@@ -108,6 +110,7 @@ def evaluate(
     device: torch.device,
     *,
     consistency_views: int = CONSISTENCY_VIEWS,
+    on_images: Callable[[slice, Tensor], None] | None = None,
 ) -> dict[str, Any]:
     """Return all metrics as plain numbers; None, with a reason in "notes", where there's none.
 
@@ -118,16 +121,28 @@ def evaluate(
         chosen: the frames that were inverted.
         held_out: the frames that the method never saw.
         device: where everything runs.
-        consistency_views: viewpoints (and latents) of the depth consistency.
+        consistency_views: viewpoints of the depth consistency.
+        on_images: is given the pictures [N, 3, H, W] in [-1, 1] of some frames at a time, and
+            which frames they are.
     """
     judges, notes = build_judges(generator.spec.metrics, device)
     columns = columns_with(judges)
-    table = _frames(generator, inversion, capture, judges, columns, notes, device)
+    spread = None
+    if "depth" in generator.spec.outputs and len(inversion.ws) > 1:
+        spread = DepthSpread(generator, capture.camera, consistency_views)
+
+    def see(frames: slice, scenes: Scene, images: Tensor) -> None:
+        if spread is not None:
+            spread.add(scenes, range(frames.start, frames.stop))
+        if on_images is not None:
+            on_images(frames, images)
+
+    table = _frames(generator, inversion, capture, judges, columns, notes, device, see)
     size = min(generator.spec.resolution, LARGEST)
     front = capture.front()
     consistency = None
     if "depth" in generator.spec.outputs:
-        consistency = depth_consistency(generator, inversion, capture.camera, consistency_views)
+        consistency = 0.0 if spread is None else spread.mean()
     distance = latent_distance(inversion)
     if len(inversion.ws) == 1:
         notes["depth_consistency"] = "one latent: 0 by construction"
@@ -151,7 +166,7 @@ def evaluate(
         "chosen": _mean(table, chosen),
         "held_out": _mean(table, held_out),
         "depth_consistency": consistency,
-        "depth_consistency_views": min(consistency_views, len(capture)),
+        "depth_consistency_views": 0 if spread is None else spread.views,
         "latent_distance": distance,
         "per_frame": _rows(table, capture.names, chosen, held_out),
         "notes": notes,
@@ -166,8 +181,12 @@ def _frames(
     columns: Sequence[Column],
     notes: Notes,
     device: torch.device,
+    see: Callable[[slice, Scene, Tensor], None],
 ) -> dict[str, list[float | None]]:
-    """Every metric of every frame: column -> N numbers. One copy to the host at the end."""
+    """Every metric of every frame: column -> N numbers. One copy to the host at the end.
+
+    Some frames at a time, `see` is told which, with their scenes and pictures.
+    """
     outputs: list[OutputName] = ["image"]
     depths = capture.depths if "depth" in generator.spec.outputs else None
     if depths is not None:
@@ -177,9 +196,11 @@ def _frames(
     else:
         notes["depth_error"] = _no_depth(generator)
     parts: dict[str, list[Tensor]] = {}
-    for views, seen in render_views(
-        generator, inversion, capture.camera, outputs, frames=capture.names
-    ):
+    generator.require(outputs, "these views")
+    camera = capture.camera.to(generator.device)
+    for views, scenes in scenes_of(generator, inversion, camera, frames=capture.names):
+        seen = generator.render(scenes, camera[views], outputs=outputs)
+        see(views, scenes, seen.require("image"))
         images = compare_images(seen.require("image"), capture.images[views].to(device), judges)
         if depths is not None:
             masks = None if capture.masks is None else capture.masks[views].to(device)
@@ -269,47 +290,69 @@ def _shrink(values: Tensor, size: int) -> Tensor:
     return F.adaptive_avg_pool2d(values, size) if values.shape[-1] != size else values
 
 
-@torch.no_grad()
-def depth_consistency(
-    generator: Generator,
-    inversion: Inversion,
-    camera: Camera,
-    views: int = CONSISTENCY_VIEWS,
-    rays: int = CONSISTENCY_RAYS,
-) -> float:
-    """Return the depth consistency, eq. 7-9 of the paper, world units; 0 for a single latent.
+class DepthSpread:
+    """The depth consistency, eq. 7-9 of the paper, as its latents come.
 
-    From each of M viewpoints: the population standard deviation, pixel by pixel, of the depth of
-    the M latents interpolated at those viewpoints; averaged over pixels and viewpoints. The sums
-    stream, so M^2 depth maps are rendered but only M pairs of sums are kept. Rays are single
-    samples of a mean over pixels, so few a side estimate it well: 24 and 64 differ by 2 %.
+    From each of some viewpoints: the population standard deviation, pixel by pixel, of the depth of
+    M latents; averaged over pixels and viewpoints. M latents are interpolated at cameras chosen
+    evenly by angle. The paper's viewpoints are those M, too; here they are fewer, as well chosen
+    evenly by angle, since they are, like rays, only what a mean is taken over. The sums stream, so
+    that a few depth maps are kept, however many latents there are.
 
     Args:
         generator: tuned for the inversion.
-        inversion: whose latents.
-        camera: of the capture; M of them are chosen evenly by angle.
-        views: M, or as many as there are cameras.
-        rays: a side of the depth maps, at most; the generator's own if that's less.
+        camera: of the capture.
+        views: viewpoints, at most.
+        latents: M, at most; no more of both than there are cameras.
+
+    Attributes:
+        views: how many viewpoints there are.
     """
-    if len(inversion.ws) == 1:
-        return 0.0
-    count = min(views, len(camera))
-    chosen = camera[evenly_by_angle(camera.yaw, count)].to(generator.device)
-    rays = min(rays, generator.spec.render_resolution)
-    # Sums of the difference to the first latent's maps: no digits are lost to the large common
-    # distance, and latents that are equal give exactly 0.
-    first = total = squares = torch.zeros(())
-    for index in range(count):
-        scene = inversion.scene_for(generator, chosen[index])
-        depth = render_scene(generator, scene, chosen, "depth", rays).double()
-        if index == 0:
-            first, total, squares = depth, torch.zeros_like(depth), torch.zeros_like(depth)
-            continue
-        difference = depth - first
-        total += difference
-        squares += difference.square()
-    variance = squares / count - (total / count).square()
-    return float(variance.clamp_min(0).sqrt().mean())
+
+    def __init__(
+        self,
+        generator: Generator,
+        camera: Camera,
+        views: int = CONSISTENCY_VIEWS,
+        latents: int = CONSISTENCY_LATENTS,
+    ) -> None:
+        yaw, most = camera.yaw, len(camera)
+        # a camera may be chosen twice where angles are sparse: it counts twice
+        self._times = Counter(evenly_by_angle(yaw, min(latents, most)))
+        self.views = min(views, most)
+        self._viewpoints = camera[evenly_by_angle(yaw, self.views)].to(generator.device)
+        self._generator = generator
+        self._rays = min(CONSISTENCY_RAYS, generator.spec.render_resolution)
+        # Sums of the difference to the first latent's maps: no digits are lost to the large common
+        # distance, and latents that are equal give exactly 0.
+        self._first: Tensor | None = None
+        self._total = self._squares = torch.zeros((), dtype=torch.float64, device=generator.device)
+
+    @torch.no_grad()
+    def add(self, scenes: Scene, cameras: Sequence[int]) -> None:
+        """Add the latents among scenes, one for each of some cameras of the capture.
+
+        Args:
+            scenes: N, of latents interpolated at the cameras.
+            cameras: their numbers; those that weren't chosen are left out.
+        """
+        rows = [row for row, number in enumerate(cameras) if number in self._times]
+        if not rows:
+            return
+        depths = render_scenes(
+            self._generator, scenes[rows], self._viewpoints, "depth", self._rays
+        ).double()
+        self._first = depths[0] if self._first is None else self._first
+        times = depths.new_tensor([self._times[cameras[row]] for row in rows])
+        difference = depths - self._first
+        self._total = self._total + torch.tensordot(times, difference, 1)
+        self._squares = self._squares + torch.tensordot(times, difference.square(), 1)
+
+    def mean(self) -> float:
+        """Return the standard deviation of the latents that were added, averaged."""
+        count = self._times.total()
+        variance = self._squares / count - (self._total / count).square()
+        return float(variance.clamp_min(0).sqrt().mean())
 
 
 def latent_distance(inversion: Inversion) -> float | None:

@@ -55,13 +55,36 @@ def render_views(
     """
     generator.require(outputs, "these views")
     camera = camera.to(generator.device)
-    shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
-    for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
-        scene = shared or inversion.scene_for(generator, camera[views], frames[views])
+    for views, scene in scenes_of(generator, inversion, camera, resolution, frames):
         yield (
             views,
             generator.render(scene, camera[views], outputs=outputs, resolution=resolution),
         )
+
+
+@torch.no_grad()
+def scenes_of(
+    generator: Generator,
+    inversion: Inversion,
+    camera: Camera,
+    resolution: int | None = None,
+    frames: Sequence[str] = (),
+) -> Iterator[tuple[slice, Scene]]:
+    """Synthesise what N cameras see, as many scenes at once as can be rendered at once.
+
+    Args:
+        generator: tuned for the inversion.
+        inversion: whose latents are interpolated by the cameras' angles.
+        camera: N cameras, on the generator's device.
+        resolution: rays a side that they'll be rendered with, the generator's own if None.
+        frames: N names, where the cameras are those of frames.
+
+    Yields:
+        Which cameras, and a scene for each; the same one scene for all where there's one latent.
+    """
+    shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
+    for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
+        yield views, shared or inversion.scene_for(generator, camera[views], frames[views])
 
 
 @torch.no_grad()
@@ -80,13 +103,46 @@ def render_scene(
         UnsupportedError: where the generator makes no such output.
     """
     generator.require((output,), "these views")
-    rays = resolution or generator.spec.render_resolution
-    budget = RAYS_IN_CACHE if generator.device.type == "cpu" else RAYS_AT_ONCE
     return torch.cat(
         [
             generator.render(
                 scene, camera[views], outputs=(output,), resolution=resolution
             ).require(output)
-            for views in blocks(len(camera), views_at_once(rays, budget))
+            for views in blocks(len(camera), _at_once(generator, resolution))
         ]
     )
+
+
+@torch.no_grad()
+def render_scenes(
+    generator: Generator,
+    scenes: Scene,
+    camera: Camera,
+    output: OutputName,
+    resolution: int | None = None,
+) -> Tensor:
+    """Render one field of B scenes, all of them from the same V cameras, [B, V, ...].
+
+    As many scenes at once as `render_scene` renders views at once.
+
+    Raises:
+        UnsupportedError: where the generator makes no such output.
+    """
+    scenes_at_once = _at_once(generator, resolution) // len(camera)
+    if scenes_at_once < 2:
+        each = [scenes[[row]] for row in range(len(scenes))]
+        return torch.stack([render_scene(generator, s, camera, output, resolution) for s in each])
+    generator.require((output,), "these views")
+    parts = []
+    for rows in blocks(len(scenes), scenes_at_once):
+        part = scenes[rows]
+        cameras = Camera.cat([camera] * len(part))
+        seen = generator.render(part, cameras, outputs=(output,), resolution=resolution)
+        parts.append(seen.require(output).unflatten(0, (len(part), len(camera))))
+    return torch.cat(parts)
+
+
+def _at_once(generator: Generator, resolution: int | None) -> int:
+    """Views of a scene that are rendered at once where super-resolution doesn't matter."""
+    budget = RAYS_IN_CACHE if generator.device.type == "cpu" else RAYS_AT_ONCE
+    return views_at_once(resolution or generator.spec.render_resolution, budget)

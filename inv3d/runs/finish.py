@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
@@ -86,6 +87,28 @@ class Made:
     warnings: Sequence[str] = ()
 
 
+class Shown:
+    """Pictures of the frames that are shown, out of those that were rendered to be measured.
+
+    Args:
+        rows: numbers of the frames.
+    """
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        self.rows = list(rows)
+        self._images: dict[int, Tensor] = {}
+
+    def add(self, frames: slice, images: Tensor) -> None:
+        """Keep those pictures [N, 3, H, W] of consecutive frames that are shown, on the CPU."""
+        wanted = [row for row in self.rows if frames.start <= row < frames.stop]
+        for row in wanted:
+            self._images[row] = images[row - frames.start].to("cpu", copy=True)
+
+    def images(self) -> Tensor:
+        """Return the pictures of all rows, [R, 3, H, W]."""
+        return torch.stack([self._images[row] for row in self.rows])
+
+
 def finish_run(
     directory: Path,
     generator: Generator,
@@ -126,7 +149,8 @@ def finish_run(
     log = read_log(ending.directory / LOG)
     on_progress("measuring")
     started = time.perf_counter()
-    metrics = evaluate(generator, inversion, capture, chosen, held_out, device)
+    shown = Shown(_shown_rows(capture, chosen, held_out) if pictures else [])
+    metrics = evaluate(generator, inversion, capture, chosen, held_out, device, on_images=shown.add)
     metrics["seconds"] = {**seconds, "metrics": time.perf_counter() - started}
     said = _record(ending).get("warnings", [])
     found = find_warnings(generator, inversion, capture, metrics, log)
@@ -135,7 +159,7 @@ def finish_run(
     made = Made()
     if pictures:
         started = time.perf_counter()
-        made = _make_pictures(ending, metrics, chosen, held_out, diagnostics)
+        made = _make_pictures(ending, metrics, shown, diagnostics)
         metrics["seconds"]["pictures"] = time.perf_counter() - started
         metrics["warnings"] += made.warnings
     write_json(ending.directory / METRICS, metrics)
@@ -147,12 +171,11 @@ def finish_run(
 def _make_pictures(
     ending: Ending,
     metrics: Mapping[str, Any],
-    chosen: Sequence[int],
-    held_out: Sequence[int],
+    shown: Shown,
     diagnostics: Sequence[Diagnostic],
 ) -> Made:
     ending.say("rendering views")
-    comparisons = compare_views(ending, metrics, chosen, held_out)
+    comparisons = compare_views(ending, metrics, shown)
     novel = novel_views(ending.generator, ending.inversion)
     rows = [diagnostic_row(diagnostic) for diagnostic in diagnostics]
     _write_previews(ending, comparisons, novel, rows)
@@ -189,28 +212,27 @@ def _write_report(
     write_text(ending.directory / REPORT, render_page(page))
 
 
-def compare_views(
-    ending: Ending, metrics: Mapping[str, Any], chosen: Sequence[int], held_out: Sequence[int]
-) -> list[Comparison]:
-    """Return target, reconstruction and difference of chosen and of some held-out frames."""
-    rows = [
-        *_spread(ending.capture, chosen, SHOWN_CHOSEN),
-        *_spread(ending.capture, held_out, SHOWN_OTHERS),
-    ]
-    if not rows:
+def compare_views(ending: Ending, metrics: Mapping[str, Any], shown: Shown) -> list[Comparison]:
+    """Return target, reconstruction and difference of the frames that are shown."""
+    if not shown.rows:
         return []
-    shown = ending.capture[rows]
-    seen = render_views(ending.generator, ending.inversion, shown.camera, frames=shown.names)
-    images = torch.cat([rendering.require("image").cpu() for _, rendering in seen])
-    targets = shown.images
+    targets, images = ending.capture.images[shown.rows], shown.images()
     frames = zip(
         pics.colour_frames(targets),
         pics.colour_frames(images),
         pics.difference_frames(images, targets),
-        rows,
+        shown.rows,
         strict=True,
     )
     return [Comparison(t, r, d, metrics["per_frame"][i]) for t, r, d, i in frames]
+
+
+def _shown_rows(capture: Capture, chosen: Sequence[int], held_out: Sequence[int]) -> list[int]:
+    """The frames that are compared on the page: chosen, and some that were held out."""
+    return [
+        *_spread(capture, chosen, SHOWN_CHOSEN),
+        *_spread(capture, held_out, SHOWN_OTHERS),
+    ]
 
 
 def _spread(capture: Capture, rows: Sequence[int], count: int) -> list[int]:

@@ -29,6 +29,7 @@ class Ball:
         self.centres = centres or ((0.0, 0.0, 0.0),)
         self.hollow = hollow
         self.largest_call = 0
+        self.density_alone = 0
 
     def sample(self, scene: Scene, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.largest_call = max(self.largest_call, points.shape[1])
@@ -39,6 +40,10 @@ class Ball:
             inside += torch.sigmoid((radius - distance) * 100)
             inside -= torch.sigmoid((self.hollow - distance) * 100) if self.hollow else 0
         return inside * 100, points + 0.5
+
+    def sample_density(self, scene: Scene, points: torch.Tensor) -> torch.Tensor:
+        self.density_alone += points.shape[1]
+        return self.sample(scene, points)[0]
 
 
 def volume_of(mesh: Mesh) -> float:
@@ -55,6 +60,12 @@ def test_a_ball_has_its_radius_and_looks_outwards() -> None:
 def test_colours_are_those_of_the_surface() -> None:
     mesh = extract_mesh(Ball(), SCENE, resolution=32)
     np.testing.assert_allclose(mesh.colours, mesh.vertices + 0.5, atol=1e-6)
+
+
+def test_the_grid_is_asked_for_density_alone() -> None:
+    ball = Ball()
+    extract_mesh(ball, SCENE, resolution=16)
+    assert ball.density_alone == 16**3
 
 
 def test_only_the_largest_piece_is_kept() -> None:

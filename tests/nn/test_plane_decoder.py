@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inv3d.nn import plane_decoder
+from inv3d.nn import plane_decoder, products
 from inv3d.nn.decoder import Activation, Decoder
 from inv3d.nn.layers import EqualLinear
 from inv3d.nn.plane_decoder import DEAD, decode_planes, decode_planes_plain
@@ -174,7 +174,7 @@ def test_large_and_small_sums_keep_their_softplus() -> None:
 def test_products_do_without_onednn(monkeypatch: Any) -> None:
     given = make(torch.float32)
     found = gradients(decode_planes, *given)
-    monkeypatch.setattr(plane_decoder, "_onednn", None)
+    monkeypatch.setattr(products, "_onednn", None)
     same(gradients(decode_planes, *given), found, 1e-5)
 
 

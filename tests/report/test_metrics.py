@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from inv3d.core.capture import evenly_by_angle
 from inv3d.report import views as view_module
 from inv3d.report.metrics import (
+    CONSISTENCY_LATENTS,
+    CONSISTENCY_VIEWS,
     build_judges,
     compare_images,
-    depth_consistency,
     depth_error,
     evaluate,
     latent_distance,
@@ -80,25 +81,68 @@ def test_numbers_do_not_depend_on_the_chunk(latents: int, monkeypatch: pytest.Mo
     assert whole["depth_consistency"] == pytest.approx(chunked["depth_consistency"], rel=1e-4)
 
 
+def consistency_done_naively(case: Case, viewpoints: list[int]) -> float:
+    """Eq. 7-9 with all depth maps kept: latents of every camera seen from some viewpoints."""
+    latents = min(CONSISTENCY_LATENTS, len(case.capture))
+    places = evenly_by_angle(case.capture.camera.yaw, latents)
+    cameras = case.capture.camera[viewpoints]
+    depths = []
+    for ws in case.inversion.ws_for(case.capture.camera[places]):
+        scene = case.generator.synthesize(ws[None])
+        depths.append(case.generator.render(scene, cameras, outputs=("depth",)).require("depth"))
+    return float(torch.stack(depths).detach().numpy().std(axis=0).mean())
+
+
 def test_depth_consistency_is_the_papers_formula() -> None:
     case = toy_case(9, latents=5, motion=0.6)
-    count = 5
-    cameras = case.capture.camera[evenly_by_angle(case.capture.camera.yaw, count)]
-    ws = case.inversion.ws_for(cameras)
-    depths = np.zeros((count, count, 16, 16))
-    for j in range(count):
-        scene = case.generator.synthesize(ws[j : j + 1])
-        depth = case.generator.render(scene, cameras, outputs=("depth",)).require("depth")
-        depths[:, j] = depth[:, 0].detach().numpy()
-    expected = depths.std(axis=1).mean()
-    measured = depth_consistency(case.generator, case.inversion, case.capture.camera, count)
-    assert measured == pytest.approx(expected, rel=1e-5)
+    measured = metrics_of(case)["depth_consistency"]
+    assert measured == pytest.approx(consistency_done_naively(case, list(range(9))), rel=1e-5)
     assert measured > 0.001
 
 
+def test_depth_consistency_of_few_viewpoints_is_close_to_that_of_all() -> None:
+    case = toy_case(40, latents=5, motion=0.6)
+    metrics = metrics_of(case)
+    chosen = evenly_by_angle(case.capture.camera.yaw, CONSISTENCY_VIEWS)
+    few = consistency_done_naively(case, chosen)
+    everything = consistency_done_naively(case, list(range(40)))
+    assert metrics["depth_consistency_views"] == CONSISTENCY_VIEWS
+    assert metrics["depth_consistency"] == pytest.approx(few, rel=1e-5)
+    assert few == pytest.approx(everything, rel=0.02)
+
+
+def test_a_camera_that_is_chosen_twice_counts_twice() -> None:
+    case = toy_case(latents=4, motion=0.6)
+    yaw = torch.tensor([1.0, 0.9, 0.8, 0.0, -0.9, -0.95, -1.0])
+    camera = case.generator.spec.camera.orbit(yaw)
+    sparse = replace(case, capture=replace(case.capture, cameras=camera))
+    assert len(set(evenly_by_angle(yaw, 7))) < 7
+    viewpoints = evenly_by_angle(yaw, 7)
+    expected = consistency_done_naively(sparse, viewpoints)
+    assert metrics_of(sparse)["depth_consistency"] == pytest.approx(expected, rel=1e-5)
+
+
 def test_equal_latents_are_exactly_consistent() -> None:
-    case = toy_case(latents=4)
-    assert depth_consistency(case.generator, case.inversion, case.capture.camera) == 0.0
+    assert metrics_of(toy_case(latents=4))["depth_consistency"] == 0.0
+
+
+def test_every_frame_is_handed_on_once_as_it_was_measured() -> None:
+    case = toy_case(latents=4, motion=0.5, error=0.1)
+    handed: dict[int, torch.Tensor] = {}
+
+    def keep(frames: slice, images: torch.Tensor) -> None:
+        numbers = range(frames.start, frames.stop)
+        assert not set(numbers) & set(handed)
+        handed.update(zip(numbers, images, strict=True))
+
+    metrics = evaluate(
+        case.generator, case.inversion, case.capture, case.chosen, case.held_out, CPU,
+        on_images=keep,
+    )  # fmt: skip
+    assert sorted(handed) == list(range(7))
+    for number, row in enumerate(metrics["per_frame"]):
+        mse = (handed[number] - case.capture.images[number]).square().mean()
+        assert row["mse"] == pytest.approx(float(mse), rel=1e-4)
 
 
 def test_one_latent_says_so() -> None:

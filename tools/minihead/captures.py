@@ -11,7 +11,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from tools.minihead.cameras import FOCAL, orbit, sample_angles
+from tools.minihead.extras import add_extras
 from tools.minihead.heads import HeadBatch, Heads
 from tools.minihead.layout import LAYOUT, NAMES
 from tools.minihead.params import Params
@@ -44,7 +45,8 @@ class Capture:
         cam2world: [N, 4, 4].
         heads: the head of every view, or one head for all.
         seed: of the identity.
-        z: [64].
+        z: [52].
+        extras: names of details that z doesn't make.
     """
 
     rgb: Tensor
@@ -54,6 +56,7 @@ class Capture:
     heads: HeadBatch
     seed: int
     z: Tensor
+    extras: tuple[str, ...] = ()
 
 
 def route(kind: Route, views: int, seed: int, reach: float = math.radians(70)) -> Tensor:
@@ -113,6 +116,7 @@ def make_capture(
     resolution: int,
     expression: Params | None = None,
     supersample: int = 2,
+    extras: Sequence[str] = (),
 ) -> Capture:
     """Renders one person.
 
@@ -122,17 +126,19 @@ def make_capture(
         expression: parameters [1] for a still head or [N] for a moving one; None for the
             expression of z.
         supersample: subsamples a pixel along each axis.
+        extras: details that no z makes, of `extras.EXTRAS`.
     """
     z = z_of_seed(seed)
     row = z[None].to(heads.device)
     face = heads.expression(row) if expression is None else expression
     face = {name: value.to(heads.device) for name, value in face.items()}
     moments = len(face["blink"])
-    batch = heads.build(row.expand(moments, -1), expression=face)
+    batch = add_extras(heads.build(row.expand(moments, -1), expression=face), extras)
     cameras = cam2world.to(heads.device).unflatten(0, (moments, -1))
     images = render(batch, cameras, FOCAL, resolution, supersample)
     flat = {name: value.flatten(0, 1).cpu() for name, value in images.items()}
-    return Capture(**flat, cam2world=cam2world, heads=batch, seed=seed, z=z)
+    made = (cam2world, batch, seed, z, tuple(extras))
+    return Capture(flat["rgb"], flat["mask"], flat["depth"], *made)
 
 
 def label(cam2world: Tensor, focal: float = FOCAL) -> list[float]:
@@ -152,6 +158,7 @@ def describe(capture: Capture) -> dict[str, object]:
         "names": {name: [s.start, s.stop] for name, s in NAMES.items()},
         "identity": first,
         "expression": faces,
+        "extras": list(capture.extras),
     }
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
 from tools.minihead.evaluate import load, to_picture
-from tools.minihead.network import NETWORKS
 
+NETWORKS = ("minihead", "minihead360")
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

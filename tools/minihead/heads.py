@@ -1,4 +1,4 @@
-"""Procedural human heads in batched torch: z ~ N(0, I_64) drives everything."""
+"""Procedural human heads in batched torch: z ~ N(0, I) drives everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.minihead.headbase import (
     TEETH,
     TONGUE,
 )
-from tools.minihead.layout import LAYOUT, NAMES, Z_DIM
+from tools.minihead.layout import LAYOUT, NAMES, SHAPE_DIMS, Z_DIM
 from tools.minihead.params import Params, expression, identity_params, scene_params
 from tools.minihead.shapes import shape_axes
 from tools.minihead.shell import shell_quads
@@ -71,6 +71,7 @@ class HeadBatch:
         eyes: [2, 3] resting centres of the eyeballs.
         params: identity and scene parameters by name.
         expression: expression parameters by name.
+        painters: what paints extras over the colours, see `extras`.
     """
 
     vertices: Tensor
@@ -82,10 +83,12 @@ class HeadBatch:
     eyes: Tensor
     params: Params
     expression: Params
+    painters: tuple[paint.Painter, ...] = ()
 
     def shade(self, head: Tensor, face: Tensor, attributes: Tensor) -> Tensor:
         """Colours [P, 3] in [0, 1] of P surface points."""
-        return paint.shade(self.face_part[face], attributes, self.table, head, self.eyes)
+        part = self.face_part[face]
+        return paint.shade(part, attributes, self.table, head, self.eyes, self.painters)
 
     @property
     def colours(self) -> Tensor:
@@ -95,7 +98,7 @@ class HeadBatch:
         part[self.faces.flatten()] = self.face_part.repeat_interleave(3)
         row = torch.arange(batch, device=part.device).repeat_interleave(count)
         values = self.attributes.flatten(0, 1)
-        colour = paint.shade(part.repeat(batch), values, self.table, row, self.eyes)
+        colour = paint.shade(part.repeat(batch), values, self.table, row, self.eyes, self.painters)
         return colour.view(batch, count, 3)
 
 
@@ -167,7 +170,8 @@ class Heads:
         dense[owner, baked["target_index"].long()] = delta
         self.targets = dense.flatten(1).to(self.device)
         axes = shape_axes(self.names)
-        self.mix = baked["shape_mix"].to(self.device)
+        # Fewer numbers than are baked: what is left is calmer, half of the variance.
+        self.mix = baked["shape_mix"][:, :SHAPE_DIMS].to(self.device)
         self.spread = torch.tensor([a.spread for a in axes], device=self.device)
         ends = torch.zeros(2, len(axes), len(self.names))
         for row, axis in enumerate(axes):
@@ -182,22 +186,22 @@ class Heads:
         self.shell_weight = baked["shell_weight"].to(self.device).float()
 
     def sample_z(self, n: int, generator: torch.Generator) -> Tensor:
-        """[n, 64] from N(0, I), drawn on the generator's device, moved to the model's."""
+        """[n, 52] from N(0, I), drawn on the generator's device, moved to the model's."""
         return torch.randn(n, Z_DIM, generator=generator, device=generator.device).to(self.device)
 
     def params(self, z: Tensor) -> Params:
-        """Named identity, appearance, clothes and light parameters of z [B, 64]."""
+        """Named identity, appearance, clothes and light parameters of z [B, 52]."""
         return identity_params(z) | scene_params(z)
 
     def expression(self, z: Tensor) -> Params:
-        """Named expression parameters of z [B, 64]."""
+        """Named expression parameters of z [B, 52]."""
         return expression(z)
 
     @torch.no_grad()
     def build(
         self, z: Tensor, params: Params | None = None, expression: Params | None = None
     ) -> HeadBatch:
-        """Builds the heads of z [B, 64]; given parameters replace those of z."""
+        """Builds the heads of z [B, 52]; given parameters replace those of z."""
         person = self.params(z) if params is None else params
         face = self.expression(z) if expression is None else expression
         neutral, posed = self._morph(person, face)

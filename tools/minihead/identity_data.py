@@ -18,7 +18,7 @@ FAR = math.radians(60)  # pictures of one person at least this far apart count a
 
 
 def draw_person(seed: int, faces: int, views: int, reach: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return z [faces, 64], yaw and pitch [faces, views] of one person, always the same."""
+    """Return z [faces, 52], yaw and pitch [faces, views] of one person, always the same."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(faces, Z_DIM, generator=rng)
     for group in ("identity", "appearance"):

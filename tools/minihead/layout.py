@@ -1,4 +1,4 @@
-"""What each of the 64 numbers of z stands for. z ~ N(0, I); every number is used once.
+"""What each of the 52 numbers of z stands for. z ~ N(0, I); every number is used once.
 
 The same person is the same `identity` and `appearance`; `clothes`, `light` and `expression` may
 differ from picture to picture.
@@ -6,7 +6,7 @@ differ from picture to picture.
 
 from __future__ import annotations
 
-SHAPE_DIMS = 24
+SHAPE_DIMS = 12
 GROUPS: dict[str, tuple[tuple[str, int], ...]] = {
     "identity": (
         ("ethnicity", 3),

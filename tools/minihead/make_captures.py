@@ -21,6 +21,7 @@ from tools.minihead.captures import (
     write_folder,
     write_zip,
 )
+from tools.minihead.extras import EXTRAS
 from tools.minihead.heads import Heads
 from tools.minihead.seeds import CAPTURES
 
@@ -45,6 +46,12 @@ def main() -> None:
 @click.option("--yaw-deg", default=70.0, show_default=True, help="Reach of the sweep, degrees.")
 @click.option("--dynamic", is_flag=True, help="The face moves from view to view.")
 @click.option("--neutral", "calm", is_flag=True, help="A calm face instead of the seed's own.")
+@click.option(
+    "--extras",
+    multiple=True,
+    type=click.Choice(EXTRAS),
+    help="A detail that no z makes; may be given several times.",
+)
 @click.option("--mesh", is_flag=True, help="Write the true mesh as PLY as well.")
 @click.option("--zip", "zipped", is_flag=True, help="One zip a capture instead of a folder.")
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -59,6 +66,7 @@ def write(
     yaw_deg: float,
     dynamic: bool,
     calm: bool,
+    extras: tuple[str, ...],
     mesh: bool,
     zipped: bool,
     device: str,
@@ -71,7 +79,7 @@ def write(
     expression = motion(views) if dynamic else neutral() if calm else None
     for seed in track(range(first_seed, first_seed + count), "captures"):
         cameras = route(path, views, seed, math.radians(yaw_deg))
-        capture = make_capture(heads, seed, cameras, resolution, expression, supersample)
+        capture = make_capture(heads, seed, cameras, resolution, expression, supersample, extras)
         if zipped:
             write_zip(capture, out / f"{seed:07d}.zip", mesh)
         else:

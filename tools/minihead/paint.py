@@ -5,12 +5,16 @@ Shading depends on the surface, never on the viewer, so every view of a head agr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
 from tools.minihead.headbase import LASHES, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE
 from tools.minihead.params import Params, ramp
 
+# Part numbers, attributes and colours [P, 3] of surface points to other colours.
+Painter = Callable[[Tensor, Tensor, Tensor], Tensor]
 HAIR, CAP = 6, 7
 REST, LIGHT, BASE = slice(0, 3), slice(3, 6), slice(6, 9)
 HAIR_FIELD, BEARD, CLOTH = 9, 10, 11
@@ -117,7 +121,14 @@ def unpack(table: Tensor) -> dict[str, Tensor]:
     return {name: piece if width == 3 else piece[:, 0] for (name, width), piece in pieces}
 
 
-def shade(part: Tensor, values: Tensor, table: Tensor, row: Tensor, eyes: Tensor) -> Tensor:
+def shade(
+    part: Tensor,
+    values: Tensor,
+    table: Tensor,
+    row: Tensor,
+    eyes: Tensor,
+    extras: Sequence[Painter] = (),
+) -> Tensor:
     """Colours [P, 3] of surface points.
 
     Args:
@@ -126,6 +137,7 @@ def shade(part: Tensor, values: Tensor, table: Tensor, row: Tensor, eyes: Tensor
         table: [B, K] from `pixel_table`.
         row: [P] row of the table that each point belongs to.
         eyes: [2, 3] resting centres of the eyeballs.
+        extras: what else is painted, in this order.
     """
     colour = values[:, BASE].clone()
     painters = {
@@ -139,6 +151,8 @@ def shade(part: Tensor, values: Tensor, table: Tensor, row: Tensor, eyes: Tensor
     for number, painter in painters.items():
         chosen = torch.nonzero(part == number).squeeze(1)
         colour[chosen] = painter(values[chosen], unpack(table[row[chosen]]))
+    for extra in extras:
+        colour = extra(part, values, colour)
     return soft_clip(colour * values[:, LIGHT])
 
 

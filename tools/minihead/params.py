@@ -1,4 +1,7 @@
-"""From z to named, meaningful parameters. Rare attributes are made frequent here."""
+"""From z to named, meaningful parameters. Rare attributes are made frequent here.
+
+All ramps are wide: a small network follows what changes steadily, and hardly what switches.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,6 @@ IRIS_TONES = (
     (0.40, 0.46, 0.48),
 )
 SKIN_TONES = ((0.94, 0.75, 0.66), (0.78, 0.55, 0.425), (0.33, 0.21, 0.15))
-EYES_CLOSED_FROM = 1.36
-MOUTH_OPEN_FROM = 1.1
 
 
 def ramp(x: Tensor, low: float, high: float) -> Tensor:
@@ -54,7 +55,7 @@ def identity_params(z: Tensor) -> Params:
         z: [B, 64].
 
     Returns:
-        tensors [B], [B, 3] (colours, ethnicity) and [B, 24] (shape).
+        tensors [B], [B, 3] (colours, ethnicity) and [B, 12] (shape).
     """
     one = {name: z[:, s].squeeze(1) for name, s in NAMES.items() if s.stop - s.start == 1}
     share = {name: torch.special.ndtr(value) for name, value in one.items()}
@@ -85,7 +86,7 @@ def _colours(one: Params, share: Params, person: Params) -> Params:
     hair = palette(tone, HAIR_TONES)
     red = (0.2 * one["hair_red"].clamp(min=0) * (1 - dark))[:, None]
     hair = hair * (1 + red * torch.tensor([1.0, -0.1, -0.4], device=dark.device))
-    grey = ramp((age - 0.76) * 5 + 0.8 * one["grey"], -0.2, 0.8) * ramp(age, 0.45, 0.6)
+    grey = ramp((age - 0.72) * 3 + 0.7 * one["grey"], -0.2, 1.3) * ramp(age, 0.35, 0.65)
     hair = mix(hair, torch.tensor(GREY, device=dark.device).expand_as(hair), grey)
     return {
         "melanin": melanin,
@@ -99,10 +100,10 @@ def _colours(one: Params, share: Params, person: Params) -> Params:
 def _hair(one: Params, share: Params, person: Params) -> Params:
     feminine = person["gender"]
     wish = torch.special.ndtr(0.85 * one["hair_length"] + 1.5 * (feminine - 0.5))
-    male = 1 - ramp(feminine, 0.3, 0.6)
-    bald = ramp(one["bald"], 1.3, 1.4) * ramp(male, 0.3, 0.5)
-    long = ramp(wish, 0.5, 0.57) * (1 - bald)
-    behind = ramp(one["tuck"], 0.5, 0.75)
+    male = 1 - ramp(feminine, 0.25, 0.75)
+    bald = ramp(one["bald"], 1.0, 1.5) * ramp(male, 0.2, 0.8)
+    long = ramp(wish, 0.4, 0.68) * (1 - bald)
+    behind = ramp(one["tuck"], 0.1, 1.1)
     return {
         "bald": bald,
         "volume": 0.05 + 0.26 * share["hair_volume"] ** 1.4 + 0.04 * long,
@@ -110,11 +111,11 @@ def _hair(one: Params, share: Params, person: Params) -> Params:
         "tip": 6.75 - 1.75 * ((wish - 0.5) / 0.45).clamp(0, 1),
         "edge": 1.02 + 0.3 * share["tuck"] + 0.6 * behind + 2.4 * (1 - long),
         "cover": long * (1 - behind),
-        "fringe": -0.42 * ramp(one["hairline"], 0.95, 1.35) * (1 - 0.6 * male)
+        "fringe": -0.42 * ramp(one["hairline"], 0.4, 1.8) * (1 - 0.6 * male)
         + 0.06 * one["hairline"].clamp(-2, 0.9),
         "recede": 0.45
         * ramp(one["recede"] + 1.2 * (person["age"] - 0.5), 0.3, 1.8)
-        * ramp(male, 0.4, 0.9),
+        * ramp(male, 0.2, 0.9),
         "wave": share["wave"] * (0.5 + 0.5 * person["ethnicity"][:, 2]),
         "parting": one["parting"].clamp(-2, 2),
         "sides": share["sides"] * 0.6 + 0.4 * feminine,
@@ -122,10 +123,10 @@ def _hair(one: Params, share: Params, person: Params) -> Params:
 
 
 def _face(one: Params, share: Params, person: Params) -> Params:
-    male = 1 - ramp(person["gender"], 0.38, 0.6)
-    grown = ramp(person["age"], 0.18, 0.3)
-    beard = ramp(one["beard"], -0.1, 1.0) * male * grown
-    upper = ramp(one["beard"] + 0.6 * one["moustache"], 0.0, 0.9) * male * grown
+    male = 1 - ramp(person["gender"], 0.25, 0.75)
+    grown = ramp(person["age"], 0.1, 0.38)
+    beard = ramp(one["beard"], -0.3, 1.2) * male * grown
+    upper = ramp(one["beard"] + 0.6 * one["moustache"], -0.3, 1.2) * male * grown
     return {
         "beard": beard,
         "moustache": upper,
@@ -163,17 +164,17 @@ def scene_params(z: Tensor) -> Params:
 def expression(z: Tensor) -> Params:
     """Expression parameters [B], read only from the group expression.
 
-    About 8 % of z have closed eyes, 12 % an open mouth, 15 % a strong smile.
+    About 11 % of z have closed eyes, 17 % an open mouth, a third a strong smile: hardly a face
+    is at rest.
     """
     blink, jaw, smile, raise_, frown, pucker, gaze_x, gaze_y = z[:, LAYOUT["expression"]].unbind(1)
     return {
-        "blink": ramp(blink, EYES_CLOSED_FROM, EYES_CLOSED_FROM + 0.1),
-        "jaw": ramp(jaw, MOUTH_OPEN_FROM - 0.1, MOUTH_OPEN_FROM + 0.2)
-        * (0.4 + 0.3 * (jaw - MOUTH_OPEN_FROM)).clamp(0, 0.85),
-        "smile": (0.5 * smile + 0.1).clamp(0, 1.1),
-        "brow_raise": (0.5 * raise_).clamp(0, 1.1),
-        "frown": (0.5 * frown - 0.1).clamp(0, 1.1),
-        "pucker": (0.4 * pucker - 0.25).clamp(0, 0.8),
-        "gaze_x": (0.14 * gaze_x).clamp(-0.35, 0.35),
-        "gaze_y": (0.08 * gaze_y).clamp(-0.2, 0.2),
+        "blink": ramp(blink, 0.8, 1.4),
+        "jaw": (0.45 * (jaw - 0.3)).clamp(0, 0.85),
+        "smile": (0.6 * smile + 0.2).clamp(0, 1.2),
+        "brow_raise": (0.7 * raise_).clamp(0, 1.2),
+        "frown": (0.7 * frown - 0.1).clamp(0, 1.2),
+        "pucker": (0.6 * pucker - 0.2).clamp(0, 1.0),
+        "gaze_x": (0.25 * gaze_x).clamp(-0.5, 0.5),
+        "gaze_y": (0.13 * gaze_y).clamp(-0.3, 0.3),
     }

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from tools.minihead.layout import Z_DIM
 
-TRAINING = range(0, 10_000_000)
 EVALUATION = range(10_000_000, 11_000_000)
 CAPTURES = range(20_000_000, 21_000_000)
+# PyTorch reads 32 bits of a seed.
+TRAINING = range(100_000_000, 1 << 32)
 
 
 def z_of_seed(seed: int) -> Tensor:
-    """The z [64] of one identity; the same on every device."""
+    """The z [52] of one identity; the same on every device."""
     return torch.randn(Z_DIM, generator=torch.Generator().manual_seed(seed))

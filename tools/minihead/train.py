@@ -1,9 +1,10 @@
-"""Train minihead: first the volume at surfaces, then whole images with super-resolution.
+"""Train the embedded generator: first the volume at surfaces, then whole pictures.
 
-    python -m tools.minihead.train --out out/minihead --pool out/pool
+    python -m tools.minihead.train --out out/minihead --pool out/pool --pool out/pairs
 
-z is known for every rendered head, so that the generator learns by supervision; a critic sharpens
-the second phase. Progress is kept in OUT/checkpoint.pt: the same command goes on after a kill.
+z is known for every rendered head, so that the generator learns by supervision. Progress is kept
+in OUT/checkpoint.pt: the same command goes on after a kill, to the same numbers as without it. It
+may go on with more pools, or to another end: `--plan image_steps=...`.
 
 Two processes of one thread do more in the same time than one process of two threads:
 
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +31,12 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.scene import Scene
+from inv3d.plugins.losses.headid import HeadFeatures
+from inv3d.plugins.losses.options import HeadIDConfig
 from inv3d.runs.process import settle_process
-from tools.minihead.cameras import FOCAL
-from tools.minihead.discriminator import Critic, critic_loss, generator_losses
 from tools.minihead.heads import Heads
-from tools.minihead.network import NETWORKS, build, warm_start, write_weights
-from tools.minihead.pool import SIZE, Pool, Views
+from tools.minihead.network import NAME, build, warm_start, with_factors, write_weights
+from tools.minihead.pool import SIZE, Pool, Views, is_pairs
 
 BEHIND = 0.04  # world units behind the surface that are solid
 # Eyes and mouth: small in a picture, but what people look at; centre and width in world units.
@@ -44,36 +46,42 @@ FEATURES = (
     ((0.0, -0.122, 0.184), 0.04),
 )
 FACIAL = 4.0
-SOLID, EMPTY = 3.5, -2.5  # raw densities: opaque within 0.01, clear over the whole box
+# Raw densities: inside a head, just before its surface, and in free space, where a whole ray must
+# stay clear.
+SOLID, FRONT, FREE = 8.0, -4.0, -16.0
+PATIENCE = timedelta(days=7)  # processes wait so long for one that stands still
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a training run does; lengths in steps, never in seconds.
 
-    Heads are counted in each of the processes that train together. The critic joins at step
-    `critic_from` of the second phase: not at all unless it's asked for.
+    Heads are counted in each of the processes that train together. Rates are constant, but fall to
+    zero over the last `cooldown` steps: an end may be set when the rest is done. With `exact`
+    convolutions aren't rounded to 16 bits, which takes longer.
     """
 
     seed: int = 1
-    surface_steps: int = 2000
-    image_steps: int = 1400
+    surface_steps: int = 1200
+    image_steps: int = 30000
+    cooldown: int = 3000
     surface_heads: int = 8
-    surface_views: int = 5
+    surface_views: int = 2
     rays: int = 640
     image_heads: int = 8
-    image_views: int = 3
+    image_views: int = 2
     image_rays: int = 320
+    fewest_rays: int = 48
     surfaces: float = 0.5
-    surface_lr: float = 5e-3
-    image_lr: float = 3e-3
-    critic_lr: float = 4e-4
-    critic_from: int = 1_000_000
-    adversarial: float = 0.03
-    features: float = 0.6
+    pairs_every: int = 4
+    difference: float = 0.12
+    likeness: float = 0.05
+    surface_lr: float = 4e-3
+    image_lr: float = 2e-3
     pool: int = 5000
     pool_views: int = 5
     fresh: int = 0
+    exact: int = 0
 
 
 def rank() -> int:
@@ -93,34 +101,40 @@ def share_gradients(network: torch.nn.Module) -> None:
         gradient.copy_(shared.view_as(gradient))
 
 
-class Trainer:
-    """Networks, optimisers and everything else that a checkpoint holds."""
+def any_of_us(condition: bool) -> bool:
+    """Whether a condition holds in any of the processes that train together."""
+    if not distributed.is_initialized():
+        return condition
+    flag = torch.tensor(float(condition))
+    distributed.all_reduce(flag)
+    return bool(flag > 0)
 
-    def __init__(self, plan: Plan, device: torch.device, name: str = "minihead") -> None:
-        self.plan, self.device, self.name = plan, device, name
-        self.network = build(name, plan.seed).to(device).train()
+
+class Trainer:
+    """Networks, optimiser and everything else that a checkpoint holds."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self.network = build(plan.seed).to(device).train()
         self.network.memory_budget = 64 << 30
         self.network.sampling = "stochastic"
         self.network.rng = torch.Generator(device=device)
-        self.network.precision = "bf16"
-        self.average = build(name, plan.seed).to(device).eval()
-        torch.manual_seed(plan.seed)
-        self.critic = Critic().to(device)
-        self.critic_optimizer = torch.optim.Adam(
-            self.critic.parameters(), lr=plan.critic_lr, betas=(0.0, 0.99)
-        )
-        self.rng = torch.Generator()
+        self.network.precision = "fp32" if plan.exact else "bf16"
+        self.average = build(plan.seed).to(device).eval()
+        self.judge = HeadFeatures.create(HeadIDConfig(network="a")).to(device)
+        self.rng, self.common = torch.Generator(), torch.Generator()
         self.step = 0
         self.log: list[dict[str, float]] = []
         self.optimizer = self._optimizer()
         self.seed()
 
     def seed(self) -> None:
-        """Draw differently in every process and after every start."""
-        seed = self.plan.seed + 1_000_003 * self.step + 7919 * rank()
-        self.rng.manual_seed(seed)
+        """Draw the same in this step and process whenever it's made; `common` in all processes."""
+        step = (self.plan.seed * 1_000_003 + self.step) % (1 << 28)
+        self.common.manual_seed(step)
+        self.rng.manual_seed((step << 4) + rank())
         assert self.network.rng is not None
-        self.network.rng.manual_seed(seed)
+        self.network.rng.manual_seed((step << 4) + rank())
 
     def _optimizer(self) -> torch.optim.Adam:
         """Constant maps learn 1.5 times as fast."""
@@ -129,7 +143,7 @@ class Trainer:
             constant = name.endswith(("constant_map", "synthesis.base"))
             (maps if constant else rest).append(parameter)
         groups = [{"params": rest, "scale": 1.0}, {"params": maps, "scale": 1.5}]
-        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99))
+        return torch.optim.Adam(groups, lr=1e-3, betas=(0.9, 0.99), fused=True)
 
     def set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
@@ -155,35 +169,31 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "critic": self.critic.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
             "step": self.step,
             "log": self.log,
         }
 
-    def warm_start(self, weights: Path) -> None:
-        """Begin from weights that were written before, with fresh optimisers."""
-        for network in (self.network, self.average):
-            warm_start(network, weights)
+    def begin(self, weights: Path | None, factor_steps: int = 3000) -> None:
+        """Fit the known factors, and begin from weights that were written before."""
+        with_factors(self.network, factor_steps)
+        if weights is not None:
+            warm_start(self.network, weights)
+        self.average.load_state_dict(self.network.state_dict())
 
     def load(self, state: dict[str, Any]) -> None:
-        for name in ("network", "average", "critic", "optimizer", "critic_optimizer"):
-            if name in state:
-                getattr(self, name).load_state_dict(state[name])
+        for name in ("network", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
         self.step, self.log = state["step"], state["log"]
-        self.seed()
 
 
 def camera_of(views: Views) -> Camera:
-    poses = views.cam2world.flatten(0, 1)
-    intrinsics = intrinsics_matrix(FOCAL, len(poses)).to(poses)
-    return Camera(poses, intrinsics)
+    return Camera(views.cam2world.flatten(0, 1), intrinsics_matrix(views.focal.flatten()))
 
 
-def cosine(step: int, steps: int, rate: float, warmup: int = 60) -> float:
-    """Warm up, then half a cosine down to 3 % of the rate."""
-    fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps))
-    return rate * min(1.0, (step + 5) / warmup) * (0.97 * fall + 0.03)
+def rate_at(step: int, steps: int, rate: float, cooldown: int, warmup: int = 60) -> float:
+    """Warm up, stay, and fall to 2 % of the rate over the last `cooldown` of `steps`."""
+    rest = min(1.0, (steps - step) / max(1, cooldown))
+    return rate * min(1.0, (step + 5) / warmup) * max(0.02, rest)
 
 
 def importance(views: Views) -> Tensor:
@@ -251,8 +261,8 @@ def surface_losses(trainer: Trainer, scene: Scene, views: Views, rays: int) -> d
         "mse": difference.square().mean() / 4,
         "solid": (F.softplus(SOLID - at_surface.reshape(truth.shape)) * solid).mean(),
         "behind": (F.softplus(SOLID - behind) * solid).mean(),
-        "front": (F.softplus(front - EMPTY) * empty).mean(),
-        "free": (F.softplus(free - EMPTY) * empty).mean(),
+        "front": (F.softplus(front - FRONT) * empty).mean(),
+        "free": (F.softplus(free - FREE) * empty).mean(),
     }
 
 
@@ -262,14 +272,15 @@ SURFACE_WEIGHTS = {
     "l1": 1.0, "mse": 2.0, "solid": 0.15, "behind": 0.03, "front": 0.15, "free": 0.15
 }  # fmt: skip
 IMAGE_WEIGHTS = {"l1": 2.0, "edges": 2.0, "mse": 12.0, "raw": 1.0, "mask": 1.5, "depth": 2.0}
+HARDLY_SEEN = 3e-4  # mean squared change of a picture below which a pair counts for little
 
 
 def image_losses(
     trainer: Trainer, scene: Scene, views: Views
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Losses of whole pictures through the renderer that inference uses."""
-    network = trainer.network
-    size = int(torch.randint(4, 9, (1,), generator=trainer.rng)) * 8
+    network, fewest = trainer.network, trainer.plan.fewest_rays // 8
+    size = 8 * int(torch.randint(fewest, 9, (1,), generator=trainer.common))
     seen = network.render(
         scene, camera_of(views), outputs=("image", "raw", "mask", "depth"), resolution=size
     )
@@ -294,14 +305,36 @@ def image_losses(
     return losses, image, wanted
 
 
+def difference_loss(image: Tensor, wanted: Tensor) -> Tensor:
+    """How wrong the change within pairs is, relative to the true change; pictures [2 P, 3, R, R].
+
+    Rows 2 k and 2 k + 1 are a pair. 1 where nothing changes that should.
+    """
+    made, true = (F.avg_pool2d(v, 2).unflatten(0, (-1, 2)) for v in (image, wanted))
+    made, true = made[:, 1] - made[:, 0], true[:, 1] - true[:, 0]
+    wrong = (made - true).square().mean((1, 2, 3)) / 4
+    right = true.square().mean((1, 2, 3)) / 4
+    return (wrong / (right + HARDLY_SEEN)).mean()
+
+
+def likeness_loss(trainer: Trainer, image: Tensor, wanted: Tensor) -> Tensor:
+    """Distance of the features of an identity network."""
+    with torch.no_grad():
+        features = trainer.judge.features(wanted)
+    made = trainer.judge.features(image)
+    return torch.stack(
+        [(made[name] - features[name]).square().sum(1).mean() for name in made]
+    ).sum()
+
+
 def total(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
 
 
 def surface_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     plan = trainer.plan
-    trainer.set_rate(cosine(trainer.step, plan.surface_steps, plan.surface_lr))
-    views = pool.draw(plan.surface_heads, plan.surface_views)
+    trainer.set_rate(rate_at(trainer.step, plan.surface_steps, plan.surface_lr, 0))
+    views = pool.draw(plan.surface_heads, plan.surface_views, trainer.rng)
     losses = surface_losses(trainer, trainer.scene_of(views), views, plan.rays)
     trainer.update(total(losses, SURFACE_WEIGHTS))
     return losses
@@ -310,33 +343,40 @@ def surface_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
 def image_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     """One whole picture of each head, and surface points of some views of the same planes."""
     plan, step = trainer.plan, trainer.step - trainer.plan.surface_steps
-    trainer.set_rate(cosine(step, plan.image_steps, plan.image_lr))
-    views = pool.draw(plan.image_heads, plan.image_views)
+    trainer.set_rate(rate_at(step, plan.image_steps, plan.image_lr, plan.cooldown))
+    views = pool.draw(plan.image_heads, plan.image_views, trainer.rng)
     scene = trainer.scene_of(views)
     losses, image, wanted = image_losses(trainer, scene, views.only(1))
     points = surface_losses(trainer, scene, views, plan.image_rays)
     loss = total(losses, IMAGE_WEIGHTS) + plan.surfaces * total(points, SURFACE_WEIGHTS)
     losses |= {f"surface_{name}": value for name, value in points.items()}
-    if step >= plan.critic_from:
-        adversarial, features = generator_losses(trainer.critic, wanted, image)
-        losses |= {"adversarial": adversarial, "features": features}
-        loss = loss + plan.adversarial * adversarial + plan.features * features
+    if plan.likeness:
+        losses["likeness"] = likeness_loss(trainer, image, wanted)
+        loss = loss + plan.likeness * losses["likeness"]
+    if pool.pairs:
+        losses["difference"] = difference_loss(image, wanted)
+        loss = loss + plan.difference * losses["difference"]
     trainer.update(loss)
-    if step >= plan.critic_from // 2:
-        trainer.critic_optimizer.zero_grad(set_to_none=True)
-        critic = critic_loss(trainer.critic, wanted, image)
-        critic.backward()
-        share_gradients(trainer.critic)
-        trainer.critic_optimizer.step()
-        losses["critic"] = critic
     return losses
+
+
+def train_step(trainer: Trainer, pool: Pool, pairs: Pool | None) -> dict[str, Tensor]:
+    """One step of the phase that it's time for; now and then one of pairs, where there are any."""
+    plan = trainer.plan
+    trainer.seed()
+    if trainer.step < plan.surface_steps:
+        return surface_step(trainer, pool)
+    if pairs is not None and trainer.step % plan.pairs_every == 0:
+        return image_step(trainer, pairs)
+    return image_step(trainer, pool)
 
 
 def report(trainer: Trainer, losses: list[dict[str, Tensor]], seconds: float) -> None:
     """Write the mean of the last steps to the log and the screen."""
+    names = list(dict.fromkeys(name for row in losses for name in row))
     means = {
         name: float(torch.stack([row[name].detach() for row in losses if name in row]).mean())
-        for name in losses[-1]
+        for name in names
     }
     trainer.log.append({"step": trainer.step, "seconds": round(seconds, 1), **means})
     numbers = " ".join(f"{name} {value:.4f}" for name, value in means.items())
@@ -362,51 +402,71 @@ def save(trainer: Trainer, out: Path) -> None:
     command = "python -m tools.minihead.train " + " ".join(sys.argv[1:])
     write_weights(
         trainer.average,
-        trainer.name,
-        out / f"{trainer.name}.safetensors",
+        out / f"{NAME}.safetensors",
         {"command": command, "plan": asdict(trainer.plan), "steps": trainer.step},
     )
     write_log(trainer, out / "log.csv")
 
 
-def fill(trainer: Trainer, files: Sequence[Path]) -> Pool:
-    """Return the training heads: from files where there are any, else rendered now."""
+def fill(trainer: Trainer, files: Sequence[Path], pairs: bool) -> Pool | None:
+    """Return heads or pairs: from files where there are any, else heads that are rendered now."""
     plan = trainer.plan
-    pool = Pool(Heads(trainer.device), plan.pool, plan.pool_views, SIZE, trainer.rng)
-    if files:
-        pool.load(files)
+    pool = Pool(Heads(trainer.device), plan.pool, plan.pool_views, SIZE, trainer.rng, pairs=pairs)
+    mine = [file for file in files if is_pairs(file) == pairs]
+    if distributed.is_initialized():
+        mine = mine[rank() :: distributed.get_world_size()]
+    if mine:
+        pool.load(mine)
         return pool
+    if pairs:
+        return None
     while pool.filled < min(plan.pool, 512):
         pool.add(32)
     return pool
 
 
-def train(trainer: Trainer, pool: Pool, out: Path, time_limit: float, every: int) -> None:
-    """Go on from the trainer's step to the end of the plan, or until the time is up."""
+def train(
+    trainer: Trainer,
+    pool: Pool,
+    pairs: Pool | None,
+    out: Path,
+    time_limit: float = math.inf,
+    every: float = 300.0,
+) -> None:
+    """Go on from the trainer's step to the end of the plan, or until the time is up.
+
+    Args:
+        trainer: what learns.
+        pool: heads.
+        pairs: pairs of heads.
+        out: folder of the checkpoint.
+        time_limit: seconds.
+        every: seconds between checkpoints.
+    """
     plan, started = trainer.plan, time.monotonic()
+    saved = started
     rows: list[dict[str, Tensor]] = []
     while trainer.step < plan.surface_steps + plan.image_steps:
         if plan.fresh:
             pool.add(plan.fresh)
-        first = trainer.step < plan.surface_steps
-        rows.append(surface_step(trainer, pool) if first else image_step(trainer, pool))
+        rows.append(train_step(trainer, pool, pairs))
         trainer.step += 1
         if trainer.step % 50 == 0:
             report(trainer, rows, time.monotonic() - started)
             rows = []
-        if trainer.step % every == 0:
+        if time.monotonic() - saved > every:
             save(trainer, out)
-        if time.monotonic() - started > time_limit:
+            saved = time.monotonic()
+        if any_of_us(time.monotonic() - started > time_limit):
             break
     save(trainer, out)
 
 
 @click.command()
-@click.option("--network", type=click.Choice(NETWORKS), default="minihead", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--time-limit", default=math.inf, help="Stop cleanly after so many seconds.")
-@click.option("--every", default=1000, show_default=True, help="Steps between checkpoints.")
+@click.option("--every", default=300.0, show_default=True, help="Seconds between checkpoints.")
 @click.option(
     "--weights",
     type=click.Path(path_type=Path),
@@ -417,11 +477,10 @@ def train(trainer: Trainer, pool: Pool, out: Path, time_limit: float, every: int
 )
 @click.option("--plan", "changes", multiple=True, metavar="NAME=VALUE", help="Change the plan.")
 def main(
-    network: str,
     out: Path,
     device: str,
     time_limit: float,
-    every: int,
+    every: float,
     weights: Path | None,
     pool: tuple[Path, ...],
     changes: tuple[str, ...],
@@ -429,7 +488,7 @@ def main(
     """Train the generator, or go on where OUT/checkpoint.pt stopped."""
     out.mkdir(parents=True, exist_ok=True)
     if "WORLD_SIZE" in os.environ:
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("gloo", timeout=PATIENCE)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.set_flush_denormal(True)
@@ -437,17 +496,17 @@ def main(
     values = dict(change.split("=", 1) for change in changes)
     kinds = {name: type(value) for name, value in asdict(Plan()).items()}
     plan = Plan(**{name: kinds[name](float(value)) for name, value in values.items()})
-    trainer = Trainer(plan, torch.device(device), network)
+    trainer = Trainer(plan, torch.device(device))
     found = out / "checkpoint.pt"
     if found.exists():
         trainer.load(torch.load(found, map_location=device, weights_only=True))
         print(f"going on from {found} at step {trainer.step}", flush=True)
-    elif weights is not None:
-        trainer.warm_start(weights)
+    else:
+        trainer.begin(weights)
     files = sorted(file for folder in pool for file in folder.glob("*.safetensors"))
-    if distributed.is_initialized():
-        files = files[rank() :: distributed.get_world_size()]
-    train(trainer, fill(trainer, files), out, time_limit, every)
+    heads, pairs = (fill(trainer, files, wanted) for wanted in (False, True))
+    assert heads is not None
+    train(trainer, heads, pairs, out, time_limit, every)
 
 
 if __name__ == "__main__":

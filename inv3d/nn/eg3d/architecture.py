@@ -40,6 +40,20 @@ class MappingOptions(Options):
     normalize_z: bool = Field(
         default=True, description="scale z and camera to a mean square of one"
     )
+    factors: int = Field(
+        default=0,
+        ge=0,
+        description="known factors of z, of a layer that isn't trained, at the end of w (EG3D: 0)",
+    )
+    factor_ramps: int = Field(
+        default=0, ge=0, le=65536, description="ramps of z that the factors are sums of"
+    )
+
+    @model_validator(mode="after")
+    def _ramps(self) -> Self:
+        if bool(self.factors) != bool(self.factor_ramps):
+            raise ValueError("factors and factor_ramps must both be 0 or both be more")
+        return self
 
 
 class RenderingOptions(Options):
@@ -113,6 +127,14 @@ class SuperresolutionOptions(Options):
     )
     input_resolution: int | None = Field(
         default=None, ge=4, le=2048, description="pixels a side; the official one"
+    )
+    margin: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="pixels by which features are continued beyond their edges, cut off again "
+        "from the picture; without them (EG3D) convolutions see zeros there, which tints the "
+        "outermost pixels",
     )
 
 
@@ -205,6 +227,13 @@ class Architecture(Options):
                 f"{len(self.channels)} backbone channels make planes of "
                 f"{4 << (len(self.channels) - 1)} pixels, but plane_resolution is {size}"
             )
+        if self.mapping.factors >= self.w_dim:
+            raise ValueError(
+                f"mapping.factors is {self.mapping.factors}, which leaves nothing of w_dim "
+                f"{self.w_dim} to be learned"
+            )
+        if self.superresolution.margin and self.use_noise:
+            raise ValueError("superresolution.margin needs use_noise=false")
         kind = KINDS[self.superresolution.module]
         made = (self.superresolution.input_resolution or kind.input_resolution) * kind.factor
         if made != self.img_resolution:

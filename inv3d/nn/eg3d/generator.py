@@ -273,12 +273,23 @@ class TriplaneGenerator(Generator):
 
     def sample(self, scene: Scene, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return density [B, P] a world unit and colour [B, P, 3] in [0, 1] at points [B, P, 3]."""
-        field = self.field(scene)
-        chunk = max(1, self._ray_chunk(len(scene)) * (self.march.coarse + self.march.fine))
-        parts = [field(part, True) for part in torch.split(points, chunk, dim=1)]
+        parts = self._evaluate(scene, points, True)
         density = torch.cat([self.march.density(raw) for raw, _ in parts], dim=1)
         colour = torch.cat([self._colour(c, scene) for _, c in parts if c is not None], dim=1)
         return density, colour
+
+    def sample_density(self, scene: Scene, points: Tensor) -> Tensor:
+        """Return density [B, P] a world unit at points [B, P, 3]: `sample` without its colours."""
+        parts = self._evaluate(scene, points, False)
+        return torch.cat([self.march.density(raw) for raw, _ in parts], dim=1)
+
+    def _evaluate(
+        self, scene: Scene, points: Tensor, colour: bool
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """What the field returns for points [B, P, 3], in chunks that fit the memory budget."""
+        field = self.field(scene)
+        chunk = max(1, self._ray_chunk(len(scene)) * (self.march.coarse + self.march.fine))
+        return [field(part, colour) for part in torch.split(points, chunk, dim=1)]
 
     def _colour(self, features: Tensor, scene: Scene) -> Tensor:
         """Colours [B, P, 3] in [0, 1] of decoded features [B, P, C]."""
@@ -400,7 +411,7 @@ def _backbone(a: Architecture) -> StyleGAN2Backbone:
     return StyleGAN2Backbone(
         MappingNetwork(
             a.z_dim, a.c_dim, a.w_dim, m.layers, m.embed_features, m.layer_features,
-            m.lr_multiplier, m.normalize_z,
+            m.lr_multiplier, m.normalize_z, factors=m.factors, factor_ramps=m.factor_ramps,
         ),
         SynthesisNetwork(
             a.w_dim, channels, a.backbone_channels, a.conv_clamp, a.use_noise, a.constant_maps,
@@ -420,4 +431,5 @@ def _superresolution(a: Architecture) -> Superresolution:
         channels=s.channels,
         input_resolution=s.input_resolution,
         use_noise=a.use_noise,
+        margin=s.margin,
     )

@@ -1,0 +1,1 @@
+"""Networks that encode pictures: to latents, and to what latents can't say of a volume."""

@@ -1,0 +1,57 @@
+"""A balanced w: the same pictures, spreads that say what is seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from inv3d.core.weights.tensors import asset
+from inv3d.plugins.generators.minihead import MiniHead360
+from tools.minihead.balance import FLOOR, balance, effects, rescale
+from tools.minihead.layout import Z_DIM
+from tools.minihead.network import LEARNED, build, warm_start, with_factors, write_weights
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> MiniHead360:
+    made = build(0)
+    with_factors(made, steps=20)
+    warm_start(made, asset("minihead360.safetensors"))
+    for name, parameter in made.named_parameters():  # the factors' columns begin at zero
+        if name.endswith("affine.weight"):
+            noise = torch.randn(parameter[:, LEARNED:].shape, generator=rng(1))
+            parameter.data[:, LEARNED:] = 0.02 * noise
+    write_weights(made, tmp_path / "w.safetensors", {})
+    return MiniHead360.create(MiniHead360.Config(), tmp_path / "w.safetensors")
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_pictures_stay_the_same(network: MiniHead360) -> None:
+    z = torch.randn(2, Z_DIM, generator=rng(2))
+    camera = network.spec.camera.orbit(torch.tensor([0.3]))
+
+    def picture(truncation: float) -> torch.Tensor:
+        scene = network.synthesize(network.map(z[:1], truncation=truncation))
+        return network.render(scene, camera, resolution=16).require("image")
+
+    before = [picture(t) for t in (1.0, 0.5)]
+    w = network.map(z)[:, 0]
+    scales = 0.2 + 3 * torch.rand(w.shape[1], generator=rng(3))
+    rescale(network, scales)
+    torch.testing.assert_close(network.map(z)[:, 0], w * scales, rtol=1e-4, atol=1e-5)
+    for t, wanted in zip((1.0, 0.5), before, strict=True):
+        torch.testing.assert_close(picture(t), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_spreads_become_effects(network: MiniHead360) -> None:
+    balance(network, heads=1)
+    spread = network.map(torch.randn(4000, Z_DIM, generator=rng(4)))[:, 0].std(0)
+    assert spread.mean() == pytest.approx(1.0, abs=0.05)
+    seen = effects(network, heads=1)
+    wanted = (seen / seen.mean()).clamp(min=FLOOR)
+    torch.testing.assert_close(spread, wanted / wanted.mean(), rtol=0.1, atol=0.05)
