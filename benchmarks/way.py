@@ -24,14 +24,14 @@ from inv3d.runs.prepare import PreparedRun, Request, prepare
 METHODS = ("multiview", "multilatent")
 COLUMNS = {"mse": "MSE", "perceptual": "perceptual", "identity": "ID", "seconds": "CPU s"}
 DIGITS = {"mse": 4, "perceptual": 4, "identity": 4, "seconds": 0}
-# what the embedded generator suggested before: Adam over all views, and the full rate from the
-# tuning's first step on
+# what the embedded generator suggested before: Adam over all views, a constant rate in the tuning
+_CONSTANT = {"lr": 2e-3, "rampup": 0.0, "rampdown": 0.0}
 _SEARCH = {"optimizer": "adam", "steps": 150, "samples": 4000}
 ADAM: dict[str, dict[str, Any]] = {
     "multiview": {
         "views_per_step": None,
         "latent": _SEARCH,
-        "tuning": {"steps": 100, "rampup": 0.0},
+        "tuning": {"steps": 100, **_CONSTANT},
     },
     "multilatent": {
         "views_per_step": None,
@@ -41,7 +41,7 @@ ADAM: dict[str, dict[str, Any]] = {
             "tuning": {"steps": 0},
         },
         "latent": {"steps": 40},
-        "tuning": {"steps": 55, "rampup": 0.0},
+        "tuning": {"steps": 55, **_CONSTANT},
     },
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {"adam": ADAM, "default": {m: {} for m in METHODS}}

@@ -107,7 +107,7 @@ def test_a_method_says_what_generators_suggest_and_a_generator_what_it_suggests(
     assert suggested == wanted
     text = info("multilatent").stdout
     (row,) = re.findall(r"^minihead  .*\n(?:  .*\n)*", text, re.MULTILINE)
-    assert "distance=0.3" in row and "tuning.lr=0.002" in row
+    assert "distance=0.3" in row and "views_per_step=2" in row
     assert "with method" in info("minihead").stdout
     assert facts("mse")["suggested"] == {}
 

@@ -86,10 +86,10 @@ class SomeViews(BaseModel):
 # The multi-view inversion paper's values, spelt out: a preset named after it must win over what
 # suits a generator.
 PAPER_SEARCH = {"optimizer": "adam", "steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
-PAPER_TUNING = {"steps": 500, "lr": 3e-4, "rampup": 0.0}
+PAPER_TUNING = {"steps": 500, "lr": 3e-4, "rampup": 0.0, "rampdown": 0.0}
 # of the presets called "fast": a line search for the latent, then a few views a step
 FAST_SEARCH = {"optimizer": "lbfgs", "steps": 25, "samples": 2000}
-FAST_TUNING = {"steps": 50, "rampup": 0.1}
+FAST_TUNING = {"steps": 50, "rampup": 0.1, "rampdown": 0.3}
 
 
 class SearchOptions(SearchMethod, LatentOptions):
@@ -142,13 +142,22 @@ class TuningOptions(PluginConfig):
         ge=0,
         description="optimisation steps. paper: not given (official: 500; PTI: 350)",
     )
-    lr: float = Field(default=3e-4, gt=0, description="learning rate, constant. official: 3e-4")
+    lr: float = Field(
+        default=3e-4, gt=0, description="learning rate of the plateau. official: 3e-4"
+    )
     rampup: float = Field(
         default=0.0,
         ge=0,
         le=1,
         description="share of the steps with a rising rate; at the full rate Adam's first steps "
         "undo a part of the fit. official: 0",
+    )
+    rampdown: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the steps with a falling rate, which evens out what steps of a few "
+        "views differ in. official: 0",
     )
     keep: Keep = Field(
         default="last",

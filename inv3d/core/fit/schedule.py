@@ -16,16 +16,26 @@ def constant(lr: float) -> Schedule:
     return lambda step: lr
 
 
-def warmed(lr: float, steps: int, *, rampup: float = 0.0) -> Schedule:
-    """Return a linear ramp up, whose first step has a rate already, and a plateau.
+def warmed(lr: float, steps: int, *, rampup: float = 0.0, rampdown: float = 0.0) -> Schedule:
+    """Return a linear ramp up, a plateau and a cosine ramp down, with a rate at every step.
 
     Args:
         lr: learning rate of the plateau.
         steps: length of the run.
         rampup: share of the run that ramps up, 0 for none.
+        rampdown: share of the run that ramps down, 0 for none.
     """
-    length = rampup * steps
-    return lambda step: lr * min(1.0, (step + 1) / length) if length else lr
+    up, down = rampup * steps, rampdown * steps
+
+    def at(step: int) -> float:
+        rate = lr * min(1.0, (step + 1) / up) if up else lr
+        return (
+            rate * (0.5 - 0.5 * math.cos(math.pi * min(1.0, (steps - step) / down)))
+            if down
+            else rate
+        )
+
+    return at
 
 
 def ramped(lr: float, steps: int, *, rampup: float = 0.05, rampdown: float = 0.25) -> Schedule:

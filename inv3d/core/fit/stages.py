@@ -147,7 +147,8 @@ def tune(
     round: int = 1,
 ) -> Iterator[Progress]:
     """Run the tuning stage over all parameters of the generator."""
-    rate = warmed(options.lr, options.steps, rampup=options.rampup)
+    ramps = {"rampup": options.rampup, "rampdown": options.rampdown}
+    rate = warmed(options.lr, options.steps, **ramps)
     with trainable(dict(generator.named_parameters())) as parameters:
         yield from context.run(
             Stage(

@@ -45,6 +45,7 @@ class PTI(Inverter[PTIConfig]):
             "tuning": {
                 "steps": 350,
                 "rampup": 0.0,
+                "rampdown": 0.0,
                 "threshold": 0.06,
                 "losses": {"lpips": _LPIPS, "mse": 1.0},
             },

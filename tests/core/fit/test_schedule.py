@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from inv3d.core.fit.schedule import constant, latent_noise, ramped, warmed
@@ -47,3 +49,10 @@ def test_warmed_has_a_rate_from_the_first_step_on() -> None:
     assert [rate(step) for step in (0, 1, 2, 3, 4, 39)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
     assert [warmed(2.0, 40)(step) for step in (0, 39)] == [2.0, 2.0]
     assert warmed(2.0, 0, rampup=0.1)(0) == 2.0
+
+
+def test_warmed_falls_at_the_end_but_never_to_nothing() -> None:
+    rate = warmed(2.0, 40, rampup=0.1, rampdown=0.1)
+    falling = [rate(step) for step in (35, 36, 37, 38, 39)]
+    expected = [1 - math.cos(math.pi * left / 4) for left in (4, 4, 3, 2, 1)]
+    assert falling == pytest.approx(expected) and falling[-1] > 0

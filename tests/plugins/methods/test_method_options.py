@@ -47,10 +47,12 @@ def test_presets_are_valid(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_presets_of_a_source_win_over_the_quick_way_that_suits_a_generator(name: str) -> None:
     kind = METHODS[name]
-    quick: dict[str, Any] = {"latent": {"optimizer": "lbfgs"}, "tuning": {"rampup": 0.3}}
-    quick = quick if "tuning" in kind.Config.model_fields else {"latent": quick["latent"]}
-    quick["start"] = {"views_per_step": 3, "latent": {"optimizer": "lbfgs"}}
-    quick |= {"views_per_step": 3}
+    search = {"views_per_step": 3, "latent": {"optimizer": "lbfgs"}}
+    quick: dict[str, Any] = {
+        **search,
+        "start": search,
+        "tuning": {"rampup": 0.3, "rampdown": 0.3},
+    }
     quick = {key: value for key, value in quick.items() if key in kind.Config.model_fields}
     for preset in set(SOURCES) & set(kind.presets):
         options = merge(quick, kind.presets[preset])

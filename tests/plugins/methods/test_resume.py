@@ -49,7 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12, "hfgi3d": 12, "spi": 9}
 # a few views a step, line searches, ramps: a name before the comma is that of the method
 _SEARCH = {**LATENT, "optimizer": "lbfgs"}
-_RAMP = {"steps": 4, "rampup": 0.7, "keep": "best"}
+_RAMP = {"steps": 4, "rampup": 0.7, "rampdown": 0.5, "keep": "best"}
 OPTIONS |= {
     "wplus, all views": {"views": "all", "views_per_step": 2, "latent": {**LATENT, "keep": "best"}},
     "pti, search": {"latent": _SEARCH, "tuning": _RAMP},
