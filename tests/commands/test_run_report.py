@@ -85,7 +85,7 @@ def test_overwriting_leaves_nothing_of_the_old_run(
 
 @pytest.mark.parametrize("method", [("--method", "instant"), QUICK])
 @pytest.mark.parametrize(
-    "place", ["report.metrics.depth_consistency", "runs.finish.render_page", "runs.finish.evaluate"]
+    "place", ["report.metrics.compare_images", "runs.finish.render_page", "runs.finish.evaluate"]
 )
 def test_a_report_that_fails_takes_nothing_away(
     capture: Path,

@@ -86,7 +86,9 @@ class SomeViews(BaseModel):
 # The multi-view inversion paper's values, spelt out: a preset named after it must win over what
 # suits a generator.
 PAPER_SEARCH = {"optimizer": "adam", "steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
-PAPER_TUNING = {"steps": 500, "lr": 3e-4, "rampup": 0.0, "rampdown": 0.0}
+# of rates that never change
+CONSTANT = {"rampup": 0.0, "rampdown": 0.0}
+PAPER_TUNING = {"steps": 500, "lr": 3e-4, **CONSTANT}
 # of the presets called "fast": a line search for the latent, then a few views a step
 FAST_SEARCH = {"optimizer": "lbfgs", "steps": 25, "samples": 2000}
 FAST_TUNING = {"steps": 50, "rampup": 0.1, "rampdown": 0.3}

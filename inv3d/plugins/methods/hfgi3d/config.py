@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import FitConfig, PivotalOptions, SearchOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, PivotalOptions, SearchOptions
 from inv3d.core.fit.terms import Keep, LossTerms
 from inv3d.core.plugin import Presets
 
@@ -209,7 +209,7 @@ class HFGI3DConfig(FitConfig):
         return self
 
 
-_PROJECTOR = {"pull": 0.0, "noise_maps": 1e5, "samples": 600}
+_PROJECTOR = {"optimizer": "adam", "pull": 0.0, "noise_maps": 1e5, "samples": 600}
 _LATENT = {"losses": {"lpips": {"weight": 1.0, "net": "vgg"}}, **_PROJECTOR}
 _TUNING = {"losses": {"lpips": {"weight": 1.0, "net": "alex", "resize": 0}, "mse": 1.0}}
 _MASKS = {
@@ -225,12 +225,19 @@ PRESETS: Presets = {
         "default_losses": False,
         "coarse": {
             "latent": {"steps": 500, "lr": 0.01, **_LATENT},
-            "tuning": {"steps": 500, "lr": 3e-4, "threshold": 0.06, **_TUNING},
+            "tuning": {"steps": 500, "lr": 3e-4, **CONSTANT, "threshold": 0.06, **_TUNING},
         },
         "path": {"views": 30},
         "visible": _MASKS,
         "occluded": {"source": "render"},
-        "final": {"steps": 1000, "lr": 3e-4, "latent_lr": 0.0, "form": "blended", **_TUNING},
+        "final": {
+            "steps": 1000,
+            "lr": 3e-4,
+            "rampup": 0.0,
+            "latent_lr": 0.0,
+            "form": "blended",
+            **_TUNING,
+        },
     },
     "paper": {
         "default_losses": False,
@@ -238,7 +245,14 @@ PRESETS: Presets = {
         "path": {"views": 30},
         "visible": _MASKS,
         "occluded": {"source": "latent", "latent": {"steps": 1000, "lr": 5e-3, **_LATENT}},
-        "final": {"steps": 3000, "lr": 3e-4, "latent_lr": 3e-4, "form": "separate", **_TUNING},
+        "final": {
+            "steps": 3000,
+            "lr": 3e-4,
+            "rampup": 0.0,
+            "latent_lr": 3e-4,
+            "form": "separate",
+            **_TUNING,
+        },
     },
     "fast": {
         "coarse": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 20}},

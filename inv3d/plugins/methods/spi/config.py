@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import FitConfig, LatentOptions, TuningOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, SearchMethod, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
 
-class MirrorLatentOptions(LatentOptions):
+class MirrorLatentOptions(SearchMethod, LatentOptions):
     """Options of the latent stage: the picture, and its mirror image from the mirrored camera."""
 
     mirror: float = Field(
@@ -47,6 +49,15 @@ class MirrorLatentOptions(LatentOptions):
         "optimised and kept with the result; 0 leaves them alone. official: 1e5, where the "
         "optimised maps are thrown away",
     )
+
+    @model_validator(mode="after")
+    def _line_searches_stand_still(self) -> Self:
+        if self.noise_maps and self.optimizer == "lbfgs":
+            raise ValueError(
+                "noise_maps are put back to mean 0 and variance 1 after every step, which lbfgs "
+                "can't follow; set latent.optimizer=adam, or latent.noise_maps=0"
+            )
+        return self
 
 
 class PriorOptions(PluginConfig):
@@ -157,6 +168,7 @@ _LPIPS = {"lpips": {"weight": 1.0, "net": "vgg"}}
 _OFFICIAL = {
     "default_losses": False,
     "latent": {
+        "optimizer": "adam",
         "steps": 500,
         "lr": 0.01,
         "pull": 0.0,
@@ -167,6 +179,7 @@ _OFFICIAL = {
     "tuning": {
         "steps": 1000,
         "lr": 3e-4,
+        **CONSTANT,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
         "around": {"losses": _LPIPS},

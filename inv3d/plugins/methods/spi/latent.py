@@ -11,12 +11,13 @@ from inv3d.core.capture import Capture
 from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Group, Metrics, Progress, Stage
+from inv3d.core.fit.loop import Metrics, Progress, Stage, Update
 from inv3d.core.fit.objective import Objective
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
-    latent_rate,
+    latent_group,
     loss_terms,
+    searches,
     start_latent,
     target_of,
     trainable,
@@ -67,9 +68,8 @@ class MirroredLatent:
         """Run the stage."""
         options, maps = self.config.latent, self._noise_maps()
         looks = self._looks(maps)
-        deviation = latent_noise(
-            options.noise * self.statistics.spread, options.steps, length=options.noise_length
-        )
+        spread = 0.0 if searches(options) else self.statistics.spread
+        deviation = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
 
         def update(step: int) -> Metrics:
@@ -84,8 +84,8 @@ class MirroredLatent:
                 Stage(
                     name="latent",
                     steps=options.steps,
-                    groups={"latent": Group(variables, latent_rate(options))},
-                    updates={"fit": update},
+                    groups={"latent": latent_group(variables, options)},
+                    updates={"fit": Update(update, still=searches(options))},
                     keep=options.keep,
                     after=(lambda: standardise(maps)) if maps else None,
                 )
