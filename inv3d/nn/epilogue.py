@@ -74,7 +74,7 @@ def apply_(
             part.add_(added[rows])
         if epilogue.activate:
             F.leaky_relu_(part, LRELU_SLOPE)
-        if epilogue.clamp is not None:
+        if epilogue.clamp is not None and _reaches(part, epilogue.clamp):
             part.clamp_(-epilogue.clamp, epilogue.clamp)
 
 
@@ -113,10 +113,10 @@ def backward(
     table, values, out = as_rows(gradient), as_rows(y), as_rows(passed)
     for style, rows in blocks(y, styles):
         before, value, after = out[rows], values[rows], table[rows]
-        if epilogue.clamp is not None:
+        if epilogue.clamp is not None and _reaches(value, epilogue.clamp):
             after = torch.ops.aten.hardtanh_backward(after, value, -epilogue.clamp, epilogue.clamp)
         if to_scale:
-            products[style] += (after.to(exact) * value).sum(0)
+            _add_products(products[style], after, value)
         if epilogue.activate:
             torch.ops.aten.leaky_relu_backward.grad_input(
                 after, value, LRELU_SLOPE, True, grad_input=before
@@ -156,9 +156,31 @@ def scale_backward_(gradient: Tensor, x: Tensor, scale: Tensor, wanted: bool) ->
     for style, rows in blocks(x, len(scale)):
         part = table[rows]
         if total is not None:
-            total[style] += (part.to(exact) * values[rows]).sum(0)
+            _add_products(total[style], part, values[rows])
         part.mul_(scale[style])
     return total
+
+
+def products_of(gradient: Tensor, x: Tensor) -> Tensor:
+    """Return the sum of gradient times map for every channel, [1, C]; both channels last."""
+    total = x.new_zeros(1, x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
+    table, values = as_rows(gradient), as_rows(x)
+    for _, rows in blocks(x, 1):
+        _add_products(total[0], table[rows], values[rows])
+    return total
+
+
+def _add_products(total: Tensor, rows: Tensor, others: Tensor) -> None:
+    """Add the sums of products over rows [P, C] to a total [C]."""
+    total += (rows.to(total.dtype) * others).sum(0)
+
+
+def _reaches(part: Tensor, clamp: float) -> bool:
+    """Whether a value does; on devices that would have to be asked, that it may."""
+    if part.device.type != "cpu":
+        return True
+    low, high = part.aminmax()
+    return max(-low.item(), high.item()) >= clamp
 
 
 def as_rows(maps: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ from inv3d.nn.epilogue_triton import usable
 from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE
 
 _EPSILON = 1e-8
+# Styles that are larger can be divided by.
+_LEAST = 1e-15
 
 
 def modulated_layer(
@@ -131,9 +133,8 @@ class _ModulatedConv(torch.autograd.Function):
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         scale = _output_scale(weight, styles, plan)
-        if len(styles) == 1 and weight.numel() < 2 * x.numel():
-            factors = styles if scale is None else scale.t() * styles
-            own, source, rest = weight * factors[:, :, None, None], x, None
+        if _takes_scaled_weights(x, weight, styles):
+            own, source, rest = _scaled_weights(weight, styles, scale), x, None
         else:
             own, source, rest = weight, _scaled(x, styles), scale
         y = convolve(source, own.to(x.dtype), up, plan.fast)
@@ -150,21 +151,37 @@ class _ModulatedConv(torch.autograd.Function):
         x, weight, styles, bias, noise, up, scale, y = ctx.saved_tensors
         plan: _Plan = ctx.plan
         demodulated = plan.demodulate and (to_weight or to_styles)
+        wanted = (to_x or to_styles, to_weight)
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        # With all factors in the weights no map has to be scaled; the gradient to styles is then
+        # divided by them.
+        folded = (
+            x.device.type == "cpu"
+            and _takes_scaled_weights(x, weight, styles)
+            and bool((styles.abs() > _LEAST).all())
+        )
         with torch.autocast(x.device.type, enabled=False):
             found = _epilogue(plan).backward(
-                plan.epilogue,
-                gradient.contiguous(memory_format=torch.channels_last),
-                y, scale, bias, noise, (demodulated, to_bias, to_noise),
+                plan.epilogue, gradient, y, None if folded else scale, bias, noise,
+                (demodulated, to_bias, to_noise),
             )  # fmt: skip
-            shared = len(styles) == 1
-            source = x if shared or not to_weight else _scaled(x, styles)
-            dx, dw = convolve_backward(
-                found.y, source, weight.to(x.dtype), up, plan.fast, (to_x or to_styles, to_weight)
-            )
-            ds = None if dx is None else _epilogue(plan).scale_backward_(dx, x, styles, to_styles)
-            if dw is not None:
-                dw = dw.to(weight.dtype)
-                dw = dw.mul_(styles[0, :, None, None]) if shared else dw
+            if folded:
+                own = _scaled_weights(weight, styles, scale)
+                dx, dw = convolve_backward(found.y, x, own.to(x.dtype), up, plan.fast, wanted)
+                ds = epilogue.products_of(dx, x) / styles if dx is not None and to_styles else None
+                dw = None if dw is None else _scaled_weights(dw.to(weight.dtype), styles, scale)
+            else:
+                shared = len(styles) == 1
+                source = x if shared or not to_weight else _scaled(x, styles)
+                dx, dw = convolve_backward(
+                    found.y, source, weight.to(x.dtype), up, plan.fast, wanted
+                )
+                ds = None
+                if dx is not None:
+                    ds = _epilogue(plan).scale_backward_(dx, x, styles, to_styles)
+                if dw is not None:
+                    dw = dw.to(weight.dtype)
+                    dw = dw.mul_(styles[0, :, None, None]) if shared else dw
             if demodulated:
                 assert found.scale is not None and scale is not None
                 _add_demodulation(found.scale, scale / plan.gain, weight, styles, ds, dw)
@@ -174,6 +191,17 @@ class _ModulatedConv(torch.autograd.Function):
 def _epilogue(plan: _Plan) -> ModuleType:
     """Who computes what follows the convolution."""
     return epilogue_triton if plan.epilogue.programs else epilogue
+
+
+def _takes_scaled_weights(x: Tensor, weight: Tensor, styles: Tensor) -> bool:
+    """Whether it's the weights that are scaled, since there's one style and they are fewer."""
+    return len(styles) == 1 and weight.numel() < 2 * x.numel()
+
+
+def _scaled_weights(weight: Tensor, styles: Tensor, scale: Tensor | None) -> Tensor:
+    """Scale weights [O, I, k, k] by styles [1, I] and factors of output channels [1, O]."""
+    factors = styles if scale is None else scale.t() * styles
+    return weight * factors[:, :, None, None]
 
 
 def _output_scale(weight: Tensor, styles: Tensor, plan: _Plan) -> Tensor | None:
