@@ -175,9 +175,14 @@ def _add_products(total: Tensor, rows: Tensor, others: Tensor) -> None:
     total += (rows.to(total.dtype) * others).sum(0)
 
 
+def may_ask(x: Tensor) -> bool:
+    """Whether a number may be looked at: elsewhere than on a CPU all work before it would stop."""
+    return x.device.type == "cpu"
+
+
 def _reaches(part: Tensor, clamp: float) -> bool:
-    """Whether a value does; on devices that would have to be asked, that it may."""
-    if part.device.type != "cpu":
+    """Whether a value does, or may do where none may be looked at."""
+    if not may_ask(part):
         return True
     low, high = part.aminmax()
     return max(-low.item(), high.item()) >= clamp

@@ -156,7 +156,7 @@ class _ModulatedConv(torch.autograd.Function):
         # With all factors in the weights no map has to be scaled; the gradient to styles is then
         # divided by them.
         folded = (
-            x.device.type == "cpu"
+            epilogue.may_ask(x)
             and _takes_scaled_weights(x, weight, styles)
             and bool((styles.abs() > _LEAST).all())
         )
