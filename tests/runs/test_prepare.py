@@ -70,7 +70,7 @@ def test_a_capture_without_what_a_method_needs(
         prepare(request(tmp_path, "cutter"))
     said = str(error.value)
     assert f"--input {tmp_path}: has no masks, which method cutter needs; give a capture" in said
-    assert "take a method that does without (blind, multilatent, multiview, pti, wplus)" in said
+    assert "take a method that does without (blind, hfgi3d, multilatent, multiview, pti, spi, wplus)" in said
 
 
 @pytest.mark.usefixtures("plugins")
@@ -101,7 +101,7 @@ def test_a_result_to_start_from_that_the_method_ignores(tmp_path: Path) -> None:
         prepare(asked)
     assert str(error.value) == (
         f"--init {tmp_path}: method blind doesn't start from another result; leave --init out, or "
-        "take a method that does (multilatent, multiview, pti, wplus)"
+        "take a method that does (hfgi3d, multilatent, multiview, pti, spi, wplus)"
     )
 
 
