@@ -1,4 +1,4 @@
-"""The mirror image of a head as a soft target: mirrored cameras, differences that a map weighs."""
+"""The mirror image of a head as a soft target: differences that a map weighs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.camera import Camera
-
 DifferenceKind = Literal["squared", "smooth_l1"]
-
-
-def mirror_camera(camera: Camera) -> Camera:
-    """Return the cameras that see the mirror image of what these see; left and right are swapped.
-
-    The middle plane of the head is x = 0 in the world.
-    """
-    pose, intrinsics = camera.cam2world.clone(), camera.intrinsics.clone()
-    pose[:, 0] *= -1
-    pose[:, :, 0] *= -1
-    intrinsics[:, 0, 2] = 1 - intrinsics[:, 0, 2]
-    intrinsics[:, 0, 1] *= -1
-    return Camera(pose, intrinsics)
 
 
 def uncertain_difference(

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from inv3d.core.camera import Camera
 from inv3d.core.errors import UnsupportedError
 from inv3d.core.generator import Generator
+from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.scene import Scene
 from inv3d.nn.choices import Precision
 from inv3d.nn.encoders.encode import encode, make_encoder
-from inv3d.nn.encoders.mirror import mirror_camera
 from inv3d.nn.encoders.options import BranchOptions, EncoderOptions
 from inv3d.nn.encoders.plane_branch import PlaneBranch, differences
 from inv3d.nn.precision import run_in
@@ -93,7 +93,7 @@ class TriPlaneNet(nn.Module):
         scene = generator.synthesize(ws)
         if self.version == 1:
             return FirstLook(scene, generator.render(scene, camera).require("image"), None)
-        mirrored = mirror_camera(camera)
+        mirrored = mirrored_camera(camera)
         pairs = [Camera.cat([camera[i], mirrored[i]]) for i in range(len(camera))]
         images = generator.render(scene, Camera.cat(pairs)).require("image")
         return FirstLook(scene, images[::2], images[1::2])

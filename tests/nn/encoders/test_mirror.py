@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from inv3d.core.camera import Camera, CameraPrior
-from inv3d.nn.encoders.mirror import mirror_camera, uncertain_difference
+from inv3d.core.geometry.views import mirrored_camera
+from inv3d.nn.encoders.mirror import uncertain_difference
 from tests.golden_cases import GoldenCase
 
 
@@ -15,7 +16,7 @@ def golden():
 
 def test_golden_mirrored_cameras(golden):
     intrinsics = torch.tensor([[4.26, 0, 0.5], [0, 4.26, 0.5], [0, 0, 1]]).expand(4, 3, 3)
-    found = mirror_camera(Camera(golden["cam2world"], intrinsics))
+    found = mirrored_camera(Camera(golden["cam2world"], intrinsics))
     assert torch.equal(found.cam2world, golden["cam2world_mirrored"])
     assert torch.equal(found.intrinsics.abs(), intrinsics)
 
@@ -43,9 +44,9 @@ def test_a_mirrored_camera_sees_the_mirror_image():
     camera = Camera(camera.cam2world, skewed)
     points = torch.randn(9, 3) * 0.3
     uv, distance = camera.project(points)
-    mirrored, same = mirror_camera(camera).project(points * torch.tensor([-1.0, 1.0, 1.0]))
+    mirrored, same = mirrored_camera(camera).project(points * torch.tensor([-1.0, 1.0, 1.0]))
     torch.testing.assert_close(same, distance)
     torch.testing.assert_close(mirrored[..., 0], 1 - uv[..., 0])
     torch.testing.assert_close(mirrored[..., 1], uv[..., 1])
-    again = mirror_camera(mirror_camera(camera))
+    again = mirrored_camera(mirrored_camera(camera))
     assert torch.equal(again.cam2world, camera.cam2world)

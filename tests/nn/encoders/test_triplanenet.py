@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from inv3d.core.errors import UnsupportedError
+from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.inversion import Inversion
-from inv3d.nn.encoders.mirror import mirror_camera
 from inv3d.nn.encoders.options import BranchOptions, EncoderOptions
 from inv3d.nn.encoders.plane_branch import differences
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
@@ -56,7 +56,7 @@ def test_each_step_is_what_the_paper_says():
     scene = generator.synthesize(ws)
     renders = [
         torch.cat([generator.render(scene[[i]], c[i]).require("image") for i in range(2)])
-        for c in (camera, mirror_camera(camera))
+        for c in (camera, mirrored_camera(camera))
     ]
     seen = differences(resize(images, 16), *renders)
     planes = scene.parts["planes"].flatten(1, 2)
