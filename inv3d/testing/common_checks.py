@@ -61,7 +61,8 @@ def installed(suite: Suite[Subject]) -> None:
         """It can be imported first and alone, and prints nothing meanwhile."""
         if not subject.record.distribution:
             raise DoesntApply("a class that was handed over, not found by its name")
-        tried = _tried(subject.record.distribution)[subject.record.kind, subject.record.name]
+        key = subject.record.kind, subject.record.name, subject.record.distribution
+        tried = _tried(subject.record.own)[key]
         assert tried.status == "ok", tried.reason
         assert not tried.prints, "it prints at import; use logging, or say it when it's used"
 
@@ -76,10 +77,11 @@ def _modules_of_a_scan() -> list[str]:
     return found
 
 
-@lru_cache(maxsize=8)
-def _tried(distribution: str) -> dict[tuple[str, str], PluginRecord]:
-    records = [r for r in registry().records if r.distribution == distribution]
-    return {(r.kind, r.name): r for r in probe_plugins(records, own=True)}
+@lru_cache(maxsize=2)
+def _tried(own: bool) -> dict[tuple[str, str, str], PluginRecord]:
+    """Import all plugins of ours, or all of others, in an interpreter of their own."""
+    records = probe_plugins([r for r in registry().records if r.own == own], own=True)
+    return {(r.kind, r.name, r.distribution): r for r in records}
 
 
 def described(suite: Suite[Any]) -> None:
