@@ -81,6 +81,12 @@ def _file(record: PluginRecord) -> str:
     return str(getattr(module, "__file__", None) or "")
 
 
+def import_contracts() -> None:
+    """Import what every plugin stands on, PyTorch among it."""
+    for contract in KINDS.values():
+        _imported(contract)
+
+
 def _imported(target: str) -> Any:
     """Import what "module:Class" names; the module itself where there's no class."""
     module, _, attribute = target.partition(":")
