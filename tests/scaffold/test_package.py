@@ -1,4 +1,7 @@
-"""Packages to begin with: written, built, installed, tested and used, one of each kind."""
+"""Packages of plugins: those to begin with, one of each kind, and those of the examples.
+
+Each is built, installed from its wheel, tested by its own tests, and used.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,19 @@ import pytest
 from click.testing import CliRunner
 
 from inv3d.cli import main
+from inv3d.core.registry.known_plugins import KNOWN
 from inv3d.core.registry.record import GROUPS, singular
+from inv3d.core.weights.tensors import read_tensors
 from tests.commands.run_cli import write_capture
-from tests.environment import PIP, Environment
+from tests.environment import PIP, ROOT, Environment
+from tests.pickles import dump, module
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+EXAMPLES = sorted((ROOT / "examples" / "plugins").glob("inv3d-*"))
 NAMES = {kind: f"my-{singular(kind)}" for kind in GROUPS}
+
+
+OFFERED = {known.name: known.kind for known in KNOWN}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +45,7 @@ def environment(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     """An environment in which a wheel of each is installed."""
     folder = tmp_path_factory.mktemp("environment")
     made = Environment(folder / "venv")
-    made.pip("wheel", *PIP, "--wheel-dir", folder / "wheels", *packages.values())
+    made.pip("wheel", *PIP, "--wheel-dir", folder / "wheels", *packages.values(), *EXAMPLES)
     made.pip("install", *PIP, *sorted((folder / "wheels").glob("*.whl")))
     return made
 
@@ -57,7 +68,10 @@ def test_they_are_all_there_and_pass_their_own_tests(
         row = rows[name, f"inv3d-{name}"]
         assert (row["kind"], row["status"]) == (kind, "ok"), row["reason"]
         assert row["summary"]
-    tests = [str(folder / "tests") for folder in packages.values()]
+    for name, kind in OFFERED.items():
+        row = rows[name, f"inv3d-{name}"]
+        assert (row["kind"], row["status"]) == (kind, "ok"), row["reason"]
+    tests = [str(folder / "tests") for folder in (*packages.values(), *EXAMPLES)]
     done = environment.python_run(
         "-m",
         "pytest",
@@ -67,7 +81,7 @@ def test_they_are_all_there_and_pass_their_own_tests(
         "no:cacheprovider",
         "-s",
         *tests,
-        OMP_NUM_THREADS="1",
+        **ONE_THREAD,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "checks: " in done.stdout and "failed" not in done.stdout
@@ -94,7 +108,7 @@ def test_they_work_together_in_a_run(environment: Environment, tmp_path: Path) -
         "--out",
         str(out),
         "--json",
-        OMP_NUM_THREADS="1",
+        **ONE_THREAD,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"]["method"]["distribution"] == "inv3d-my-method"
@@ -102,6 +116,61 @@ def test_they_work_together_in_a_run(environment: Environment, tmp_path: Path) -
     assert (out / "mesh.glb").is_file() and (out / "report.html").is_file()
     shown = environment.run(NAMES["hooks"], str(out))
     assert "latent: " in shown.stdout and "after 4 steps" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_generator_without_planes_has_reports_and_meshes(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """The example of Gaussians, with the example of a method on it."""
+    out, views = tmp_path / "run", tmp_path / "views"
+    code = (
+        f"import sys; sys.path.insert(0, {str(EXAMPLES[0])!r}); from make_capture import main; "
+        f"from pathlib import Path; main(Path({str(views)!r}), size=32, count=48)"
+    )
+    made = environment.python_run("-c", code, **ONE_THREAD)
+    assert made.returncode == 0, made.stderr
+    words = ("--generator", "gaussians", "--method", "planelift", "--input", str(views))
+    few = ("--views", "3", "--hold-out", "1", "--set", "latent_steps=12", "--set", "steps=8")
+    small = ("--set", "generator.size=32", "--set", "generator.count=48", "--out", str(out))
+    done = environment.run("run", *words, *few, *small, "--json", **ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)["metrics"]
+    assert metrics["chosen"]["psnr"] > 22 and metrics["warnings"] == []
+    assert metrics["chosen"]["depth_error"] is not None or metrics["depth_consistency"] is not None
+    for name in ("report.html", "orbit.mp4", "mesh.glb"):
+        assert (out / name).is_file(), name
+    picture = tmp_path / "side.png"
+    done = environment.run("render", str(out), "--yaw-deg", "40", "-o", str(picture))
+    assert done.returncode == 0 and picture.is_file(), done.stderr
+
+
+@pytest.mark.slow
+def test_a_pickle_of_a_foreign_network_names_the_plugin_that_reads_it(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """The example of PanoHead's relative: told by names, whichever generator is given it."""
+    make = (
+        "import torch; from inv3d_spherehead import SphereHead, SphereHeadConfig\n"
+        "from inv3d import write_tensors\n"
+        "made = SphereHead.create(SphereHeadConfig(seed=4))\n"
+        "write_tensors('tensors.safetensors', made.state_dict(), {})\n"
+        "print(made.spec.fingerprint)"
+    )
+    done = environment.python_run("-c", make)
+    assert done.returncode == 0, done.stderr
+    tensors, _ = read_tensors(environment.python.parent / "tensors.safetensors")
+    pickle = tmp_path / "net.pkl"
+    pickle.write_bytes(dump({"G_ema": module("TriPlaneGenerator", tensors)}))
+    facts = environment.run("info", "spherehead", "--weights", str(pickle), "--json")
+    assert facts.returncode == 0, facts.stderr
+    assert json.loads(facts.stdout)["spec"]["fingerprint"] == done.stdout.strip()
+    wrong = environment.run("info", "panohead", "--weights", str(pickle))
+    assert "a network for the generator 'spherehead', not for 'panohead'" in wrong.stderr
+    left_out = {"INV3D_DISABLE": "spherehead"}
+    unread = environment.run("info", "eg3d", "--weights", str(pickle), **left_out)
+    assert "generator 'spherehead' of inv3d-spherehead, which isn't installed" in unread.stderr
+    assert len(unread.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
