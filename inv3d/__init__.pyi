@@ -103,6 +103,9 @@ from .core.plugin import (
     Plugin as Plugin,
     Presets as Presets,
 )
+from .core.deprecation import (
+    deprecated as deprecated,
+)
 from .core.config import (
     PluginConfig as PluginConfig,
 )
