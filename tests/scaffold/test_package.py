@@ -14,10 +14,8 @@ from click.testing import CliRunner
 from inv3d.cli import main
 from inv3d.core.registry.known_plugins import KNOWN
 from inv3d.core.registry.record import GROUPS, singular
-from inv3d.core.weights.tensors import read_tensors
 from tests.commands.run_cli import write_capture
 from tests.environment import PIP, ROOT, Environment
-from tests.pickles import dump, module
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 EXAMPLES = sorted((ROOT / "examples" / "plugins").glob("inv3d-*"))
@@ -116,61 +114,6 @@ def test_they_work_together_in_a_run(environment: Environment, tmp_path: Path) -
     assert (out / "mesh.glb").is_file() and (out / "report.html").is_file()
     shown = environment.run(NAMES["hooks"], str(out))
     assert "latent: " in shown.stdout and "after 4 steps" in shown.stdout
-
-
-@pytest.mark.slow
-def test_a_generator_without_planes_has_reports_and_meshes(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """The example of Gaussians, with the example of a method on it."""
-    out, views = tmp_path / "run", tmp_path / "views"
-    code = (
-        f"import sys; sys.path.insert(0, {str(EXAMPLES[0])!r}); from make_capture import main; "
-        f"from pathlib import Path; main(Path({str(views)!r}), size=32, count=48)"
-    )
-    made = environment.python_run("-c", code, **ONE_THREAD)
-    assert made.returncode == 0, made.stderr
-    words = ("--generator", "gaussians", "--method", "planelift", "--input", str(views))
-    few = ("--views", "3", "--hold-out", "1", "--set", "latent_steps=12", "--set", "steps=8")
-    small = ("--set", "generator.size=32", "--set", "generator.count=48", "--out", str(out))
-    done = environment.run("run", *words, *few, *small, "--json", **ONE_THREAD)
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(done.stdout)["metrics"]
-    assert metrics["chosen"]["psnr"] > 22 and metrics["warnings"] == []
-    assert metrics["chosen"]["depth_error"] is not None or metrics["depth_consistency"] is not None
-    for name in ("report.html", "orbit.mp4", "mesh.glb"):
-        assert (out / name).is_file(), name
-    picture = tmp_path / "side.png"
-    done = environment.run("render", str(out), "--yaw-deg", "40", "-o", str(picture))
-    assert done.returncode == 0 and picture.is_file(), done.stderr
-
-
-@pytest.mark.slow
-def test_a_pickle_of_a_foreign_network_names_the_plugin_that_reads_it(
-    environment: Environment, tmp_path: Path
-) -> None:
-    """The example of PanoHead's relative: told by names, whichever generator is given it."""
-    make = (
-        "import torch; from inv3d_spherehead import SphereHead, SphereHeadConfig\n"
-        "from inv3d import write_tensors\n"
-        "made = SphereHead.create(SphereHeadConfig(seed=4))\n"
-        "write_tensors('tensors.safetensors', made.state_dict(), {})\n"
-        "print(made.spec.fingerprint)"
-    )
-    done = environment.python_run("-c", make)
-    assert done.returncode == 0, done.stderr
-    tensors, _ = read_tensors(environment.python.parent / "tensors.safetensors")
-    pickle = tmp_path / "net.pkl"
-    pickle.write_bytes(dump({"G_ema": module("TriPlaneGenerator", tensors)}))
-    facts = environment.run("info", "spherehead", "--weights", str(pickle), "--json")
-    assert facts.returncode == 0, facts.stderr
-    assert json.loads(facts.stdout)["spec"]["fingerprint"] == done.stdout.strip()
-    wrong = environment.run("info", "panohead", "--weights", str(pickle))
-    assert "a network for the generator 'spherehead', not for 'panohead'" in wrong.stderr
-    left_out = {"INV3D_DISABLE": "spherehead"}
-    unread = environment.run("info", "eg3d", "--weights", str(pickle), **left_out)
-    assert "generator 'spherehead' of inv3d-spherehead, which isn't installed" in unread.stderr
-    assert len(unread.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
