@@ -1,0 +1,106 @@
+"""The network of Pose-Opt's pose estimator: a residual network that tells a few numbers.
+
+Ko et al., "3D GAN Inversion with Pose Optimization" (WACV 2023), with the residual network of He et
+al. (CVPR 2016), whose tensors have the names that torchvision gives them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from inv3d.nn.resample import resize
+
+# of ImageNet's colours in [0, 1], which the published networks were trained with
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class PoseNetworkOptions(BaseModel):
+    """The size of the network; the default is the published one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    form: Literal["angles", "quaternion", "sixd"] = Field(
+        default="quaternion",
+        description="what it tells: yaw and pitch, a quaternion, or two columns of the rotation",
+    )
+    size: int = Field(default=256, ge=16, description="pixels a side that pictures are resized to")
+    blocks: tuple[int, int, int, int] = Field(
+        default=(3, 4, 6, 3), description="residual blocks of the four stages"
+    )
+    widths: tuple[int, int, int, int] = Field(
+        default=(64, 128, 256, 512), description="channels of the four stages"
+    )
+    hidden: tuple[int, int] = Field(
+        default=(1000, 128), description="widths of the two hidden layers of the head"
+    )
+
+
+NUMBERS = {"angles": 2, "quaternion": 4, "sixd": 6}
+# about 1.6 million parameters
+SMALL = {"size": 64, "blocks": (2, 2, 2, 2), "widths": (24, 48, 96, 192), "hidden": (192, 96)}
+
+
+class _Block(nn.Module):
+    """Two convolutions, added to the input, or to one convolution of it where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inputs != outputs:
+            shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, h, w] to [N, C', h / stride, w / stride]."""
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return (y + shortcut).relu()
+
+
+class PoseNetwork(nn.Module):
+    """A residual network with a head of three layers; every number passes tanh."""
+
+    def __init__(self, options: PoseNetworkOptions) -> None:
+        super().__init__()
+        self.options = options
+        first, last = options.widths[0], options.widths[-1]
+        self.conv1 = nn.Conv2d(3, first, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        inputs = first
+        for stage, (count, width) in enumerate(zip(options.blocks, options.widths, strict=True)):
+            strides = [1 if stage == 0 else 2, *[1] * (count - 1)]
+            blocks = []
+            for stride in strides:
+                blocks.append(_Block(inputs, width, stride))
+                inputs = width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(last, options.hidden[0])
+        self.fc2 = nn.Linear(options.hidden[0], options.hidden[1])
+        self.fc3 = nn.Linear(options.hidden[1], NUMBERS[options.form])
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the numbers [N, k] of normalised pictures [N, 3, h, w] of the network's size."""
+        x = self.maxpool(self.bn1(self.conv1(pictures)).relu())
+        for stage in range(1, 5):
+            x = self.get_submodule(f"layer{stage}")(x)
+        x = self.fc(x.mean((2, 3))).relu()
+        numbers: Tensor = self.fc3(self.fc2(x).relu()).tanh()
+        return numbers
+
+    def numbers(self, images: Tensor) -> Tensor:
+        """Return the numbers [N, k] of pictures [N, 3, H, W] in [-1, 1], of any size."""
+        pictures = (resize(images, self.options.size) + 1) / 2
+        return self(
+            (pictures - self.get_buffer("mean").to(pictures))
+            / self.get_buffer("deviation").to(pictures)
+        )
