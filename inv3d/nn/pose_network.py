@@ -59,7 +59,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, h, w] to [N, C', h / stride, w / stride]."""
-        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        y: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
         shortcut = x if self.downsample is None else self.downsample(x)
         return (y + shortcut).relu()
 
@@ -100,7 +100,6 @@ class PoseNetwork(nn.Module):
     def numbers(self, images: Tensor) -> Tensor:
         """Return the numbers [N, k] of pictures [N, 3, H, W] in [-1, 1], of any size."""
         pictures = (resize(images, self.options.size) + 1) / 2
-        return self(
-            (pictures - self.get_buffer("mean").to(pictures))
-            / self.get_buffer("deviation").to(pictures)
-        )
+        mean, deviation = (self.get_buffer(n).to(pictures) for n in ("mean", "deviation"))
+        numbers: Tensor = self((pictures - mean) / deviation)
+        return numbers

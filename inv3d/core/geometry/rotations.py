@@ -91,7 +91,8 @@ def rotation_of_sixd(numbers: Tensor) -> Tensor:
     Zhou et al., On the Continuity of Rotation Representations, eq. 15; a small offset, as in
     Pose-Opt, keeps six zeros from having no direction.
     """
-    first, second = (numbers + _SIXD_OFFSET).split(3, dim=1)
+    columns = numbers + _SIXD_OFFSET
+    first, second = columns[:, :3], columns[:, 3:]
     x = F.normalize(first, dim=1)
     y = F.normalize(second - (x * second).sum(1, keepdim=True) * x, dim=1)
     return torch.stack([x, y, torch.linalg.cross(x, y)], dim=2)

@@ -56,6 +56,7 @@ METHOD_OPTIONS: Presets = {
         "final": {"steps": 200, "lr": 1e-3},
     },
     "spi": {"latent": SEARCH, "tuning": TUNING},
+    "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
 }
 
 

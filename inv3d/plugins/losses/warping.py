@@ -84,7 +84,7 @@ class Warping(WarpLoss[WarpingConfig, Tensor]):
         """Return the difference of the pictures' features, carried to the cameras, [N]."""
         size = tuple(cache.shape[-2:])
         uv, _ = other.project(depth_points(camera, _sized(depth, size)))
-        found = look_up(self.features(pictures), uv.unflatten(1, size))
+        found = look_up(self.features(pictures), uv.reshape(len(uv), *size, 2))
         difference = (found - cache).abs()
         if self.config.near:
             near = depth < depth.mean((1, 2, 3), keepdim=True)

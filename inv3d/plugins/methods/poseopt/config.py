@@ -133,11 +133,16 @@ class WarpOptions(PluginConfig):
     """Options of the warp: the head from the front, carried to the camera through its depth."""
 
     losses: LossTerms = Field(
-        default_factory=lambda: {"warping": 1.0},  # type: ignore[arg-type]
+        default_factory=lambda: {"warping": 1.0},
         validate_default=True,
         description="losses that compare the picture with it, of the sort of `warping`; 0 leaves "
         "one out. official: warping on relu3_3 of VGG16, 1",
     )
+
+    @property
+    def weighted(self) -> LossTerms:
+        """The losses that aren't left out."""
+        return {name: term for name, term in self.losses.items() if term.over(None).weight}
 
 
 class SmoothTuningOptions(TuningOptions):
@@ -198,8 +203,7 @@ class PoseOptConfig(FitConfig):
 
     @model_validator(mode="after")
     def _the_camera_follows_something(self) -> Self:
-        warped = any(term.over(None).weight for term in self.warp.losses.values())
-        if self.latent.update == "alternate" and not warped:
+        if self.latent.update == "alternate" and not self.warp.weighted:
             raise ValueError(
                 "latent.update is alternate, in which the camera follows the warp, and warp.losses "
                 "has no weight; give one, or set latent.update=joint"

@@ -73,7 +73,9 @@ class Doubts:
         if self.starts is None:
             return []
         mine = self.starts[self.best]
-        rivals = (self.scores <= _AS_WELL * self.scores[self.best]) & (self._apart(mine) > _SAME_DEG)
+        rivals = (self.scores <= _AS_WELL * self.scores[self.best]) & (
+            self._apart(mine) > _SAME_DEG
+        )
         mirrored = rivals & (self._apart(mirrored_camera(mine)) <= _MIRRORED_DEG)
         said = []
         if bool(mirrored.any()):
@@ -85,8 +87,9 @@ class Doubts:
         others = rivals & ~mirrored
         if bool(others.any()):
             said.append(
-                f"other poses ({_of(self.starts, others)}) explain the picture about as well as the "
-                f"one that was taken ({described(mine)[0]}); more starts.steps may tell them apart"
+                f"other poses ({_of(self.starts, others)}) explain the picture about as well as "
+                f"the one that was taken ({described(mine)[0]}); more starts.steps may tell them "
+                "apart"
             )
         return said
 
@@ -96,14 +99,14 @@ class Doubts:
         moved = float(fit.moved()[0].rad2deg())
         if moved > _RESTLESS_DEG:
             said.append(
-                f"the camera still turned by {moved:.1f} degrees in the last tenth of the steps: it "
-                "did not converge; give more latent.steps, or a smaller pose.lr"
+                f"the camera still turned by {moved:.1f} degrees in the last tenth of the steps: "
+                "it did not converge; give more latent.steps, or a smaller pose.lr"
             )
         after = float(fit.scores()[0])
         if self.before is not None and after > _HARDLY * self.before:
             said.append(
-                f"the fit hardly came nearer to the picture (loss {after:.3g}, {self.before:.3g} at "
-                "its start): it did not converge; does the picture show a head, cropped as the "
+                f"the fit hardly came nearer to the picture (loss {after:.3g}, {self.before:.3g} "
+                "at its start): it did not converge; does the picture show a head, cropped as the "
                 "generator's are?"
             )
         return said

@@ -15,7 +15,13 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update
 from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.schedule import Schedule, delayed, latent_noise, ramped
-from inv3d.core.fit.stages import loss_terms, target_of, trainable
+from inv3d.core.fit.stages import (
+    changing_noise_maps,
+    loss_terms,
+    standardise,
+    target_of,
+    trainable,
+)
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import angle_between
@@ -51,9 +57,6 @@ class Warp:
             with torch.no_grad():
                 cache = one.loss.prepare(target_of(generator, repeated(capture, count)))
             self.caches[name] = cache
-
-    def __bool__(self) -> bool:
-        return bool(self.losses)
 
     def look(
         self,
@@ -111,7 +114,7 @@ class PosedLatent:
         self.capture = repeated(capture, len(w))
         self.w = w
         self.pose = pose
-        terms = {n: t for n, t in config.warp.losses.items() if t.over(None).weight}
+        terms = config.warp.weighted
         losses = context.losses(terms) if terms else {}
         self.warp = Warp(generator, capture, losses, len(w))
         self.late = pose.camera().labels().detach().clone()
@@ -141,7 +144,7 @@ class PosedLatent:
             noise: whether to add noise to the latents, and to optimise noise maps.
         """
         options = self.config.latent
-        maps = self._noise_maps() if noise and options.noise_maps else {}
+        maps = changing_noise_maps(self.generator, options.noise_maps if noise else 0.0)
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
         warmup = min(warmup, steps)
         left = max(1, steps - warmup)
@@ -161,15 +164,6 @@ class PosedLatent:
                     after=(lambda: standardise(maps)) if maps else None,
                 )
             )
-
-    def _noise_maps(self) -> dict[str, Tensor]:
-        maps = self.generator.noise_maps()
-        if not maps:
-            raise ConfigError(
-                f"option 'latent.noise_maps': generator {self.generator.spec.name} has no noise "
-                "maps; set it to 0"
-            )
-        return maps
 
     def _objective(self, maps: Mapping[str, Tensor]) -> Objective:
         options = self.config.latent
@@ -257,11 +251,3 @@ def repeated(capture: Capture, count: int) -> Capture:
 def _from_0(rate: Schedule) -> Schedule:
     """Return a rate that is 0 where another is below it."""
     return lambda step: max(0.0, rate(step))
-
-
-@torch.no_grad()
-def standardise(maps: Mapping[str, Tensor]) -> None:
-    """Bring noise maps back to mean 0 and variance 1, in place."""
-    for value in maps.values():
-        value -= value.mean()
-        value *= value.square().mean().rsqrt()

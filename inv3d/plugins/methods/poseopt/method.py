@@ -6,7 +6,6 @@ from collections.abc import Generator as Iteration
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
@@ -64,7 +63,7 @@ class PoseOpt(Inverter[PoseOptConfig]):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Find camera and latent, then tune the generator in place."""
         options = self.config.tuning
-        if self.config.warp.losses or options.smoothness:
+        if self.config.warp.weighted or options.smoothness:
             generator.require(("image", "depth"), WHO)
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         view = prepare(generator, fitted, context)
@@ -181,9 +180,7 @@ class _Search:
         self.shown = [shown_starts(self.view, fit, self.doubts)]
         return (yield from self._finish(fit.w[best : best + 1].clone(), pose.only(best), 0))
 
-    def _finish(
-        self, w: Tensor, pose: Pose, warmup: int
-    ) -> Iteration[Progress, None, PosedLatent]:
+    def _finish(self, w: Tensor, pose: Pose, warmup: int) -> Iteration[Progress, None, PosedLatent]:
         fit = self._fit(w, pose)
         self.doubts.begin(fit)
         yield from fit.run("latent", self.config.latent.steps, warmup, noise=True)

@@ -22,18 +22,14 @@ def shown_starts(view: Capture, fit: PosedLatent, doubts: Doubts) -> Diagnostic:
     seen = fit.generator.render(scene, fit.camera).require("image")
     texts = [
         f"{where}, loss {float(score):.3g}{', taken' if row == doubts.best else ''}"
-        for row, (where, score) in enumerate(
-            zip(described(fit.camera), doubts.scores, strict=True)
-        )
+        for row, (where, score) in enumerate(zip(described(fit.camera), doubts.scores, strict=True))
     ]
     images = torch.cat([view.images, seen]).cpu()
     return Diagnostic("Poses that were tried", images, ["picture", *texts])
 
 
 @torch.no_grad()
-def shown_fit(
-    generator: Generator, view: Capture, fit: PosedLatent, doubts: Doubts
-) -> Diagnostic:
+def shown_fit(generator: Generator, view: Capture, fit: PosedLatent, doubts: Doubts) -> Diagnostic:
     """Return the picture, its reconstruction, the head from the front, and that carried over."""
     camera, front = fit.camera, generator.spec.camera.front().to(generator.device, generator.dtype)
     scene = generator.synthesize(fit.ws)
@@ -50,7 +46,7 @@ def shown_fit(
     if depth:
         depths = seen.require("depth")
         uv, _ = front.project(depth_points(camera, depths))
-        images.append(_sized(look_up(canonical, uv.unflatten(1, depths.shape[-2:])), view))
+        images.append(_sized(look_up(canonical, uv.reshape(1, *depths.shape[-2:], 2)), view))
         texts.append("that, carried to the picture's view")
     return Diagnostic("Picture and camera", torch.cat(images).cpu(), texts)
 

@@ -112,9 +112,7 @@ def scores_of(
     return torch.cat(parts)
 
 
-def best_of_grid(
-    camera: Camera, scores: Tensor, options: StartOptions, context: Context
-) -> Camera:
+def best_of_grid(camera: Camera, scores: Tensor, options: StartOptions, context: Context) -> Camera:
     """Return the best poses of a grid that are apart from one another, the best first."""
     order = scores.argsort().tolist()
     if float(scores.std() / scores.mean().clamp_min(1e-12)) < _TELLS:
