@@ -128,6 +128,8 @@ from .core.training import (
     Check as Check,
     Lesson as Lesson,
     Trainable as Trainable,
+)
+from .core.training_options import (
     TrainingConfig as TrainingConfig,
 )
 from .core.trained import (

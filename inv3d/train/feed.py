@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 
 from inv3d.core.errors import ConfigError, InputError, InvError, first_line
-from inv3d.core.training import Batch, TrainingConfig
+from inv3d.core.training import Batch
+from inv3d.core.training_options import TrainingConfig
 from inv3d.train.draws import drawer
 from inv3d.train.sources import Source, row_seeds
 from inv3d.train.team import Team

@@ -17,7 +17,8 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.generator import Generator
-from inv3d.core.training import Check, Lesson, Trainable, TrainingConfig
+from inv3d.core.training import Check, Lesson, Trainable
+from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights.tensors import under_prefix
 from inv3d.train.draws import seed_of
 from inv3d.train.feed import Feed

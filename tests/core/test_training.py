@@ -10,7 +10,7 @@ from torch import nn
 
 from inv3d.core.errors import MismatchError, WeightsError
 from inv3d.core.trained import FILE, Trained, find_trained
-from inv3d.core.training import TrainingConfig
+from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights import known
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.testing.toy import ToyConfig, ToyGenerator

@@ -11,7 +11,7 @@ import torch
 
 from inv3d.core.errors import ConfigError, InputError, PluginError
 from inv3d.core.geometry.views import mirrored_camera
-from inv3d.core.training import TrainingConfig
+from inv3d.core.training_options import TrainingConfig
 from inv3d.io.dataset import open_capture
 from inv3d.report.pictures import colour_frames, save_png
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture

@@ -17,7 +17,8 @@ from inv3d.core.fit.loop import Metrics
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.trained import find_trained
-from inv3d.core.training import Batch, Check, Lesson, Trainable, TrainingConfig
+from inv3d.core.training import Batch, Check, Lesson, Trainable
+from inv3d.core.training_options import TrainingConfig
 
 PLUGINS = (
     "generators:toy=inv3d.testing.toy:ToyGenerator",
