@@ -136,9 +136,16 @@ from .core.inverter import (
 )
 from .core.training import (
     Batch as Batch,
+    Check as Check,
+    Lesson as Lesson,
     Trainable as Trainable,
-    Trained as Trained,
+)
+from .core.training_options import (
     TrainingConfig as TrainingConfig,
+)
+from .core.trained import (
+    Trained as Trained,
+    find_trained as find_trained,
 )
 from .core.editor import (
     Directions as Directions,

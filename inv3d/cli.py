@@ -19,6 +19,10 @@ from inv3d.core.registry.tolerance import tolerant_metadata
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
+    "train": (
+        "inv3d.commands.train:command",
+        "Train a method's or an estimator's networks for a generator.",
+    ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (

@@ -72,6 +72,8 @@ class Generator(nn.Module, Plugin, ABC):
         spec: facts about it.
         method_options: method name -> options that suit it better than the method's defaults,
             such as weights for the scale of its latents; presets and users win over them.
+        training_options: name of a method or estimator -> options of its training for this
+            generator, likewise.
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         rng: source of random samples and noise, where it uses any; set by the run.
@@ -81,6 +83,7 @@ class Generator(nn.Module, Plugin, ABC):
 
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
+    training_options: ClassVar[Presets] = {}
     rays_option: ClassVar[str] = ""
     rng: torch.Generator | None = None
     config: PluginConfig | None = None

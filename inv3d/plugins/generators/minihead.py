@@ -38,6 +38,8 @@ TUNING = {"steps": 100, "lr": 2e-3}
 LINE_SEARCH = {**SEARCH, "optimizer": "lbfgs", "steps": 40}
 RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
+# Encoders that see 64 pixels, of a few million numbers.
+ENCODER = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64, "style_channels": 96}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -57,6 +59,25 @@ METHOD_OPTIONS: Presets = {
     },
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
+    "psp": {"encoder": ENCODER},
+    "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
+}
+# Trainings of minutes of a CPU: true latents teach faster than pictures, which teach what matters.
+LEARN = {
+    "batch": 8,
+    "lr": 1e-3,
+    "warmup": 50,
+    "cooldown": 0.4,
+    "average": 0.99,
+    "latent": 1.0,
+    "render_every": 4,
+    "yaw_deg": 45,
+    "pitch_deg": 20,
+    "hold_out": 8,
+}
+TRAINING_OPTIONS: Presets = {
+    "psp": {"steps": 1200, **LEARN},
+    "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
 }
 
 
@@ -70,6 +91,7 @@ class MiniHead(TriplaneGenerator):
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS
+    training_options: ClassVar[Presets] = TRAINING_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
 
     @classmethod
@@ -93,6 +115,7 @@ class MiniHead360(TrigridGenerator):
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS
+    training_options: ClassVar[Presets] = TRAINING_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
 
     @classmethod

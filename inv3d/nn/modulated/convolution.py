@@ -5,37 +5,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn import doubling, winograd
-from inv3d.nn.epilogue import as_maps, as_rows
 from inv3d.nn.filters import blur, blur_backward
+from inv3d.nn.modulated import doubling, winograd
+from inv3d.nn.modulated.epilogue import as_maps, as_rows
 from inv3d.nn.products import product
 
 
-@dataclass(frozen=True)
-class Winograd:
-    """Where Winograd's algorithm is taken.
-
-    Attributes:
-        maps: for maps and their gradients.
-        to_weights: for gradients to the weights.
-    """
-
-    maps: bool
-    to_weights: bool
-
-    @staticmethod
-    def of(x: Tensor, weight: Tensor, up: Tensor | None) -> Winograd:
-        """Return where it pays, and is allowed now."""
-        if up is not None:
-            return Winograd(False, False)
-        to_weights = winograd.is_faster(x, weight, to_weight=True)
-        return Winograd(winograd.is_faster(x, weight), to_weights)
+def takes_winograd(x: Tensor, weight: Tensor, up: Tensor | None) -> bool:
+    """Whether Winograd's algorithm pays for a convolution, and is allowed now."""
+    return up is None and winograd.is_faster(x, weight)
 
 
 def convolve_plain(x: Tensor, weight: Tensor, up: Tensor | None) -> Tensor:
@@ -45,16 +27,16 @@ def convolve_plain(x: Tensor, weight: Tensor, up: Tensor | None) -> Tensor:
     return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up)
 
 
-def convolve(x: Tensor, weight: Tensor, up: Tensor | None, fast: Winograd) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, up: Tensor | None, fast: bool) -> Tensor:
     """Convolve maps that are channels last.
 
     Args:
         x: [N, I, h, w].
         weight: [O, I, k, k], k 1 or 3.
         up: low-pass filter [4, 4] behind a transposed convolution that doubles the resolution.
-        fast: where Winograd's algorithm is taken.
+        fast: take Winograd's algorithm, as `takes_winograd` says.
     """
-    if fast.maps:
+    if fast:
         return winograd.conv3x3(x, weight)
     if _is_product(x, weight):
         return as_maps(product(as_rows(x), weight.flatten(1)), x)
@@ -66,7 +48,7 @@ def convolve_backward(
     x: Tensor,
     weight: Tensor,
     up: Tensor | None,
-    fast: Winograd,
+    fast: bool,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `convolve` to x (channels last) and to the weights.
@@ -83,12 +65,10 @@ def convolve_backward(
         return _product_backward(gradient, x, weight, wanted)
     if up is not None:
         return _up_backward(blur_backward(gradient, up), x, weight, wanted)
-    dx = winograd.input_gradient(gradient, weight) if wanted[0] and fast.maps else None
-    dw = winograd.weight_gradient(gradient, x) if wanted[1] and fast.to_weights else None
-    rest = (wanted[0] and dx is None, wanted[1] and dw is None)
-    padding = weight.shape[-1] // 2
-    found = _direct_backward(gradient, x, weight, rest, padding=padding)
-    return found[0] if dx is None else dx, found[1] if dw is None else dw
+    if fast:
+        dx = winograd.input_gradient(gradient, weight) if wanted[0] else None
+        return dx, winograd.weight_gradient(gradient, x) if wanted[1] else None
+    return _direct_backward(gradient, x, weight, wanted, padding=weight.shape[-1] // 2)
 
 
 def _up_backward(

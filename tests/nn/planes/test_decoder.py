@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn.decoder import Activation, Decoder
+from inv3d.nn.planes.decoder import Activation, Decoder
 
 
 def lrelu(x: Tensor) -> Tensor:

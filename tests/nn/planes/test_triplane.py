@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn import plane_gather
-from inv3d.nn.plane_gather import gather_planes
-from inv3d.nn.triplane import AXES, PlaneAxes, sample_planes, sample_planes_plain
+from inv3d.nn.planes import gather as plane_gather
+from inv3d.nn.planes.gather import gather_planes
+from inv3d.nn.planes.triplane import AXES, PlaneAxes, sample_planes, sample_planes_plain
 
 BOX = 1.3
 ALL: tuple[PlaneAxes, ...] = ("eg3d", "corrected", "cyclic", "panohead")
@@ -70,7 +70,8 @@ def test_points_get_gradients_where_they_want_them() -> None:
 def test_gather_serves_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     monkeypatch.setattr(
-        "inv3d.nn.triplane.gather_planes", lambda *given: called.append(1) or gather_planes(*given)
+        "inv3d.nn.planes.triplane.gather_planes",
+        lambda *given: called.append(1) or gather_planes(*given),
     )
     planes, points = make(1, 2, 4, 9, torch.float32)
     sample_planes(planes, points, "eg3d", BOX)

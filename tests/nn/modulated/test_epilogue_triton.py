@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn import epilogue as plain
-from inv3d.nn import epilogue_triton as programs
-from inv3d.nn import modulated
-from inv3d.nn.epilogue import Epilogue
+from inv3d.nn.modulated import epilogue as plain
+from inv3d.nn.modulated import epilogue_triton as programs
+from inv3d.nn.modulated import layer as modulated
+from inv3d.nn.modulated.epilogue import Epilogue
 
 CHANNELS = 70  # a tile and a bit
 Given = tuple[Tensor | None, ...]

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inv3d.nn import plane_decoder, products
-from inv3d.nn.decoder import Activation, Decoder
+from inv3d.nn import products
 from inv3d.nn.layers import EqualLinear
-from inv3d.nn.plane_decoder import DEAD, decode_planes, decode_planes_plain
-from inv3d.nn.triplane import AXES, PlaneAxes
+from inv3d.nn.planes import decode as plane_decoder
+from inv3d.nn.planes.decode import DEAD, decode_planes, decode_planes_plain
+from inv3d.nn.planes.decoder import Activation, Decoder
+from inv3d.nn.planes.triplane import AXES, PlaneAxes
 
 BOX = 1.3
 CHANNELS, HIDDEN, COLOURS = 4, 8, 5

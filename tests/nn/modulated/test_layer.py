@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn import epilogue, winograd
 from inv3d.nn.filters import resample_filter
-from inv3d.nn.modulated import modulated_layer, modulated_layer_plain
+from inv3d.nn.modulated import epilogue, winograd
+from inv3d.nn.modulated.layer import modulated_layer, modulated_layer_plain
 
 DOUBLE = torch.float64
 CLAMP = 0.9

@@ -18,11 +18,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from inv3d.nn import epilogue, epilogue_triton
-from inv3d.nn.convolution import Winograd, convolve, convolve_backward, convolve_plain
-from inv3d.nn.epilogue import Epilogue
-from inv3d.nn.epilogue_triton import usable
 from inv3d.nn.layers import LRELU_GAIN, LRELU_SLOPE
+from inv3d.nn.modulated import epilogue, epilogue_triton
+from inv3d.nn.modulated.convolution import (
+    convolve,
+    convolve_backward,
+    convolve_plain,
+    takes_winograd,
+)
+from inv3d.nn.modulated.epilogue import Epilogue
+from inv3d.nn.modulated.epilogue_triton import usable
 
 _EPSILON = 1e-8
 # Styles that are larger can be divided by.
@@ -65,7 +70,7 @@ def modulated_layer(
         x = x.to(torch.get_autocast_dtype(kind))
     gain = LRELU_GAIN if activate else 1.0
     follows = Epilogue(activate, clamp, usable(x, x.dtype))
-    plan = _Plan(follows, demodulate, gain, Winograd.of(x, weight, up))
+    plan = _Plan(follows, demodulate, gain, takes_winograd(x, weight, up))
     with torch.autocast(kind, enabled=False):
         shift, added = (None if t is None else t.to(own) * gain for t in (bias, noise))
         made: Tensor = _ModulatedConv.apply(x, weight, styles.to(own), shift, added, up, plan)
@@ -107,13 +112,13 @@ class _Plan:
         epilogue: what follows the convolution.
         demodulate: as in `modulated_layer`.
         gain: of the activation, applied to all that goes in.
-        fast: where Winograd's algorithm is taken.
+        fast: take Winograd's algorithm.
     """
 
     epilogue: Epilogue
     demodulate: bool
     gain: float
-    fast: Winograd
+    fast: bool
 
 
 # `precision.run_in` knows convolutions by "Conv" in their names.

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn import winograd
-from inv3d.nn.winograd import BAND, conv3x3, input_gradient, is_faster, weight_gradient
+from inv3d.nn.modulated import winograd
+from inv3d.nn.modulated.winograd import BAND, conv3x3, input_gradient, is_faster, weight_gradient
 from inv3d.plugins.generators.eg3d import EG3D
 from tests.tiny_generators import latents, tiny, views
 
@@ -74,10 +74,9 @@ def test_results_are_channels_last_and_gradients_to_weights_are_not() -> None:
 
 def test_where_it_is_taken() -> None:
     x, weight = torch.empty(1, 256, 64, 64), torch.empty(256, 256, 3, 3)
-    assert is_faster(x, weight) and is_faster(x, weight, to_weight=True)
-    assert not is_faster(x[:, :128], weight[:, :128]), "maps of 128 channels are faster directly"
-    assert is_faster(x[:, :128], weight[:, :128], to_weight=True), "gradients to them aren't"
-    assert not is_faster(x[:, :64], weight[:, :64], to_weight=True)
+    assert is_faster(x, weight)
+    assert is_faster(x[:, :128], weight[:, :128])
+    assert not is_faster(x[:, :64], weight[:, :64])
     assert is_faster(x.double(), weight.double())
     assert not is_faster(x.bfloat16(), weight.bfloat16())
     assert not is_faster(x.to("meta"), weight.to("meta"))

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from inv3d.nn.decoder import Activation, Decoder, activate, activation_slope
 from inv3d.nn.layers import EqualLinear
-from inv3d.nn.plane_gather import Pairs, Scatter, chunks, gather, texel_table
+from inv3d.nn.planes.decoder import Activation, Decoder, activate, activation_slope
+from inv3d.nn.planes.gather import Pairs, Scatter, chunks, gather, texel_table
+from inv3d.nn.planes.triplane import AXES, PlaneAxes, sample_planes
 from inv3d.nn.products import product
-from inv3d.nn.triplane import AXES, PlaneAxes, sample_planes
 
 # Points of a piece: what is computed of it stays in cache.
 CHUNK = 1 << 14

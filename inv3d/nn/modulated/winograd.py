@@ -33,9 +33,9 @@ _KERNEL = (
 )  # fmt: skip
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
-# Where it was faster than oneDNN's convolutions, on processors of Intel, whose gain is the smaller
-# one: from so many channels on, for maps and for gradients to weights, and so many pixels a side.
-CHANNELS, GRADIENT_CHANNELS, SIDE = 192, 128, 32
+# From so many channels and so many pixels a side on it was faster than oneDNN's convolutions, on
+# processors of Intel, whose gain is the smaller one.
+CHANNELS, SIDE = 128, 32
 # Numbers of one of a band's 36 planes, so that those of input and output share a cache.
 BAND = 1 << 15
 
@@ -52,18 +52,12 @@ def winograd(allowed: bool) -> Iterator[None]:
         _allowed.reset(token)
 
 
-def is_faster(x: Tensor, weight: Tensor, to_weight: bool = False) -> bool:
+def is_faster(x: Tensor, weight: Tensor) -> bool:
     """Whether a convolution of x [N, I, H, W] with weights [O, I, k, k] should go this way.
 
     That is on a CPU in single or double precision, where it fits and is allowed.
-
-    Args:
-        x: maps.
-        weight: kernels.
-        to_weight: ask for the gradient to the weights; else for the maps and their gradient.
     """
     height, width = x.shape[2:]
-    channels = GRADIENT_CHANNELS if to_weight else CHANNELS
     return (
         _allowed.get()
         and x.device.type == "cpu"
@@ -71,7 +65,7 @@ def is_faster(x: Tensor, weight: Tensor, to_weight: bool = False) -> bool:
         and weight.shape[2:] == (3, 3)
         and height % 4 == width % 4 == 0
         and min(height, width) >= SIDE
-        and min(weight.shape[:2]) >= channels
+        and min(weight.shape[:2]) >= CHANNELS
     )
 
 

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from inv3d.nn import epilogue as plain
-from inv3d.nn.epilogue import Epilogue, Gradients, as_rows
 from inv3d.nn.layers import LRELU_SLOPE
+from inv3d.nn.modulated import epilogue as plain
+from inv3d.nn.modulated.epilogue import Epilogue, Gradients, as_rows
 from inv3d.nn.trial import error_of, may_run, passed
 
 # Pixels and channels of a tile; tiles that a program of the backward pass goes through.
@@ -39,7 +39,7 @@ def apply_(
     epilogue: Epilogue, y: Tensor, scale: Tensor | None, bias: Tensor | None, noise: Tensor | None
 ) -> None:
     """Change maps in place; see `epilogue.apply_`."""
-    from inv3d.nn import epilogue_programs
+    from inv3d.nn.modulated import epilogue_programs
 
     table = as_rows(y)
     rows, channels = table.shape
@@ -92,7 +92,7 @@ def _back(
     to_pixels: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Write a gradient, return sums over pixels [S, 3, C] and, if wanted, over channels [M]."""
-    from inv3d.nn import epilogue_programs
+    from inv3d.nn.modulated import epilogue_programs
 
     table = as_rows(y)
     rows, channels = table.shape

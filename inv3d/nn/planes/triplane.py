@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn.plane_gather import gather_planes
+from inv3d.nn.planes.gather import gather_planes
 
 PlaneAxes = Literal["eg3d", "corrected", "cyclic", "panohead"]
 

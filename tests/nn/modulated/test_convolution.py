@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn import doubling, winograd
-from inv3d.nn.convolution import Winograd, convolve, convolve_backward, convolve_plain
 from inv3d.nn.filters import resample_filter
+from inv3d.nn.modulated import doubling, winograd
+from inv3d.nn.modulated.convolution import (
+    convolve,
+    convolve_backward,
+    convolve_plain,
+    takes_winograd,
+)
 
 SIDES = [(5, 4), (8, 8)]
 
@@ -28,15 +33,15 @@ def test_every_way_is_the_plain_one(
     if up and kernel == 1:
         return
     for owner, name in (
-        (winograd, "CHANNELS"), (winograd, "GRADIENT_CHANNELS"), (winograd, "SIDE"),
+        (winograd, "CHANNELS"), (winograd, "SIDE"),
         (doubling, "CHANNELS"),
     ):  # fmt: skip
         monkeypatch.setattr(owner, name, 1)
     monkeypatch.setattr(doubling, "PIXELS", 9)
     blur = resample_filter().double() if up else None
     x, weight = maps(2, 6, *size), maps(4, 6, kernel, kernel, 1)
-    fast = Winograd.of(x, weight, blur)
-    assert fast.maps == fast.to_weights == (kernel == 3 and not up and size == (8, 8))
+    fast = takes_winograd(x, weight, blur)
+    assert fast == (kernel == 3 and not up and size == (8, 8))
     inputs = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
     expected = convolve_plain(*inputs, blur)
     made = convolve(x, weight, blur, fast)
@@ -54,9 +59,8 @@ def test_every_way_is_the_plain_one(
 def test_only_what_is_wanted_is_computed(wanted: tuple[bool, bool], up: bool) -> None:
     blur = resample_filter().double() if up else None
     x, weight = maps(1, 3, 4, 4), maps(2, 3, 3, 3, 1)
-    nowhere = Winograd(False, False)
-    gradient = torch.ones_like(convolve(x, weight, blur, nowhere))
-    found = convolve_backward(gradient, x, weight, blur, nowhere, wanted)
+    gradient = torch.ones_like(convolve(x, weight, blur, False))
+    found = convolve_backward(gradient, x, weight, blur, False, wanted)
     assert tuple(one is not None for one in found) == wanted
 
 
