@@ -6,41 +6,15 @@ al. (CVPR 2016), whose tensors have the names that torchvision gives them.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from inv3d.core.geometry.rotations import POSE_NUMBERS
+from inv3d.nn.pose_options import PoseNetworkOptions
 from inv3d.nn.resample import resize
 
 # of ImageNet's colours in [0, 1], which the published networks were trained with
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class PoseNetworkOptions(BaseModel):
-    """The size of the network; the default is the published one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    form: Literal["angles", "quaternion", "sixd"] = Field(
-        default="quaternion",
-        description="what it tells: yaw and pitch, a quaternion, or two columns of the rotation",
-    )
-    size: int = Field(default=256, ge=16, description="pixels a side that pictures are resized to")
-    blocks: tuple[int, int, int, int] = Field(
-        default=(3, 4, 6, 3), description="residual blocks of the four stages"
-    )
-    widths: tuple[int, int, int, int] = Field(
-        default=(64, 128, 256, 512), description="channels of the four stages"
-    )
-    hidden: tuple[int, int] = Field(
-        default=(1000, 128), description="widths of the two hidden layers of the head"
-    )
-
-
-NUMBERS = {"angles": 2, "quaternion": 4, "sixd": 6}
-# about 1.6 million parameters
-SMALL = {"size": 64, "blocks": (2, 2, 2, 2), "widths": (24, 48, 96, 192), "hidden": (192, 96)}
 
 
 class _Block(nn.Module):
@@ -84,9 +58,7 @@ class PoseNetwork(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(last, options.hidden[0])
         self.fc2 = nn.Linear(options.hidden[0], options.hidden[1])
-        self.fc3 = nn.Linear(options.hidden[1], NUMBERS[options.form])
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.fc3 = nn.Linear(options.hidden[1], POSE_NUMBERS[options.form])
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the numbers [N, k] of normalised pictures [N, 3, h, w] of the network's size."""
@@ -100,6 +72,6 @@ class PoseNetwork(nn.Module):
     def numbers(self, images: Tensor) -> Tensor:
         """Return the numbers [N, k] of pictures [N, 3, H, W] in [-1, 1], of any size."""
         pictures = (resize(images, self.options.size) + 1) / 2
-        mean, deviation = (self.get_buffer(n).to(pictures) for n in ("mean", "deviation"))
+        mean, deviation = (torch.tensor(v).view(3, 1, 1).to(pictures) for v in (MEAN, DEVIATION))
         numbers: Tensor = self((pictures - mean) / deviation)
         return numbers
