@@ -48,6 +48,11 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "sample:dynamic, sample:static.",
 )
 @click.option(
+    "--camera",
+    metavar="auto[:ESTIMATOR]",
+    help="Let an estimator tell the cameras of a capture that has none.",
+)
+@click.option(
     "--undistort", is_flag=True, help="Take the lens distortion that cameras name out of pictures."
 )
 @click.option(
@@ -196,6 +201,7 @@ def _request(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
         generator=options["generator"],
         input=options["input"],
         undistort=options["undistort"],
+        camera=options["camera"],
         options=given,
         preset=options["preset"],
         generator_preset=options["generator_preset"],

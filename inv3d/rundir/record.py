@@ -65,6 +65,8 @@ class InputPart(_Part):
         held_out: those that only the metrics see, likewise.
         digest: of the images and cameras, as they were when the run began.
         undistort: whether the lens distortion that the cameras name is taken out of the images.
+        cameras: labels of 25 numbers, one a view, where an estimator told them; None takes the
+            capture's own.
     """
 
     path: str | None
@@ -73,6 +75,7 @@ class InputPart(_Part):
     held_out: tuple[int, ...]
     digest: str
     undistort: bool = False
+    cameras: tuple[tuple[float, ...], ...] | None = None
 
 
 class InitPart(_Part):

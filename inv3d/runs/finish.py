@@ -332,7 +332,9 @@ def _shown_record(record: Mapping[str, Any]) -> dict[str, Any]:
         shown["method"] = {k: v for k, v in record["method"].items() if k != "options"}
     if "input" in record:
         names = record["input"]["views"]
+        told = record["input"].get("cameras") is not None
         shown["input"] = record["input"] | {
+            "cameras": "told by an estimator" if told else "the capture's",
             "views": f"{len(names)} frames",
             "chosen": ", ".join(names[row] for row in record["input"]["chosen"]),
             "held_out": f"{len(record['input']['held_out'])} frames",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,16 @@ from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
+from inv3d.runs.estimate import with_estimated_cameras
 from inv3d.runs.options import GENERATOR, check_options
 from inv3d.runs.used_files import changed, check_unchanged, used_files
 
 # values of the options "mask" and "where" of losses that mean the masks of the capture
 _MASKED = (True, "mask")
-# there's no pose estimator, so that cameras have to come from elsewhere
-_CAMERAS = "a dataset.json, a transforms.json or COLMAP's sparse/0 beside the pictures"
+_CAMERAS = (
+    "a dataset.json, a transforms.json or COLMAP's sparse/0 beside the pictures, or --camera auto, "
+    "which estimates them"
+)
 _AGAIN = "put them back, or start the run again with --overwrite"
 
 
@@ -47,6 +50,8 @@ class Request:
         generator_preset: named set of the generator's options, below those in `options`.
         metrics: role -> loss with options, besides or instead of the generator's own.
         undistort: take the lens distortion that the capture's cameras name out of its pictures.
+        camera: "auto" or "auto:ESTIMATOR" where an estimator tells the cameras of a capture that
+            has none; None takes those of the capture.
     """
 
     method: str
@@ -67,6 +72,7 @@ class Request:
     metrics: Mapping[str, str] = field(default_factory=dict)
     undistort: bool = False
     generator_preset: str | None = None
+    camera: str | None = None
 
 
 @dataclass
@@ -127,11 +133,19 @@ def prepare(request: Request) -> PreparedRun:
     config, generator_config = _configs(request, method, kind)
     _check_init(request, method)
     files = open_capture(request.input, undistort=request.undistort)
-    _check_needs(request.method, method, files)
+    _check_needs(request.method, method, files, given={"cameras"} if request.camera else set())
     built = method.create(config)
-    frames, chosen, held_out, notice = _choose(request, built, files)
     weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
-    generator = load_generator(request.generator, generator_config, weights, device=device)
+
+    def load() -> Generator:
+        return load_generator(request.generator, generator_config, weights, device=device)
+
+    generator, told = None, ""
+    if request.camera is not None:
+        generator = load()
+        files, told = with_estimated_cameras(files, generator, request.camera)
+    frames, chosen, held_out, notice = _choose(request, built, files)
+    generator = generator or load()
     add_metrics(generator, request.metrics)
     used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
@@ -148,7 +162,14 @@ def prepare(request: Request) -> PreparedRun:
         generator=generator_part(
             request.generator, generator, generator_config, weights, request.generator_preset
         ),
-        input=describe_input(request.input, capture, chosen, held_out, undistort=request.undistort),
+        input=describe_input(
+            request.input,
+            capture,
+            chosen,
+            held_out,
+            undistort=request.undistort,
+            estimated=request.camera is not None,
+        ),
         seed=request.seed,
         device=str(device),
         threads=torch.get_num_threads(),
@@ -159,7 +180,7 @@ def prepare(request: Request) -> PreparedRun:
         pictures=request.pictures,
     )
     known = known_as(weights, kind.weights)
-    notices = list(files.notices.values())
+    notices = [*files.notices.values(), *filter(None, [told])]
     if capture.posed:
         source = f"--input {files.source}"
         notices += check_framing(capture.camera, generator.spec, capture.names, source)
@@ -220,13 +241,21 @@ def _check_init(request: Request, method: type[AnyInverter]) -> None:
     )
 
 
-def _check_needs(name: str, method: type[AnyInverter], files: CaptureFiles) -> None:
+def _check_needs(
+    name: str, method: type[AnyInverter], files: CaptureFiles, given: Set[str]
+) -> None:
     """Refuse a capture that lacks what the method needs, and name methods that do without.
+
+    Args:
+        name: of the method.
+        method: its class.
+        files: of the capture.
+        given: what it will have besides.
 
     Raises:
         UnsupportedError: where it does.
     """
-    has = files.extras | ({"cameras"} if files.posed else set())
+    has = files.extras | ({"cameras"} if files.posed else set()) | given
     lacking = sorted(method.needs - has)
     if not lacking:
         return
