@@ -81,6 +81,16 @@ from .core.geometry.warp import (
     resized_depth as resized_depth,
     warp_view as warp_view,
 )
+from .core.geometry.rotations import (
+    POSE_FORMS as POSE_FORMS,
+    POSE_NUMBERS as POSE_NUMBERS,
+    PoseForm as PoseForm,
+    angle_between as angle_between,
+    numbers_of as numbers_of,
+    rotation_of as rotation_of,
+    rotation_of_angles as rotation_of_angles,
+    standing_camera as standing_camera,
+)
 from .core.geometry.views import (
     flipped as flipped,
     mirrored_camera as mirrored_camera,
@@ -115,6 +125,7 @@ from .core.generator import (
 from .core.loss import (
     Loss as Loss,
     Target as Target,
+    WarpLoss as WarpLoss,
     load_loss as load_loss,
 )
 from .core.inverter import (
@@ -143,6 +154,7 @@ from .core.editor import (
 )
 from .core.estimator import (
     Estimator as Estimator,
+    find_estimator as find_estimator,
     load_estimator as load_estimator,
 )
 from .core.registry.hookspecs import (
@@ -169,6 +181,7 @@ from .core.fit.optimizers import (
 )
 from .core.fit.schedule import (
     constant as constant,
+    delayed as delayed,
     latent_noise as latent_noise,
     ramped as ramped,
 )

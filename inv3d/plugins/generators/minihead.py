@@ -40,6 +40,13 @@ RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
 # Encoders that see 64 pixels, of a few million numbers.
 ENCODER = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64, "style_channels": 96}
+# 1.6 million weights
+POSE_NETWORK = {
+    "size": 64,
+    "blocks": (2, 2, 2, 2),
+    "widths": (24, 48, 96, 192),
+    "hidden": (192, 96),
+}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -58,8 +65,10 @@ METHOD_OPTIONS: Presets = {
         "final": {"steps": 200, "lr": 1e-3},
     },
     "spi": {"latent": SEARCH, "tuning": TUNING},
+    "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": ENCODER},
     "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
+    "poseopt-estimator": {"network": POSE_NETWORK},
 }
 # Trainings of minutes of a CPU: true latents teach faster than pictures, which teach what matters.
 LEARN = {
@@ -77,6 +86,20 @@ LEARN = {
 TRAINING_OPTIONS: Presets = {
     "psp": {"steps": 1200, **LEARN},
     "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
+    "poseopt-estimator": {
+        "steps": 2000,
+        "batch": 32,
+        "pool": 3000,
+        "lr": 2e-3,
+        "warmup": 50,
+        "cooldown": 0.5,
+        "average": 0.99,
+        "yaw_deg": 100,
+        "pitch_deg": 25,
+        "roll_deg": 5,
+        "both_sides": True,
+        "hold_out": 64,
+    },
 }
 
 
