@@ -20,6 +20,11 @@ from inv3d.core.registry.tolerance import tolerant_metadata
 COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
+    "edit": ("inv3d.commands.edit:command", "Change the head of a finished run."),
+    "editor": (
+        "inv3d.commands.editor:command",
+        "Find and show the directions that edits go along.",
+    ),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (
         "inv3d.commands.convert:command",
