@@ -87,7 +87,8 @@ def _scene(one: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _gender(one: Mapping[str, Tensor]) -> Tensor:
-    return (torch.special.ndtr(one["gender"]) * 1.5 - 0.25).clamp(0, 1)
+    share: Tensor = torch.special.ndtr(one["gender"])
+    return (share * 1.5 - 0.25).clamp(0, 1)
 
 
 def _ramp(x: Tensor, low: float, high: float) -> Tensor:

@@ -188,17 +188,18 @@ class GANSpace(Editor[GANSpaceConfig, GANSpaceEdit]):
         spec = generator.spec
         return Directions(self.name, type(generator).name, spec.fingerprint, tensors, facts)
 
+    @torch.no_grad()
     def _names(
         self, generator: Generator, context: Context, basis: Basis
     ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
         """Name components after the attributes that they correlate with most, both ways round."""
         z = context.randn((_NAMING, generator.spec.z_dim), torch.zeros((), dtype=generator.dtype))
-        known = generator.attributes(z)
+        known = generator.attributes(z.to(generator.device))
         if not known:
             return {}, {}
         w = self._mapped(generator, z)
         places = (w - basis.mean) @ basis.components.T / basis.deviations.clamp_min(1e-12)
-        scores = torch.stack([value.float() for value in known.values()], 1)
+        scores = torch.stack([value.float().cpu() for value in known.values()], 1)
         found = correlation(places, scores)
         strongest = found.abs().argmax(0)
         names, correlations = {}, {}

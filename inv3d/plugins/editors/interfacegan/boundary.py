@@ -6,11 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from inv3d.core.errors import ConfigError
 from inv3d.plugins.editors.interfacegan.config import InterFaceGANConfig
+
+_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,33 @@ def find_boundary(
         rest=None if agree is None else float(agree.double().mean()),
         chosen=count,
     )
+
+
+def shuffler(seed: int) -> Callable[[int], Tensor]:
+    """Return what shuffles as the official code does, by NumPy's old random numbers."""
+    rng = np.random.RandomState(seed)
+    return lambda count: torch.from_numpy(rng.permutation(count))
+
+
+def linear_readings(codes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what reads scores off latents, by least squares.
+
+    Args:
+        codes: [N, D].
+        scores: [N, A].
+
+    Returns:
+        [A, D], the change of a standardised score with the latent, and [A], the share of the
+        scores' variance that the reading explains.
+    """
+    centred = (codes - codes.mean(0)).double()
+    wanted = scores.double() - scores.double().mean(0)
+    wanted = wanted / wanted.std(0, correction=0).clamp_min(1e-12)
+    covariance, together = centred.T @ centred, centred.T @ wanted
+    covariance.diagonal().add_(_RIDGE * covariance.diagonal().mean())
+    found = torch.linalg.solve(covariance, together)
+    explained = 1 - (wanted - centred @ found).square().mean(0)
+    return found.T.to(codes.dtype), explained.to(codes.dtype)
 
 
 def chosen_count(samples: int, chosen: float, what: str) -> int:

@@ -53,9 +53,11 @@ class InterFaceGANEdit(LayerRange):
 
     attribute: str = Field("smile", description="which changes")
     strength: float = Field(1.0, allow_inf_nan=False, description="how far; see unit")
-    unit: Literal["deviations", "raw"] = Field(
-        "deviations",
-        description="of the strength: standard deviations along the direction, or lengths in W",
+    unit: Literal["scores", "deviations", "raw"] = Field(
+        "scores",
+        description="of the strength: standard deviations of the attribute's scores, as a linear "
+        "reading of W tells them; standard deviations of W along the direction; or lengths in W "
+        "(official code, PTI)",
     )
     mode: Literal["by", "to"] = Field(
         "by",

@@ -19,7 +19,12 @@ from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Inversion
 from inv3d.core.moves import conditioned, shifted, warn_of_distance
 from inv3d.io.arrays import read_arrays
-from inv3d.plugins.editors.interfacegan.boundary import Boundary, find_boundary
+from inv3d.plugins.editors.interfacegan.boundary import (
+    Boundary,
+    find_boundary,
+    linear_readings,
+    shuffler,
+)
 from inv3d.plugins.editors.interfacegan.config import InterFaceGANConfig, InterFaceGANEdit
 from inv3d.plugins.editors.interfacegan.scores import (
     chosen_attributes,
@@ -29,6 +34,7 @@ from inv3d.plugins.editors.interfacegan.scores import (
 
 _MAPPED, _SEEN = 10_000, 16
 _MEASURING = 5_000
+_LEAST_SLOPE = 0.01
 
 
 class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
@@ -62,17 +68,16 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
             started = now
         codes = torch.cat(rows)
         names = chosen_attributes(list(scores[0]), self.config.attributes)
-        rng = torch.Generator().manual_seed(context.seed)
+        table = torch.stack([torch.cat([found[n] for found in scores]) for n in names], 1)
         boundaries: dict[str, Boundary] = {}
         for step, name in enumerate(names):
-            values = torch.cat([found[name] for found in scores])
             boundaries[name] = find_boundary(
-                codes, values, self.config, lambda n: torch.randperm(n, generator=rng), name
+                codes, table[:, step], self.config, shuffler(context.seed), name
             )
             now = time.perf_counter()
             yield Progress("separate", step, len(names), {}, {}, now - started)
             started = now
-        return self._directions(generator, codes, boundaries)
+        return self._directions(generator, codes, boundaries, linear_readings(codes, table))
 
     def take(self, path: Path, generator: Generator, context: Context) -> Directions:
         """Read one direction of InterFaceGAN or PTI, named after its file.
@@ -92,10 +97,14 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
         z = context.randn((_MEASURING, generator.spec.z_dim), torch.zeros(()))
         codes = mapped(generator, z)
         boundary = Boundary(row / row.norm(), 0.0, None, None, 0)
-        return self._directions(generator, codes, {path.stem: boundary})
+        return self._directions(generator, codes, {path.stem: boundary}, None)
 
     def _directions(
-        self, generator: Generator, codes: Tensor, boundaries: Mapping[str, Boundary]
+        self,
+        generator: Generator,
+        codes: Tensor,
+        boundaries: Mapping[str, Boundary],
+        readings: tuple[Tensor, Tensor] | None,
     ) -> Directions:
         directions = torch.stack([b.direction.float() for b in boundaries.values()])
         tensors = {
@@ -104,30 +113,41 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
             "mean": codes.mean(0),
             "deviations": (codes @ directions.T).std(0, correction=0),
         }
-        cosines = (directions @ directions.T).abs()
-        names = list(boundaries)
+        said = {
+            name: {"accuracy": b.accuracy, "rest": b.rest, "chosen": b.chosen}
+            for name, b in boundaries.items()
+        }
+        if readings is not None:
+            tensors["readings"] = readings[0]
+            for name, explained in zip(said, readings[1].tolist(), strict=True):
+                said[name]["explained"] = round(explained, 4)
         facts = {
-            "attributes": names,
+            "attributes": list(boundaries),
             "fit": self.config.model_dump(mode="json"),
-            "boundaries": {
-                name: {"accuracy": b.accuracy, "rest": b.rest, "chosen": b.chosen}
-                for name, b in boundaries.items()
-            },
-            NAMES: {
-                name: {
-                    "attribute": name,
-                    "strength": 1.0,
-                    "keep": [
-                        other
-                        for j, other in enumerate(names)
-                        if j != i and float(cosines[i, j]) >= self.config.keep_from
-                    ],
-                }
-                for i, name in enumerate(names)
-            },
+            "boundaries": said,
+            NAMES: self._names(list(boundaries), directions, readings is not None),
         }
         spec = generator.spec
         return Directions(self.name, type(generator).name, spec.fingerprint, tensors, facts)
+
+    def _names(
+        self, names: Sequence[str], directions: Tensor, read: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Name edits after attributes; each keeps those whose directions are near its own."""
+        cosines = (directions @ directions.T).abs()
+        return {
+            name: {
+                "attribute": name,
+                "strength": 1.0,
+                "unit": "scores" if read else "deviations",
+                "keep": [
+                    other
+                    for j, other in enumerate(names)
+                    if j != i and float(cosines[i, j]) >= self.config.keep_from
+                ],
+            }
+            for i, name in enumerate(names)
+        }
 
     def apply(
         self,
@@ -146,9 +166,10 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
         keep += [other_row for other in others for other_row in other.tensor("directions")]
         direction = conditioned(rows[row], keep)
         plane = Plane(rows[row], direction, *_numbers(directions, row))
+        scale = _scale(edit, directions, plane, row)
 
         def move(ws: Tensor) -> Tensor:
-            return moved_from(ws, plane, edit)
+            return moved_from(ws, plane, edit, scale)
 
         return self.moved(subject, edit, move)
 
@@ -178,10 +199,36 @@ class Plane:
         return w @ self.normal.to(w) + self.offset
 
 
-def moved_from(ws: Tensor, plane: Plane, edit: InterFaceGANEdit) -> Tensor:
-    """Return latents [M, num_ws, w_dim] that are moved along a plane's direction."""
+def _scale(edit: InterFaceGANEdit, directions: Directions, plane: Plane, row: int) -> float:
+    """Return the length in W of strength 1."""
+    if edit.unit == "raw":
+        return 1.0
+    if edit.unit == "deviations":
+        return plane.deviation
+    if "readings" not in directions.tensors:
+        raise ConfigError(
+            "option 'unit' of editor interfacegan: these directions were made elsewhere, and no "
+            "scores are known; take unit=deviations or raw"
+        )
+    slope = float(directions.tensor("readings")[row] @ plane.direction)
+    if slope <= _LEAST_SLOPE / plane.deviation:
+        raise ConfigError(
+            f"option 'keep' of editor interfacegan: '{edit.attribute}' doesn't grow any more where "
+            "these others stay; keep fewer"
+        )
+    return 1 / slope
+
+
+def moved_from(ws: Tensor, plane: Plane, edit: InterFaceGANEdit, scale: float = 1.0) -> Tensor:
+    """Return latents that are moved along a plane's direction.
+
+    Args:
+        ws: [M, num_ws, w_dim].
+        plane: boundary and direction.
+        edit: how far, in which layers.
+        scale: length in W of strength 1.
+    """
     layers = edit.layers(ws, "editor interfacegan")
-    scale = plane.deviation if edit.unit == "deviations" else 1.0
     strength = edit.strength * scale
     if edit.mode == "to":
         # a direction that keeps others leaves the plane more slowly than the normal does
