@@ -28,8 +28,8 @@ def read_mask(path: Path, size: int) -> Tensor:
     mask = mask_of(mask_levels(decode(_content(path), str(path)), str(path)), size)
     if mask.oddity == "empty" or not bool(mask.weights.any()):
         raise InputError(
-            f"{path}: the mask is black all over, so that nothing would be edited; paint the region "
-            "white"
+            f"{path}: the mask is black all over, so that nothing would be edited; paint the "
+            "region white"
         )
     return mask.weights[None]
 

@@ -31,8 +31,8 @@ class TransferEdit(PluginConfig):
         0.1,
         gt=0,
         le=1,
-        description="share of the region's typical influence from which a place of the scene belongs "
-        "to it wholly; less is rougher",
+        description="share of the region's typical influence from which a place of the scene "
+        "belongs to it wholly; less is rougher",
     )
     feather: int = Field(
         5, ge=1, description="width of the soft edge, places of the planes; 1 is a hard edge"

@@ -154,9 +154,4 @@ def _sum(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Mapping[s
     """Add named changes; the first ones themselves where there are no second ones."""
     if not second:
         return first
-    return {
-        name: first[name] + second[name]
-        if name in first and name in second
-        else first.get(name, second.get(name))  # type: ignore[misc]
-        for name in {**first, **second}
-    }
+    return {**first, **second, **{n: first[n] + second[n] for n in first if n in second}}

@@ -114,9 +114,5 @@ def region_mask(
 
 def either(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the larger weights of two masks, part by part."""
-    return {
-        name: torch.maximum(first[name], second[name])
-        if name in first and name in second
-        else first.get(name, second.get(name))  # type: ignore[misc]
-        for name in {**first, **second}
-    }
+    both = {n: torch.maximum(first[n], second[n]) for n in first if n in second}
+    return {**first, **second, **both}
