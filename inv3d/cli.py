@@ -24,6 +24,11 @@ COMMANDS = {
         "Train a method's or an estimator's networks for a generator.",
     ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
+    "edit": ("inv3d.commands.edit:command", "Change the head of a finished run."),
+    "editor": (
+        "inv3d.commands.editor:command",
+        "Find and show the directions that edits go along.",
+    ),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (
         "inv3d.commands.convert:command",

@@ -181,6 +181,19 @@ class Generator(nn.Module, Plugin, ABC):
         """
         return self.sample(scene, points)[0]
 
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What is known of the heads that z stands for, by name; nothing by default.
+
+        Editors find directions by it and give them these names.
+
+        Args:
+            z: [B, z_dim].
+
+        Returns:
+            Name, such as "smile" -> scores [B]; more of it is a larger number, in any unit.
+        """
+        return {}
+
     def noise_maps(self) -> dict[str, Tensor]:
         """The noise maps that can be optimised with a latent, by name; none by default."""
         return {}

@@ -47,6 +47,14 @@ class HookSpecs:
     def inv3d_exporters(self) -> dict[str, Any]:  # type: ignore[empty-body]
         """Return format name -> function(inversion, generator, path, **options)."""
 
+    @hookspec
+    def inv3d_classifiers(self) -> dict[str, Any]:  # type: ignore[empty-body]
+        """Return classifier name -> function(images [N, 3, H, W] in [-1, 1]).
+
+        The function returns attribute name -> scores [N]; more of it is a larger number. Editors
+        find directions by them.
+        """
+
 
 def manager() -> pluggy.PluginManager:
     """Return a manager that knows the specifications and no plugin."""

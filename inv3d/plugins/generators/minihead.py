@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
@@ -21,6 +22,7 @@ from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tens
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
+from inv3d.plugins.generators.minihead_attributes import known_attributes
 from inv3d.plugins.generators.minihead_options import MiniHeadConfig
 
 G = TypeVar("G", bound=TriplaneGenerator)
@@ -126,6 +128,10 @@ class MiniHead(TriplaneGenerator):
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
 
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
+
 
 class MiniHead360(TrigridGenerator):
     """Its tri-grid sibling, in which front and back of a head don't share texels."""
@@ -149,6 +155,10 @@ class MiniHead360(TrigridGenerator):
         """
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
 
 
 def load_embedded(kind: type[G], config: MiniHeadConfig, weights: Path | None) -> G:
