@@ -22,6 +22,7 @@ class Alignment:
         nose: its tip.
         mouth_right, mouth_left: the subject's corners of the mouth.
         resolution: of the pictures, pixels a side.
+        white: whether the background is white in its pictures.
     """
 
     camera: CameraPrior
@@ -31,6 +32,7 @@ class Alignment:
     mouth_right: Point
     mouth_left: Point
     resolution: int
+    white: bool = False
 
     @property
     def points(self) -> Tensor:

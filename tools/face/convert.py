@@ -147,7 +147,9 @@ class Graph:
     def _padding(self, number: int, kernel: Sequence[int], stride: Sequence[int]) -> list[int]:
         """Left, right, top, bottom, so that the output has the input's size over the stride."""
         sides: list[int] = []
-        for size, k, s in zip(self.shape(number)[1:3][::-1], kernel[::-1], stride[::-1]):
+        for size, k, s in zip(
+            self.shape(number)[1:3][::-1], kernel[::-1], stride[::-1], strict=True
+        ):
             total = max((-(-size // s) - 1) * s + k - size, 0)
             sides += [total // 2, total - total // 2]
         return sides
