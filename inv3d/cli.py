@@ -19,6 +19,10 @@ from inv3d.core.registry.tolerance import tolerant_metadata
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
+    "prepare": (
+        "inv3d.commands.prepare:command",
+        "Make a capture of a video or of photographs of a face.",
+    ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (

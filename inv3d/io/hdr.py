@@ -33,7 +33,7 @@ def to_srgb(levels: NDArray[np.uint16], transfer: Transfer) -> NDArray[np.uint8]
         levels: [H, W, 3], 0 to 65535.
         transfer: how they're encoded.
     """
-    signal = levels.astype(np.float32) / 65535
+    signal = np.asarray(levels / 65535, np.float32)
     light = (_pq(signal) if transfer == "pq" else _hlg(signal)) / _PAPER
     light = np.maximum(light @ _BT2020_TO_SRGB.T, 0)
     over = (light - _KNEE) / (1 - _KNEE)

@@ -36,7 +36,12 @@ def square_for(model: FaceModel, alignment: Alignment, found: Landmarks, pose: H
     """
     angles = torch.tensor([[pose.yaw], [pose.pitch]]).double()
     uv, _ = camera_at(alignment, *angles).project(placed_face(model, alignment))
-    scale, rotation, shift = similarity(uv[0], found.points[:, :2].to(uv))
+    return square_between(uv[0], found.points[:, :2])
+
+
+def square_between(uv: Tensor, pixels: Tensor) -> Square:
+    """Return the square in which pixels [P, 2] of a picture lie at positions uv [P, 2], nearly."""
+    scale, rotation, shift = similarity(uv, pixels.to(uv))
     roll = math.atan2(float(rotation[1, 0]), float(rotation[0, 0]))
     middle = scale * rotation @ torch.tensor([0.5, 0.5]).to(uv) + shift
     return Square(float(middle[0]), float(middle[1]), float(scale), roll)

@@ -27,7 +27,7 @@ class Matte(nn.Module):
             size: pixels a side of the result.
         """
         image = cut(picture, square, SIZE, fill=None)[None].clamp(0, 1)
-        (cover,) = self.network(image)
+        cover: Tensor = self.network(image)[0]
         if size == SIZE:
             return cover[0]
         resized = F.interpolate(cover, (size, size), mode="bicubic", antialias=size < SIZE)

@@ -19,7 +19,7 @@ PREFIX = "model."
 # points of the subject's right and left eye (corners), the nose's tip, the corners of the mouth
 RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = (33, 133), (263, 362), (1,), (61, 291)
 # what the detector's eyes, nose and mouth are among the landmarks
-_SEEN = (RIGHT_EYE, LEFT_EYE, NOSE, MOUTH)
+SEEN = (RIGHT_EYE, LEFT_EYE, NOSE, MOUTH)
 _KEYPOINTS = 3
 
 
@@ -83,7 +83,7 @@ class FaceModel(nn.Module):
 
     def anchors(self) -> Tensor:
         """Return eyes, nose and corners of the mouth, [5, 3], as `Alignment.points` has them."""
-        return torch.cat([face_points(self.points, _SEEN[:3]), self.points[list(MOUTH)]])
+        return torch.cat([face_points(self.points, SEEN[:3]), self.points[list(MOUTH)]])
 
     def correct(self, yaw: Tensor) -> Tensor:
         """Undo the compression of yaws, radians, that a rigid fit to landmarks shows."""
@@ -110,7 +110,7 @@ class FaceModel(nn.Module):
         corrected = float(self.correct(yaw))
         if detection is None:
             return HeadPose(corrected, float(pitch), float(roll), uncorrected, error)
-        apart = face_points(shown, _SEEN) - detection.points[:4].to(shown)
+        apart = face_points(shown, SEEN) - detection.points[:4].to(shown)
         disagreement = float(apart.norm(dim=1).mean()) / detection.square.side
         rough = float(self.rough_yaw(detection))
         return HeadPose(
@@ -123,7 +123,8 @@ class FaceModel(nn.Module):
         middle = points[:, :2].mean(0)
         turned = turned - turned.mean(0)
         scale = (turned * (points[:, :2] - middle)).sum() / turned.square().sum()
-        return turned * scale + middle
+        shown: Tensor = turned * scale + middle
+        return shown
 
 
 def face_points(points: Tensor, groups: tuple[tuple[int, ...], ...]) -> Tensor:

@@ -87,7 +87,8 @@ def _convolve(inputs: list[Tensor], weights: list[Tensor], options: Mapping[str,
 
 
 def _enlarge(inputs: list[Tensor], weights: list[Tensor], options: Mapping[str, Any]) -> Tensor:
-    return F.conv_transpose2d(inputs[0], *weights, stride=options["stride"])
+    kernel, bias = weights
+    return F.conv_transpose2d(inputs[0], kernel, bias, stride=options["stride"])
 
 
 def _add(inputs: list[Tensor], _: list[Tensor], options: Mapping[str, Any]) -> Tensor:

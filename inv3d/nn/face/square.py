@@ -37,12 +37,14 @@ class Square:
     def to_picture(self, uv: Tensor) -> Tensor:
         """Map positions [..., 2], 0 to 1 in the square, to pixels of the picture."""
         matrix = self.matrix().to(uv)
-        return uv @ matrix[:, :2].T + matrix[:, 2]
+        pixels: Tensor = uv @ matrix[:, :2].T + matrix[:, 2]
+        return pixels
 
     def to_square(self, pixels: Tensor) -> Tensor:
         """Map pixels [..., 2] of the picture to positions in the square, 0 to 1 inside."""
         matrix = self.matrix().to(pixels)
-        return (pixels - matrix[:, 2]) @ torch.linalg.inv(matrix[:, :2]).T
+        uv: Tensor = (pixels - matrix[:, 2]) @ torch.linalg.inv(matrix[:, :2]).T
+        return uv
 
     def outside(self, width: int, height: int) -> float:
         """Return the share of the square that lies outside of a picture of that size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -105,8 +105,8 @@ def _shift(world: Tensor, uv: Tensor, camera: Camera) -> Tensor:
         [torch.stack([ones, zeros, -ray[:, 0]], 1), torch.stack([zeros, ones, -ray[:, 1]], 1)]
     )
     goal = torch.cat([local[:, 0] - ray[:, 0] * local[:, 2], local[:, 1] - ray[:, 1] * local[:, 2]])
-    solution: Any = torch.linalg.lstsq(rows, goal[:, None]).solution
-    return solution[:, 0]
+    moved: Tensor = torch.linalg.lstsq(rows, goal[:, None]).solution[:, 0]
+    return moved
 
 
 def alignment_of(generator: Generator) -> Alignment:
