@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
+    from inv3d.core.inverter import AnyInverter
     from inv3d.prepare.options import Options
     from inv3d.prepare.prepare import OnProgress, Prepared
 
@@ -99,17 +102,66 @@ def command(inputs: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
     capture shows what was done and why.
     """
     registry().record("generators", given["generator"])
-    options = options_of(inputs, given)
+    prepared = _prepare(_options_of(inputs, given), out, overwrite=given["overwrite"])
+    if as_json:
+        _print_record(prepared)
+    else:
+        _show(prepared)
 
+
+def is_raw(source: str, method: str) -> bool:
+    """Whether an input of `3dinv run` has to be prepared: a video, or a picture without a camera.
+
+    Args:
+        source: what the user gave.
+        method: name of the method; one that needs no cameras takes pictures as they are.
+    """
+    from inv3d.io.formats import PICTURES, UNPREPARED, VIDEOS
+
+    suffix = Path(source).suffix.lower()
+    if suffix in VIDEOS:
+        return True
+    if suffix not in PICTURES | UNPREPARED or not Path(source).is_file():
+        return False
+    kind: type[AnyInverter] = registry().load("methods", method)
+    return "cameras" in kind.needs
+
+
+def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], out: Path) -> Path:
+    """Make the capture of a run, beside its directory.
+
+    Args:
+        options: of `3dinv run`.
+        generator: options of the generator.
+        out: directory of the run.
+
+    Returns:
+        The folder of the capture.
+    """
+    from inv3d.prepare.options import Options
+
+    capture = out.with_name(f"{out.name}-capture")
+    wanted = Options(
+        inputs=(Path(options["input"]),),
+        generator=options["generator"],
+        generator_options=generator,
+    )
+    prepared = _prepare(wanted, capture, overwrite=options["overwrite"])
+    for warning in prepared.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{_counts(prepared)}; see {capture}", err=True)
+    return capture
+
+
+def _prepare(options: Options, out: Path, *, overwrite: bool) -> Prepared:
     from inv3d.prepare.prepare import prepare_capture
     from inv3d.prepare.replacing import made_way
 
-    with made_way(out, overwrite=given["overwrite"]), progress() as on_progress:
-        prepared = prepare_capture(options, out, on_progress)
-    show(prepared, as_json=as_json)
+    with made_way(out, overwrite=overwrite), _progress() as on_progress:
+        return prepare_capture(options, out, on_progress)
 
 
-def options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
+def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
     """Return the options of a command line."""
     from inv3d.core.config import parse_overrides
     from inv3d.prepare.options import Options
@@ -148,7 +200,7 @@ def _yaw(text: str) -> tuple[str, float]:
 
 
 @contextmanager
-def progress() -> Iterator[OnProgress]:
+def _progress() -> Iterator[OnProgress]:
     """Show on stderr how far it is: a bar on a terminal, nothing where nobody watches."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -168,29 +220,34 @@ def progress() -> Iterator[OnProgress]:
         yield on_progress
 
 
-def show(prepared: Prepared, *, as_json: bool) -> None:
+def _print_record(prepared: Prepared) -> None:
+    from inv3d.core.files import read_json
+    from inv3d.prepare.prepare import RECORD
+
+    print_json({"directory": str(prepared.out), **read_json(prepared.out / RECORD)})
+
+
+def _show(prepared: Prepared) -> None:
     """Print what was made."""
-    import math
-    from collections import Counter
+    from inv3d.prepare.prepare import PAGE
 
-    from inv3d.core.files import finite, read_json
-    from inv3d.prepare.prepare import PAGE, RECORD
-
-    if as_json:
-        print_json(finite({"directory": str(prepared.out), **read_json(prepared.out / RECORD)}))
-        return
     for warning in prepared.warnings:
         click.echo(f"warning: {warning}", err=True)
-    kept = prepared.kept
-    yaws = [math.degrees(sight.yaw) for sight in kept]
-    click.echo(
-        f"{len(kept)} of {len(prepared.sights)} frames, yaw {min(yaws):+.1f} to {max(yaws):+.1f} "
-        "degrees"
-    )
-    raw = [math.degrees(s.pose.uncorrected_yaw) for s in kept if s.pose and not s.by_hand]
+    click.echo(_counts(prepared))
+    raw = [s.pose.uncorrected_yaw for s in prepared.kept if s.pose and not s.by_hand]
     if raw:
-        click.echo(f"  uncorrected: {min(raw):+.1f} to {max(raw):+.1f} degrees")
-    left = Counter(s.reasons[0].split(":")[0] for s in prepared.sights if not s.kept)
+        low, high = math.degrees(min(raw)), math.degrees(max(raw))
+        click.echo(f"  uncorrected: {low:+.1f} to {high:+.1f} degrees")
+    left = Counter(s.sort for s in prepared.sights if not s.kept)
     for reason, count in left.most_common():
         click.echo(f"  left out: {count} {reason}")
     click.echo(f"  capture: {prepared.out}\n  page: {prepared.out / PAGE}")
+
+
+def _counts(prepared: Prepared) -> str:
+    """Return how many frames there are, and from where they're seen."""
+    yaws = [math.degrees(sight.yaw) for sight in prepared.kept]
+    count = f"{len(yaws)} of {len(prepared.sights)} frames"
+    if len(yaws) == 1:
+        return f"{count}, yaw {yaws[0]:+.1f} degrees"
+    return f"{count}, yaw {min(yaws):+.1f} to {max(yaws):+.1f} degrees"

@@ -11,6 +11,7 @@ import torch
 from inv3d.core.capture import evenly_by_angle
 from inv3d.prepare.sight import Sight
 
+NOT_NEEDED = "not needed"
 GAP_DEG = 20.0
 _WIDE_DEG = 30.0
 
@@ -24,7 +25,7 @@ def choose(sights: Sequence[Sight], count: int) -> None:
     chosen = set(evenly_by_angle(yaw, count))
     for row, sight in enumerate(kept):
         if row not in chosen:
-            sight.reasons.append("not needed: others are nearer to evenly spaced angles")
+            sight.reasons.append(f"{NOT_NEEDED}: others are nearer to evenly spaced angles")
 
 
 def gaps(sights: Sequence[Sight]) -> list[tuple[float, float]]:

@@ -69,9 +69,9 @@ def misaligned(sight: Sight) -> list[str]:
     across = (sight.square.x - sight.width / 2) / sight.square.side
     down = (sight.square.y - sight.height / 2) / sight.square.side
     if max(abs(across), abs(down)) > 0.03:
-        side = "right" if across > 0 else "left"
+        way = "right" if across > 0 else "left"
         said.append(
-            f"the head is {abs(100 * across):.0f} % of the crop too far {side} and "
+            f"the head is {abs(100 * across):.0f} % of the crop too far {way} and "
             f"{abs(100 * down):.0f} % too far {'down' if down > 0 else 'up'}"
         )
     roll = math.degrees(sight.square.roll)

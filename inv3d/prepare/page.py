@@ -69,12 +69,8 @@ def page(
         plot=inline_svg(plot, "Yaw of the frames"),
         kept=[card for card in cards if not card.reasons],
         left=[card for card in cards if card.reasons],
-        counts=Counter(_sort(s.reasons[0]) for s in sights if s.reasons).most_common(),
+        counts=Counter(s.sort for s in sights if not s.kept).most_common(),
     )
-
-
-def _sort(reason: str) -> str:
-    return reason.split(":")[0].split(" (")[0].split(" as ")[0]
 
 
 def _card(sight: Sight, overview: Frame, crop: Frame | None) -> Card:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import MOST_DISAGREEMENT
-from inv3d.prepare.coverage import choose, warnings
+from inv3d.prepare.coverage import NOT_NEEDED, choose, warnings
 from inv3d.prepare.cutting import Cutter, to_levels
 from inv3d.prepare.drawing import misaligned, overview
 from inv3d.prepare.given import (
@@ -209,7 +210,7 @@ def _cut_all(
 ) -> None:
     """Read frames again, write those that are kept, and draw them and some of the others."""
     (folder / IMAGES).mkdir()
-    others = [s for s in result.sights if not s.kept and "not needed" not in s.reasons[0]]
+    others = [s for s in result.sights if not s.kept and s.sort != NOT_NEEDED]
     step = max(1, math.ceil(len(others) / _SHOWN))
     wanted = {s.name: s for s in [*result.kept, *others[::step]]}
     done = 0
@@ -279,11 +280,8 @@ def _nothing(options: Options, sights: list[Sight]) -> InputError:
     )
     if len(sights) == 1:
         return InputError(f"--input {given}: {reason}; {remedy}")
-    counts: dict[str, int] = {}
-    for sight in sights:
-        sort = sight.reasons[0].split(":")[0].split(" (")[0]
-        counts[sort] = counts.get(sort, 0) + 1
-    listed = ", ".join(f"{count} {sort}" for sort, count in counts.items())
+    counts = Counter(sight.sort for sight in sights)
+    listed = ", ".join(f"{count} {sort}" for sort, count in counts.most_common())
     return InputError(
         f"--input {given}: none of {len(sights)} frames can be used ({listed}); take frames with "
         "a face that is seen well"

@@ -58,6 +58,12 @@ class Sight:
     by_hand: bool = False
 
     @property
+    def sort(self) -> str:
+        """The first reason in a few words, by which frames are counted; "" where it's kept."""
+        words = self.reasons[0] if self.reasons else ""
+        return words.split(":")[0].split(" (")[0].split(" as ")[0]
+
+    @property
     def kept(self) -> bool:
         """Whether it'll be written."""
         return not self.reasons

@@ -14,7 +14,7 @@ from torch import Tensor
 from inv3d.core.errors import InputError
 from inv3d.io.clips import Clip, clip_frames, open_clip
 from inv3d.io.files import natural
-from inv3d.io.formats import OTHER_PICTURES, PICTURES, VIDEOS
+from inv3d.io.formats import PICTURES, UNPREPARED, VIDEOS
 from inv3d.io.photos import read_photo
 
 # of a bar above and below, or at the sides: darker than that all over
@@ -132,17 +132,17 @@ def open_sources(inputs: Sequence[Path], look_at: int) -> list[Source]:
 def _expanded(path: Path) -> list[Path]:
     suffix = path.suffix.lower()
     if path.is_dir():
-        known = PICTURES | VIDEOS | {".heic", ".heif", ".avif"}
+        known = PICTURES | VIDEOS | UNPREPARED
         inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.name[0] != "."]
         if not inside:
             raise InputError(f"--input {path}: no pictures or videos in this folder")
         return sorted(inside, key=lambda p: natural(p.name))
     if not path.is_file():
         raise InputError(f"--input {path}: no such file or folder")
-    if suffix not in PICTURES | OTHER_PICTURES | VIDEOS:
+    if suffix not in PICTURES | UNPREPARED | VIDEOS:
         raise InputError(
             f"--input {path}: neither a picture nor a video by its name; known are "
-            f"{', '.join(sorted(PICTURES | VIDEOS))}"
+            f"{', '.join(sorted(PICTURES | UNPREPARED | VIDEOS))}"
         )
     return [path]
 

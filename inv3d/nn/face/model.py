@@ -147,7 +147,8 @@ def rigid_fit(model: Tensor, points: Tensor) -> Tensor:
     u, _, vt = torch.linalg.svd(a.T @ b)
     sign = torch.ones(3).to(model)
     sign[2] = torch.linalg.det(vt.T @ u.T)
-    return vt.T @ torch.diag(sign) @ u.T
+    rotation: Tensor = vt.T @ torch.diag(sign) @ u.T
+    return rotation
 
 
 def angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
