@@ -12,7 +12,7 @@ from inv3d.prepare.sight import Sight
 _FEWEST = 5
 # blur and eyes are compared with frames of about the same angle
 _NEIGHBOURS_DEG = 15.0
-_BLURRED, _CLOSED = 0.3, 0.5
+_BLURRED, _CLOSED = 0.3, 0.4
 # degrees, part of the face's size, and levels of 1 by which frames must differ
 _SAME_DEG, _SAME_SHAPE, _SAME_LEVEL = 0.7, 0.006, 0.012
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.nn.face.detector import Detection
 from inv3d.nn.face.landmarks import Landmarks
 from inv3d.nn.face.model import HeadPose
-from inv3d.nn.face.reader import Face, FaceReader, eye_opening, sharpness
-from inv3d.nn.face.square import Square, cut
+from inv3d.nn.face.quality import eye_opening, face_luma, sharpness
+from inv3d.nn.face.reader import Face, FaceReader
+from inv3d.nn.face.square import Square
 from inv3d.prepare.sources import Shot
 
-_FACE_SIZE, _THUMB = 96, 16
-_LUMA = (0.299, 0.587, 0.114)
+_THUMB = 16
 
 
 @dataclass
@@ -90,12 +89,8 @@ def look(reader: FaceReader, shot: Shot, source: int, *, rank: int, near: Square
     sight.yaw, sight.pitch = face.pose.yaw, face.pose.pitch
     if face.doubt:
         sight.reasons.append(face.doubt)
-    luma = _luma(cut(shot.pixels, face.found.square, _FACE_SIZE))
-    sight.sharpness = sharpness(luma)
-    sight.eyes = eye_opening(face.found.points, face.pose.yaw)
-    sight.thumb = F.adaptive_avg_pool2d(luma[None], _THUMB)[0]
+    brightness = face_luma(shot.pixels, face.found)
+    sight.sharpness = sharpness(brightness)
+    sight.eyes = eye_opening(shot.pixels, face.found, brightness, face.pose.yaw)
+    sight.thumb = F.adaptive_avg_pool2d(brightness[None], _THUMB)[0]
     return sight
-
-
-def _luma(picture: Tensor) -> Tensor:
-    return (picture * torch.tensor(_LUMA)[:, None, None]).sum(0)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from inv3d.nn.face.detector import Detection, Detector
@@ -86,23 +85,3 @@ def _shared(a: Square, b: Square) -> float:
     """How near two squares are: 1 is the same, 0 a side apart or more."""
     apart = math.hypot(a.x - b.x, a.y - b.y)
     return max(0.0, 1 - apart / max(a.side, b.side, 1e-9))
-
-
-def sharpness(luma: Tensor) -> float:
-    """Return how much fine detail there is in a picture [H, W], relative to its contrast."""
-    fine = (
-        luma[1:-1, 1:-1] * 4 - luma[:-2, 1:-1] - luma[2:, 1:-1] - luma[1:-1, :-2] - luma[1:-1, 2:]
-    )
-    return float(fine.square().mean() / (luma.var() + 1e-4))
-
-
-def eye_opening(points: Tensor, yaw: float) -> float:
-    """Return how open the eye is that is nearer to the camera; part of the face's height.
-
-    Args:
-        points: [468, 3].
-        yaw: radians.
-    """
-    upper, lower = (159, 145) if yaw < 0 else (386, 374)
-    height = torch.linalg.vector_norm(points[10] - points[152])
-    return float(torch.linalg.vector_norm(points[upper, :2] - points[lower, :2]) / height)
