@@ -23,6 +23,10 @@ COMMANDS = {
         "inv3d.commands.train:command",
         "Train a method's or an estimator's networks for a generator.",
     ),
+    "prepare": (
+        "inv3d.commands.prepare:command",
+        "Make a capture of a video or of photographs of a face.",
+    ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
     "edit": ("inv3d.commands.edit:command", "Change the head of a finished run."),
     "editor": (

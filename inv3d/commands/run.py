@@ -44,8 +44,8 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "--input",
     default="sample:dynamic",
     show_default=True,
-    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; "
-    "sample:dynamic, sample:static.",
+    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; a "
+    "video or photograph, which is prepared first; sample:dynamic, sample:static.",
 )
 @click.option(
     "--undistort", is_flag=True, help="Take the lens distortion that cameras name out of pictures."
@@ -155,6 +155,7 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     from inv3d.runs.options import check_options
 
     check_options(options["method"], options["generator"], given)
+    options = _prepared(options, given)
     request = _request(options, given)
 
     from inv3d.runs.display import open_display
@@ -173,6 +174,17 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
             overwrite=options["overwrite"],
             command=["3dinv", *sys.argv[1:]],
         )
+
+
+def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
+    from inv3d.commands.prepare import is_raw, prepare_for_run
+
+    if not is_raw(options["input"], options["method"]):
+        return options
+    out = options["out"] or _default_out(options["method"])
+    capture = prepare_for_run(options, given.get("generator", {}), out)
+    return {**options, "out": out, "input": str(capture)}
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.errors import UnsupportedError, WeightsError
@@ -97,6 +98,15 @@ class Generator(nn.Module, Plugin, ABC):
         Raises:
             WeightsError: where the weights are missing or of another architecture.
         """
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment | None:
+        """Return where faces are in its pictures, which needs no weights; None for no faces.
+
+        Args:
+            config: its options.
+        """
+        return None
 
     @property
     def device(self) -> torch.device:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import ValidationError
 from torch import Tensor
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
@@ -29,6 +30,18 @@ G = TypeVar("G", bound=TriplaneGenerator)
 
 LICENCE = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
+RESOLUTION = 128
+# where tools/face measured the eyes, the nose and the mouth of its heads
+ALIGNMENT = Alignment(
+    CAMERA,
+    right_eye=(-0.0625, 0.0138, 0.1554),
+    left_eye=(0.0625, 0.0138, 0.1554),
+    nose=(0.0, -0.0653, 0.2286),
+    mouth_right=(-0.0499, -0.1173, 0.1631),
+    mouth_left=(0.0499, -0.1173, 0.1631),
+    resolution=RESOLUTION,
+    white=True,
+)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
 METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
 # Its latents spread about one a dimension, several times as far as those of published EG3D
@@ -119,6 +132,11 @@ class MiniHead(TriplaneGenerator):
     rays_option: ClassVar[str] = "render_resolution"
 
     @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
+
+    @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
         """Build the generator with the embedded weights, or others that tools/minihead made.
 
@@ -145,6 +163,11 @@ class MiniHead360(TrigridGenerator):
     method_options: ClassVar[Presets] = METHOD_OPTIONS
     training_options: ClassVar[Presets] = TRAINING_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
