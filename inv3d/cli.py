@@ -51,6 +51,11 @@ COMMANDS = {
     "doctor": ("inv3d.commands.doctor:command", "Show what works on this machine, with fixes."),
     "list-plugins": ("inv3d.commands.list_plugins:command", "List every plugin and its state."),
     "info": ("inv3d.commands.info:command", "Show what a plugin is and all its options."),
+    "new-plugin": (
+        "inv3d.commands.new_plugin:command",
+        "Write a package with a plugin to begin with.",
+    ),
+    "validate": ("inv3d.commands.validate:command", "Check that a plugin does what it promises."),
 }
 INTERRUPTED = 130
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 # what may be said again when a run is resumed; everything else is in its run.json
-_WITH_RESUME = {"resume", "out", "as_json"}
+_WITH_RESUME = {"resume", "out", "as_json", "loggers"}
 
 
 def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -120,6 +120,14 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     show_default=True,
     help="Steps between checkpoints.",
 )
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME[?OPTION=VALUE]",
+    help="Log the run with tensorboard, wandb, trackio or what a plugin offers, such as "
+    "wandb?project=heads; wandb stays offline unless mode=online is said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--no-report", is_flag=True, help="Skip pictures, video and mesh.")
 @click.pass_context
@@ -173,6 +181,7 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
             display,
             overwrite=options["overwrite"],
             command=["3dinv", *sys.argv[1:]],
+            loggers=options["loggers"],
         )
 
 
@@ -259,7 +268,7 @@ def _resume(
     settle_process()
     before = directory.record["warnings"]
     with open_display() as display:
-        metrics = resume(directory, display)
+        metrics = resume(directory, display, options["loggers"])
     said = [warning for warning in directory.record["warnings"] if warning not in before]
     return directory, metrics, said
 
