@@ -318,5 +318,8 @@ from .testing.toy import (
     toy_capture as toy_capture,
     toy_latents as toy_latents,
 )
+from .testing.conformance import (
+    check_plugin as check_plugin,
+)
 
 __version__: str

@@ -23,7 +23,16 @@ COMMANDS = {
         "inv3d.commands.train:command",
         "Train a method's or an estimator's networks for a generator.",
     ),
+    "prepare": (
+        "inv3d.commands.prepare:command",
+        "Make a capture of a video or of photographs of a face.",
+    ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
+    "edit": ("inv3d.commands.edit:command", "Change the head of a finished run."),
+    "editor": (
+        "inv3d.commands.editor:command",
+        "Find and show the directions that edits go along.",
+    ),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (
         "inv3d.commands.convert:command",
@@ -42,6 +51,11 @@ COMMANDS = {
     "doctor": ("inv3d.commands.doctor:command", "Show what works on this machine, with fixes."),
     "list-plugins": ("inv3d.commands.list_plugins:command", "List every plugin and its state."),
     "info": ("inv3d.commands.info:command", "Show what a plugin is and all its options."),
+    "new-plugin": (
+        "inv3d.commands.new_plugin:command",
+        "Write a package with a plugin to begin with.",
+    ),
+    "validate": ("inv3d.commands.validate:command", "Check that a plugin does what it promises."),
 }
 INTERRUPTED = 130
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 # what may be said again when a run is resumed; everything else is in its run.json
-_WITH_RESUME = {"resume", "out", "as_json"}
+_WITH_RESUME = {"resume", "out", "as_json", "loggers"}
 
 
 def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -44,8 +44,8 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "--input",
     default="sample:dynamic",
     show_default=True,
-    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; "
-    "sample:dynamic, sample:static.",
+    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; a "
+    "video or photograph, which is prepared first; sample:dynamic, sample:static.",
 )
 @click.option(
     "--camera",
@@ -125,6 +125,14 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     show_default=True,
     help="Steps between checkpoints.",
 )
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME[?OPTION=VALUE]",
+    help="Log the run with tensorboard, wandb, trackio or what a plugin offers, such as "
+    "wandb?project=heads; wandb stays offline unless mode=online is said.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--no-report", is_flag=True, help="Skip pictures, video and mesh.")
 @click.pass_context
@@ -160,6 +168,7 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     from inv3d.runs.options import check_options
 
     check_options(options["method"], options["generator"], given)
+    options = _prepared(options, given)
     request = _request(options, given)
 
     from inv3d.runs.display import open_display
@@ -177,7 +186,19 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
             display,
             overwrite=options["overwrite"],
             command=["3dinv", *sys.argv[1:]],
+            loggers=options["loggers"],
         )
+
+
+def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
+    from inv3d.commands.prepare import is_raw, prepare_for_run
+
+    if not is_raw(options["input"], options["method"]):
+        return options
+    out = options["out"] or _default_out(options["method"])
+    capture = prepare_for_run(options, given.get("generator", {}), out)
+    return {**options, "out": out, "input": str(capture)}
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +274,7 @@ def _resume(
     settle_process()
     before = directory.record["warnings"]
     with open_display() as display:
-        metrics = resume(directory, display)
+        metrics = resume(directory, display, options["loggers"])
     said = [warning for warning in directory.record["warnings"] if warning not in before]
     return directory, metrics, said
 

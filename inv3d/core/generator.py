@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.errors import UnsupportedError, WeightsError
@@ -98,6 +99,15 @@ class Generator(nn.Module, Plugin, ABC):
             WeightsError: where the weights are missing or of another architecture.
         """
 
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment | None:
+        """Return where faces are in its pictures, which needs no weights; None for no faces.
+
+        Args:
+            config: its options.
+        """
+        return None
+
     @property
     def device(self) -> torch.device:
         """Where its tensors are; the CPU where it has none."""
@@ -180,6 +190,19 @@ class Generator(nn.Module, Plugin, ABC):
             UnsupportedError: where the generator has no density (`spec.density` is false).
         """
         return self.sample(scene, points)[0]
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What is known of the heads that z stands for, by name; nothing by default.
+
+        Editors find directions by it and give them these names.
+
+        Args:
+            z: [B, z_dim].
+
+        Returns:
+            Name, such as "smile" -> scores [B]; more of it is a larger number, in any unit.
+        """
+        return {}
 
     def noise_maps(self) -> dict[str, Tensor]:
         """The noise maps that can be optimised with a latent, by name; none by default."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.errors import InputError
+from inv3d.core.registry.hooks import Observers, hooks
 from inv3d.io.formats import PICTURES, VIDEOS
 
 _UTF8_NAMES = 0x800
@@ -124,8 +126,23 @@ class PictureFile(Files):
         return str(self.source if plain_name(self.source.name) == name else self.source / name)
 
 
+class ReadFiles(Files):
+    """What a plugin makes of a capture of another format."""
+
+    def __init__(self, source: Path, members: Mapping[str, Any]) -> None:
+        for name in members:
+            check_inside(str(name), f"{source}, as a plugin reads it")
+        super().__init__(source, members)
+
+    def _read(self, member: Any) -> bytes:
+        content = member() if callable(member) else member
+        if not isinstance(content, bytes):
+            raise OSError(f"a plugin made a {type(content).__name__} of it, expected bytes")
+        return content
+
+
 def open_files(path: Path) -> Files:
-    """Open a folder, a zip or a single picture.
+    """Open a folder, a zip, a single picture, or what a plugin reads.
 
     Raises:
         InputError: where it doesn't exist, is none of them, or a member's name points outside.
@@ -136,6 +153,8 @@ def open_files(path: Path) -> Files:
         raise InputError(
             f"--input {path}: no such folder or zip; leave --input out for the sample capture"
         ) from None
+    for members in Observers(hooks(), warnings.warn).call("inv3d_read_capture", path=path):
+        return ReadFiles(path, members)
     if path.is_dir():
         return FolderFiles(path)
     suffix = path.suffix.lower()
@@ -143,8 +162,7 @@ def open_files(path: Path) -> Files:
         return PictureFile(path)
     if suffix in VIDEOS:
         raise InputError(
-            f"--input {path}: a video; write its frames to a folder (ffmpeg -i {path.name} "
-            "-vf fps=5 FOLDER/%04d.png) and add their cameras: COLMAP's or a transforms.json"
+            f"--input {path}: a video; make a capture of it (3dinv prepare {path.name} -o FOLDER)"
         )
     if suffix in (".json", ".npy", ".bin", ".txt"):
         raise InputError(f"--input {path}: a single file; give the folder with its images")

@@ -161,6 +161,33 @@ def angle_curve(
     return figure
 
 
+def coverage_plot(
+    kept_deg: Sequence[float], left_out_deg: Sequence[float], reach_deg: float
+) -> Figure:
+    """Return a figure of the angles from which frames show a head.
+
+    Args:
+        kept_deg: yaws of the frames that are kept.
+        left_out_deg: yaws of the others.
+        reach_deg: how far the generator's training cameras went.
+    """
+    from matplotlib.ticker import MultipleLocator
+
+    figure, axes = _axes("yaw, degrees (subject's right to left)", "")
+    figure.set_size_inches(SIZE[0], 1.6)
+    axes.plot(left_out_deg, [0] * len(left_out_deg), "|", color=PALETTE[9], markersize=12)
+    axes.plot(kept_deg, [1] * len(kept_deg), "|", color=PALETTE[0], markersize=18)
+    reach = max([45.0, *(abs(yaw) for yaw in (*kept_deg, *left_out_deg))]) + 5
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(MultipleLocator(15 if reach < 100 else 45))
+    axes.set_ylim(-0.6, 1.6)
+    axes.set_yticks([0, 1], ["left out", "kept"])
+    if reach_deg < reach:
+        for side in (-reach_deg, reach_deg):
+            axes.axvline(side, color=PALETTE[1], linewidth=1, linestyle="--")
+    return figure
+
+
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 

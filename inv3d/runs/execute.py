@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import Steps
-from inv3d.core.registry.hooks import Observers, hooks
+from inv3d.core.registry.hooks import Observers, hooks, open_loggers
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import LOG
 from inv3d.rundir.frames import located
@@ -33,7 +34,13 @@ WHOLE = "inversion"
 
 
 def start(
-    run: PreparedRun, out: Path, display: Display, *, overwrite: bool, command: Sequence[str]
+    run: PreparedRun,
+    out: Path,
+    display: Display,
+    *,
+    overwrite: bool,
+    command: Sequence[str],
+    loggers: Sequence[str] = (),
 ) -> tuple[RunDirectory, dict[str, Any]]:
     """Take a run from its first step to its report, in a new directory.
 
@@ -43,6 +50,7 @@ def start(
         display: shows what happens.
         overwrite: replace a run that is there.
         command: the command line, for the record.
+        loggers: that watch it, such as "tensorboard" or "wandb?project=heads".
 
     Returns:
         The directory and the metrics.
@@ -51,20 +59,29 @@ def start(
         InvError: where the run can't begin, in which case no directory is left, or can't go on,
             or has no report in the end, in which case its result stays.
     """
+    watching = _watching(display, loggers)
     record = new_record(run.plan, warnings=run.notices, command=command)
     directory = RunDirectory.create(out, record, overwrite=overwrite)
     for notice in run.notices:
         display.say(f"warning: {notice}")
     try:
         with held(directory.path):
-            return directory, _take(run, directory, run.context(directory.checkpoint), display)
+            context = run.context(directory.checkpoint)
+            return directory, _take(run, directory, context, display, watching)
     except BaseException:
         directory.abandon()
         raise
 
 
-def resume(directory: RunDirectory, display: Display) -> dict[str, Any]:
+def resume(
+    directory: RunDirectory, display: Display, loggers: Sequence[str] = ()
+) -> dict[str, Any]:
     """Go on with a run where its checkpoint stands, to the same result.
+
+    Args:
+        directory: of the run.
+        display: shows what happens.
+        loggers: see `start`.
 
     Returns:
         The metrics.
@@ -74,6 +91,7 @@ def resume(directory: RunDirectory, display: Display) -> dict[str, Any]:
         RunError: where another process is at work on it.
     """
     with held(directory.path):
+        watching = _watching(display, loggers)
         plan = Plan.read(directory.record, directory.path)
         run = prepare_again(plan, directory.path)
         context = run.context(directory.checkpoint)
@@ -81,19 +99,35 @@ def resume(directory: RunDirectory, display: Display) -> dict[str, Any]:
         directory.cut_log(taken)
         directory.enter("running")
         display.say(f"going on after {taken} steps")
-        return _take(run, directory, context, display)
+        return _take(run, directory, context, display, watching)
+
+
+def _watching(display: Display, loggers: Sequence[str]) -> Observers:
+    """Return who watches a run: all hook modules, and the loggers that were asked for."""
+    return Observers(hooks(), lambda text: display.say(f"warning: {text}"), open_loggers(loggers))
 
 
 def _take(
-    run: PreparedRun, directory: RunDirectory, context: Context, display: Display
+    run: PreparedRun,
+    directory: RunDirectory,
+    context: Context,
+    display: Display,
+    observers: Observers,
 ) -> dict[str, Any]:
-    observers = Observers(hooks(), lambda text: display.say(f"warning: {text}"))
-    observers.call("inv3d_run_start", directory=directory.path, config=dict(directory.record))
-    inversion, seconds = _invert(run, directory, context, display, observers)
-    metrics = conclude(
-        directory, lambda: _report(run, directory, inversion, seconds, context, display), seconds
-    )
-    observers.call("inv3d_run_end", directory=directory.path, inversion=inversion, metrics=metrics)
+    path = directory.path
+    # a copy of its own for everybody, whatever they do with it
+    observers.call("inv3d_run_start", directory=path, config=deepcopy(directory.record))
+    try:
+        inversion, seconds = _invert(run, directory, context, display, observers)
+        metrics = conclude(
+            directory,
+            lambda: _report(run, directory, inversion, seconds, context, display),
+            seconds,
+        )
+    except BaseException as error:
+        observers.call("inv3d_run_failed", directory=path, error=error)
+        raise
+    observers.call("inv3d_run_end", directory=path, inversion=inversion, metrics=deepcopy(metrics))
     return metrics
 
 

@@ -20,6 +20,7 @@ from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.hooks import hook_metrics
 from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
@@ -136,17 +137,19 @@ def prepare(request: Request) -> PreparedRun:
     _check_needs(request.method, method, files, given={"cameras"} if request.camera else set())
     built = method.create(config)
     weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
+    said: list[str] = []
 
     def load() -> Generator:
         return load_generator(request.generator, generator_config, weights, device=device)
 
-    generator, told = None, ""
+    generator: Generator | None = None
     if request.camera is not None:
         generator = load()
         files, told = with_estimated_cameras(files, generator, request.camera)
+        said.append(told)
     frames, chosen, held_out, notice = _choose(request, built, files)
     generator = generator or load()
-    add_metrics(generator, request.metrics)
+    add_metrics(generator, hook_metrics(said.append) | dict(request.metrics))
     used = used_files(method, config, generator.spec.default_losses)
     init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
@@ -180,7 +183,7 @@ def prepare(request: Request) -> PreparedRun:
         pictures=request.pictures,
     )
     known = known_as(weights, kind.weights)
-    notices = [*files.notices.values(), *filter(None, [told])]
+    notices = [*files.notices.values(), *said]
     if capture.posed:
         source = f"--input {files.source}"
         notices += check_framing(capture.camera, generator.spec, capture.names, source)

@@ -38,9 +38,9 @@ _PIXEL_JITTER = 0.5
 class ToyConfig(PluginConfig):
     """Options of the toy generator."""
 
-    seed: int = Field(0, description="seed of its weights")
+    seed: int = Field(default=0, description="seed of its weights")
     sampling: Literal["deterministic", "stochastic"] = Field(
-        "deterministic", description="rays through pixel centres, or anywhere in the pixel"
+        default="deterministic", description="rays through pixel centres, or anywhere in the pixel"
     )
 
 

@@ -27,7 +27,7 @@ from inv3d.core.registry.record import (
 
 PLUGINS = "INV3D_PLUGINS"
 PREFER = "INV3D_PREFER"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _NEAR_GROUP = re.compile(r"\s*(inv3d|3dinv)[^a-z0-9]*", re.IGNORECASE)
 
 
@@ -155,7 +155,7 @@ def _misplaced(record: PluginRecord, group: str) -> PluginRecord:
 def _entry(name: str, kind: str, distribution: str, version: str, value: str) -> PluginRecord:
     """Return the record of one entry point, broken where name or value are malformed."""
     record = PluginRecord(name, kind, distribution, version, value)
-    if not _NAME.fullmatch(name):
+    if not VALID_NAME.fullmatch(name):
         reason = f"its name {name!r} has other characters than letters, digits and any of _.-"
         return replace(record, status="broken", reason=reason)
     try:

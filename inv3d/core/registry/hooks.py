@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import pluggy
 
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import InvError, PluginError, UsageError, first_line, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import manager
 
@@ -34,6 +37,77 @@ def hooks() -> pluggy.PluginManager:
     return found
 
 
+def joined(known: pluggy.PluginManager, more: Mapping[str, Any]) -> pluggy.PluginManager:
+    """Return a manager of its own, with the plugins of another one and further objects."""
+    found = manager()
+    for name, plugin in (*known.list_name_plugin(), *more.items()):
+        found.register(plugin, name)
+    return found
+
+
+def open_loggers(asked: Iterable[str]) -> dict[str, Any]:
+    """Make the loggers that a user asks for.
+
+    Args:
+        asked: texts such as "tensorboard" or "wandb?project=heads".
+
+    Returns:
+        Name -> object with hooks of a run as methods.
+
+    Raises:
+        UsageError: where no plugin offers one of that name, or it doesn't take the options.
+        InvError: where it can't be made, such as for want of a package.
+    """
+    made: dict[str, Any] = {}
+    offered: dict[str, Callable[..., Any]] = {}
+    for found in Observers(hooks(), warnings.warn).call("inv3d_loggers") if asked else ():
+        offered |= found if isinstance(found, dict) else {}
+    for text in asked:
+        name, _, query = text.partition("?")
+        if name not in offered:
+            raise UsageError(f"--logger {name}: no plugin offers it{suggest(name, offered)}")
+        made[f"logger {name}"] = _opened(name, offered[name], query)
+    return made
+
+
+def _opened(name: str, make: Callable[..., Any], query: str) -> Any:
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    try:
+        return make(**{key: _value(text) for key, _, text in pairs})
+    except InvError:
+        raise
+    except Exception as error:  # whatever a plugin raises
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"--logger {name}?{query}: can't be made ({said})") from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def hook_metrics(report: Callable[[str], None]) -> dict[str, str]:
+    """Return the metrics that plugins add: role -> loss with options.
+
+    One that names no loss that there is, is reported and left out.
+
+    Args:
+        report: is told of what is left out.
+    """
+    metrics: dict[str, str] = {}
+    for found in Observers(hooks(), report).call("inv3d_metrics"):
+        for role, text in found.items() if isinstance(found, Mapping) else ():
+            try:
+                registry().record("losses", str(text).partition("?")[0])
+            except PluginError as error:
+                report(f"metric '{role}' of a plugin is left out ({error})")
+            else:
+                metrics[str(role)] = str(text)
+    return metrics
+
+
 def _owner(name: str) -> str:
     """Say whose a module of hooks is, where that's known."""
     owners = (r.distribution for r in registry().of_kind("hooks") if r.name == name)
@@ -43,8 +117,20 @@ def _owner(name: str) -> str:
 class Observers:
     """Calls hooks one plugin at a time; a plugin that raises is reported and then left alone."""
 
-    def __init__(self, manager: pluggy.PluginManager, report: Callable[[str], None]) -> None:
-        self.manager = manager
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        report: Callable[[str], None],
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Watch with all plugins of a manager.
+
+        Args:
+            manager: of the hook modules.
+            report: is told of a plugin that raises.
+            more: name -> object with hooks as methods, for this watch alone.
+        """
+        self.manager = joined(manager, more) if more else manager
         self.report = report
         self.silenced: set[str] = set()
 
@@ -56,8 +142,10 @@ class Observers:
             others = [plugin for other, plugin in plugins.items() if other != name]
             try:
                 caller = self.manager.subset_hook_caller(hook, others)
-                results += caller(**arguments)
-            except Exception as error:
+                # stdout is for results
+                with contextlib.redirect_stdout(sys.stderr):
+                    results += caller(**arguments)
+            except (Exception, SystemExit) as error:
                 self.silenced.add(name)
                 self.report(
                     f"hooks '{name}'{_owner(name)} failed in {hook} "

@@ -10,6 +10,7 @@ import pluggy
 from inv3d.core.errors import suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import click
@@ -24,11 +25,15 @@ class HookSpecs:
 
     @hookspec
     def inv3d_commands(self, group: click.Group) -> None:
-        """Add commands to the `3dinv` group."""
+        """Add commands to the `3dinv` group; ours can't be replaced.
+
+        Args:
+            group: of commands (click), empty so far.
+        """
 
     @hookspec
     def inv3d_run_start(self, directory: Path, config: dict[str, Any]) -> None:
-        """A run begins.
+        """A run begins, or goes on.
 
         Args:
             directory: the run directory.
@@ -37,15 +42,73 @@ class HookSpecs:
 
     @hookspec
     def inv3d_run_step(self, directory: Path, progress: Any) -> None:
-        """A step was taken; `progress` is an `inv3d.Progress`."""
+        """A step was taken.
+
+        Args:
+            directory: the run directory.
+            progress: an `inv3d.Progress`: stage, step, losses, rates, seconds.
+        """
 
     @hookspec
     def inv3d_run_end(self, directory: Path, inversion: Any, metrics: dict[str, Any]) -> None:
-        """A run ended well, with an `inv3d.Inversion` and the contents of metrics.json."""
+        """A run ended well.
+
+        Args:
+            directory: the run directory, with its report.
+            inversion: an `inv3d.Inversion`.
+            metrics: the contents of metrics.json.
+        """
 
     @hookspec
-    def inv3d_exporters(self) -> dict[str, Any]:  # type: ignore[empty-body]
-        """Return format name -> function(inversion, generator, path, **options)."""
+    def inv3d_run_failed(self, directory: Path, error: BaseException) -> None:
+        """A run ended without a report: it failed, or was stopped and can go on.
+
+        Args:
+            directory: the run directory.
+            error: that ended it; `inv3d.core.errors.InterruptedRun` where a user stopped it.
+        """
+
+    @hookspec
+    def inv3d_exporters(self) -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
+        """Return format name -> function(inversion, generator, path), for `3dinv export`."""
+
+    @hookspec
+    def inv3d_read_capture(  # type: ignore[empty-body]
+        self, path: Path
+    ) -> Mapping[str, bytes | Callable[[], bytes]] | None:
+        """Return a capture of a format of your own as files of a form that 3dinv knows.
+
+        Args:
+            path: that `--input` names, a file or a folder.
+
+        Returns:
+            Relative name -> content, or a function that reads it when it's needed: pictures and a
+            `dataset.json` or `transforms.json`, as a folder would hold them. None where the path
+            isn't of this format.
+        """
+
+    @hookspec
+    def inv3d_loggers(self) -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
+        """Return name -> function(**options), for `3dinv run --logger NAME?OPTION=VALUE`.
+
+        The function is called when a run begins that asks for it, and returns an object with any of
+        the hooks of a run as methods; only then may it import what it needs.
+        """
+
+    @hookspec
+    def inv3d_metrics(self) -> dict[str, str]:  # type: ignore[empty-body]
+        """Return role -> loss with options, such as {"soft": "l1?resolution=32"}.
+
+        They measure every run that begins, as `--metric` does, which wins over them.
+        """
+
+    @hookspec
+    def inv3d_classifiers(self) -> dict[str, Any]:  # type: ignore[empty-body]
+        """Return classifier name -> function(images [N, 3, H, W] in [-1, 1]).
+
+        The function returns attribute name -> scores [N]; more of it is a larger number. Editors
+        find directions by them.
+        """
 
 
 def manager() -> pluggy.PluginManager:

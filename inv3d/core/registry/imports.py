@@ -6,31 +6,79 @@ import contextlib
 import importlib
 import inspect
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
-from inv3d.core.errors import first_line
+from inv3d.core.errors import PluginError, first_line
 from inv3d.core.registry.hookspecs import misspelt_hook
-from inv3d.core.registry.record import KINDS, PluginRecord
+from inv3d.core.registry.record import KINDS, LOSS_TERM, PluginRecord, singular
 
 
 def import_plugin(record: PluginRecord) -> tuple[PluginRecord, Any]:
     """Import a plugin and check it. What it prints meanwhile goes to stderr.
 
     Returns:
-        The record, with status "broken" and a reason where it can't be used, and what was
-        imported (None where nothing was).
+        The record, with what the plugin says of itself, or with status "broken" and a reason where
+        it can't be used; and what was imported (None where nothing was).
     """
+    started, printed = time.perf_counter(), _Printed()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(printed):  # type: ignore[type-var]
             target = _imported(record.target)
-            reason = _fault(record, target)
+            tried = replace(record, seconds=round(time.perf_counter() - started, 3))
+            reason = fault(record, target)
     except (Exception, SystemExit) as error:
         reason = f"import of {record.target}: {type(error).__name__}: {first_line(error)}"
-        return replace(record, status="broken", reason=reason), None
+        return replace(record, status="broken", reason=reason, prints=printed.anything), None
+    tried = replace(tried, prints=printed.anything, file=_file(record))
     if reason:
-        return replace(record, status="broken", reason=reason), target
-    return replace(record, summary=getattr(target, "summary", "") or _summary(target)), target
+        return replace(tried, status="broken", reason=reason), target
+    return replace(tried, **_said(record.kind, target)), target
+
+
+class _Printed:
+    """Passes to stderr what is printed, and remembers whether anything was."""
+
+    anything = False
+
+    def write(self, text: str) -> int:
+        """Pass a text on."""
+        self.anything |= bool(text)
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Pass on what is left."""
+        sys.stderr.flush()
+
+
+def _said(kind: str, target: Any) -> dict[str, Any]:
+    """Return what a plugin says of itself."""
+    texts = {n: str(getattr(target, n, "")) for n in ("licence", "reference")}
+    summary = getattr(target, "summary", "") or _summary(target)
+    return {"summary": summary, **texts, "capabilities": tuple(_capabilities(kind, target))}
+
+
+def _capabilities(kind: str, target: Any) -> Iterator[str]:
+    """Say in words what a plugin can do, and what it needs for that."""
+    if kind == "hooks":
+        yield from (name for name in dir(target) if name.startswith("inv3d_"))
+    needs = getattr(target, "needs", ()) if kind in ("methods", "losses") else ()
+    yield from (f"needs {name}" for name in sorted(needs) if name not in ("cameras", "image"))
+    if kind == "methods":
+        yield from ["without cameras"] if "cameras" not in needs else []
+        yield from [f"{target.min_views} views or more"] if target.min_views > 1 else []
+        yield from ["takes --init"] if target.takes_init else []
+        yield from ["is trained"] if hasattr(target, "Training") else []
+    if kind == "editors" and target.needs_directions:
+        yield "needs directions"
+    yield from (f"preset {name}" for name in getattr(target, "presets", ()) if name != "default")
+
+
+def _file(record: PluginRecord) -> str:
+    module = sys.modules.get(record.target.partition(":")[0])
+    return str(getattr(module, "__file__", None) or "")
 
 
 def _imported(target: str) -> Any:
@@ -46,7 +94,8 @@ def _summary(target: Any) -> str:
     return (inspect.getdoc(target) or "").partition("\n")[0]
 
 
-def _fault(record: PluginRecord, target: Any) -> str:
+def fault(record: PluginRecord, target: Any) -> str:
+    """Say why what was imported can't be used as a plugin of its kind; empty where it can."""
     if record.kind == "hooks":
         return misspelt_hook(target)
     contract = _imported(KINDS[record.kind])
@@ -63,7 +112,60 @@ def _fault(record: PluginRecord, target: Any) -> str:
         return f"{record.target}.Config is no subclass of inv3d.PluginConfig"
     if not _are_weight_files(target.weights):
         return f"{record.target}.weights is no tuple of inv3d.WeightFile"
-    return _api_fault(target, record.target)
+    return _api_fault(target, record.target) or _shadowed(record, target.Config)
+
+
+def _shadowed(record: PluginRecord, config: Any) -> str:
+    """Say which option has the name of one that commands or other code use in another sense."""
+    if record.kind == "losses":
+        shared = _imported(LOSS_TERM).model_fields
+        beside = {name: f"losses.NAME.{name}" for name in shared}
+    else:
+        beside = {"generator": "generator.NAME"} if record.kind == "methods" else {}
+    for name in (name for name in config.model_fields if name in beside):
+        return (
+            f"its option '{name}' is hidden by --set {beside[name]}, which every "
+            f"{singular(record.kind)} shares; rename it"
+        )
+    return "" if record.own else _retyped(config)
+
+
+def _retyped(config: Any) -> str:
+    """Say which option of a class of ours a subclass gives another type."""
+    package = __name__.partition(".")[0]
+    for base in config.__mro__:
+        if base.__module__.partition(".")[0] != package:
+            continue
+        for name, field in getattr(base, "model_fields", {}).items():
+            found = config.model_fields[name].annotation
+            if not _narrows(found, field.annotation):
+                return (
+                    f"its option '{name}' is one of inv3d.{base.__name__} with another type; keep "
+                    "the type, or rename the option"
+                )
+    return ""
+
+
+def _narrows(found: Any, shared: Any) -> bool:
+    """Whether values of a type are values of the one that is shared, as far as types tell."""
+    if found == shared or (_is_subclass(found, shared) if inspect.isclass(shared) else False):
+        return True
+    wide, narrow = set(get_args(shared)), set(get_args(found)) or {found}
+    return bool(wide) and narrow <= wide
+
+
+def kind_of(target: Any) -> str:
+    """Return the kind of a plugin class, or hooks where it's none.
+
+    Raises:
+        PluginError: where it's a class of no kind.
+    """
+    for kind, contract in KINDS.items():
+        if _is_subclass(target, _imported(contract)):
+            return kind
+    if inspect.isclass(target):
+        raise PluginError(f"{target.__name__} is no subclass of any of inv3d's kinds of plugins")
+    return "hooks"
 
 
 def _is_subclass(value: Any, contract: type) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 
 from inv3d.core.registry.imports import import_plugin
 from inv3d.core.registry.record import PluginRecord
-from inv3d.core.registry.source import find_class, text_of
+from inv3d.core.registry.source import file_of, find_class, summary_of, text_of
 from inv3d.core.registry.tolerance import tolerant_metadata
 
 _CHILD = "from inv3d.core.registry.probe import try_imports; try_imports()"
@@ -66,12 +66,12 @@ def _child(records: Sequence[PluginRecord], seconds: float) -> tuple[list[Plugin
         output, end = child.stdout, f"it ended the interpreter (exit status {child.returncode})"
     except subprocess.TimeoutExpired as late:
         output, end = late.stdout or b"", f"it took more than {seconds:g} s"
-    return [PluginRecord(**json.loads(line)) for line in output.splitlines()], end
+    return [PluginRecord.read(json.loads(line)) for line in output.splitlines()], end
 
 
 def try_imports() -> None:
     """Read records from stdin and write them back, one line each, once their import was tried."""
-    records = [PluginRecord(**row) for row in json.load(sys.stdin)]
+    records = [PluginRecord.read(row) for row in json.load(sys.stdin)]
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer, tolerant_metadata():
         # whatever a plugin prints, from C as well, must not mix with the answer
         os.dup2(2, 1)
@@ -80,10 +80,19 @@ def try_imports() -> None:
 
 
 def _described(record: PluginRecord) -> PluginRecord:
-    """Add the summary that stands in the source of one of our own plugins."""
+    """Add what stands in the source of one of our own plugins."""
     module, _, name = record.target.partition(":")
+    file = file_of(module)
+    if not name:
+        return replace(record, summary=summary_of(module), file=file)
     found = find_class(module, name)
     if found is None:
         reason = f"{module} has no class {name}; reinstall {record.distribution}"
         return replace(record, status="broken", reason=reason)
-    return replace(record, summary=text_of(found, "summary"))
+    return replace(
+        record,
+        file=file,
+        summary=text_of(found, "summary"),
+        licence=text_of(found, "licence"),
+        reference=text_of(found, "reference"),
+    )

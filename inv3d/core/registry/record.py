@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["ok", "broken", "duplicate", "disabled"]
 
@@ -15,6 +16,8 @@ KINDS = {
     "editors": "inv3d.core.editor:Editor",
     "estimators": "inv3d.core.estimator:Estimator",
 }
+# what stands around a loss's options
+LOSS_TERM = "inv3d.core.fit.terms:LossTerm"
 GROUPS = {kind: f"inv3d.{kind}" for kind in (*KINDS, "hooks")}
 # of a plugin whose kind can't be told
 UNKNOWN = "?"
@@ -33,7 +36,13 @@ class PluginRecord:
         target: "module:Class".
         status: ok until something is known to be wrong.
         reason: what is wrong and what to do, empty if nothing.
-        summary: what the plugin says of itself, known once it was imported.
+        summary: what the plugin says of itself; it, and what follows, is known once the plugin was
+            imported, in part also where its source was read.
+        licence, reference: as the plugin states them.
+        file: that its class or module stands in.
+        capabilities: in words, such as "takes --init" or "needs depths".
+        seconds: that its import took, with all that it imports and nothing else has before it.
+        prints: whether it prints when it's imported.
     """
 
     name: str
@@ -44,6 +53,17 @@ class PluginRecord:
     status: Status = "ok"
     reason: str = ""
     summary: str = ""
+    licence: str = ""
+    reference: str = ""
+    file: str = ""
+    capabilities: tuple[str, ...] = ()
+    seconds: float | None = None
+    prints: bool = False
+
+    @staticmethod
+    def read(row: Mapping[str, Any]) -> PluginRecord:
+        """Return a record that was written as JSON."""
+        return PluginRecord(**{**row, "capabilities": tuple(row["capabilities"])})
 
     @property
     def own(self) -> bool:

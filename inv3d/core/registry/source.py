@@ -40,9 +40,16 @@ def find_class(module: str, name: str) -> Source | None:
 
 
 def text_of(source: Source, name: str) -> str:
-    """Return a class attribute that is written down as a plain text."""
-    value = _value(source.node, name)
-    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+    """Return a class attribute that is written down as a plain text, there or in a base class."""
+    at: Source | None = source
+    while at is not None:
+        value = _value(at.node, name)
+        if value is not None:
+            plain = isinstance(value, ast.Constant) and isinstance(value.value, str)
+            return str(value.value) if plain else ""  # type: ignore[attr-defined]
+        module, bases = at.module, at.node.bases
+        at = next(filter(None, (_base(module, base) for base in bases)), None)
+    return ""
 
 
 def options_of(record: PluginRecord) -> Any:
@@ -70,11 +77,22 @@ def _base(module: str, base: ast.expr) -> Source | None:
     return local or None
 
 
-@lru_cache(maxsize=32)
-def _tree(module: str) -> ast.Module:
+def file_of(module: str) -> str:
+    """Return the file of a module of this package; empty where there's none."""
     base = _ROOT.joinpath(*module.split("."))
     files = (base.with_suffix(".py"), base / "__init__.py")
-    return ast.parse(next((file.read_bytes() for file in files if file.is_file()), b""))
+    return next((str(file) for file in files if file.is_file()), "")
+
+
+def summary_of(module: str) -> str:
+    """Return the first line of a module's docstring."""
+    return (ast.get_docstring(_tree(module)) or "").partition("\n")[0]
+
+
+@lru_cache(maxsize=32)
+def _tree(module: str) -> ast.Module:
+    file = file_of(module)
+    return ast.parse(Path(file).read_bytes() if file else b"")
 
 
 def _origin(tree: ast.Module, name: str) -> str:

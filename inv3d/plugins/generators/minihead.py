@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ValidationError
+from torch import Tensor
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
@@ -21,12 +23,25 @@ from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tens
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
+from inv3d.plugins.generators.minihead_attributes import known_attributes
 from inv3d.plugins.generators.minihead_options import MiniHeadConfig
 
 G = TypeVar("G", bound=TriplaneGenerator)
 
 LICENCE = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
+RESOLUTION = 128
+# where tools/face measured the eyes, the nose and the mouth of its heads
+ALIGNMENT = Alignment(
+    CAMERA,
+    right_eye=(-0.0625, 0.0138, 0.1554),
+    left_eye=(0.0625, 0.0138, 0.1554),
+    nose=(0.0, -0.0653, 0.2286),
+    mouth_right=(-0.0499, -0.1173, 0.1631),
+    mouth_left=(0.0499, -0.1173, 0.1631),
+    resolution=RESOLUTION,
+    white=True,
+)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
 METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
 # Its latents spread about one a dimension, several times as far as those of published EG3D
@@ -117,6 +132,11 @@ class MiniHead(TriplaneGenerator):
     rays_option: ClassVar[str] = "render_resolution"
 
     @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
+
+    @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
         """Build the generator with the embedded weights, or others that tools/minihead made.
 
@@ -125,6 +145,10 @@ class MiniHead(TriplaneGenerator):
         """
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
 
 
 class MiniHead360(TrigridGenerator):
@@ -141,6 +165,11 @@ class MiniHead360(TrigridGenerator):
     rays_option: ClassVar[str] = "render_resolution"
 
     @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
+
+    @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
         """Build the generator with the embedded weights, or others that tools/minihead made.
 
@@ -149,6 +178,10 @@ class MiniHead360(TrigridGenerator):
         """
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
 
 
 def load_embedded(kind: type[G], config: MiniHeadConfig, weights: Path | None) -> G:

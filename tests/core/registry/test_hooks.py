@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,19 @@ import torch
 from click.testing import CliRunner
 
 from inv3d.cli import main
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import InputError, InterruptedRun, PluginError, UnsupportedError
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.hooks import Observers, hooks
+from inv3d.core.registry.hooks import Observers, hooks, open_loggers
 from inv3d.core.registry.hookspecs import HookSpecs, hookimpl, manager, misspelt_hook
+from inv3d.io.dataset import open_capture
 from inv3d.rundir.log import read_log
 from tests.commands.run_cli import QUICK, registered, run, write_capture
 
 TESTS = Path(__file__).parents[2]
+OWN = {"tensorboard", "trackers"}
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def test_broken_modules_are_left_out_with_a_warning(offered: Any) -> None:
     offered(good=module(inv3d_run_start=lambda directory: None), bad=module(inv3d_oops=lambda: 0))
     with pytest.warns(UserWarning, match=r"hook 'bad' can't be used: .*inv3d_oops"):
         found = hooks()
-    assert [name for name, _ in found.list_name_plugin()] == ["good"]
+    assert [name for name, _ in found.list_name_plugin() if name not in OWN] == ["good"]
 
 
 def test_strict_makes_them_errors(offered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,7 @@ def test_disabled_modules_are_silent(offered: Any, monkeypatch: pytest.MonkeyPat
     offered(bad=module(inv3d_oops=lambda: 0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert hooks().list_name_plugin() == []
+        assert {name for name, _ in hooks().list_name_plugin()} == OWN
 
 
 def observers(**modules: types.ModuleType) -> tuple[Observers, list[str]]:
@@ -198,6 +202,178 @@ def test_hook_run_end_has_the_result_and_the_metrics(observed: tuple[Path, Recor
     assert directory == out
     assert torch.equal(inversion.ws, Inversion.load(out).ws)
     assert metrics["views"] == {"all": 9, "chosen": 1, "held_out": 8}
+
+
+def use(patch: pytest.MonkeyPatch, made: types.ModuleType) -> Iterator[None]:
+    """Let a run have a module of hooks."""
+    patch.setitem(sys.modules, "hook_used", made)
+    yield from registered(patch, "hooks:used=hook_used")
+
+
+def test_hook_run_failed_has_the_error_that_ended_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[Path, BaseException]] = []
+
+    def fails(progress: Progress) -> None:
+        raise SystemExit("no more of me")
+
+    def stop(directory: Path, progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    watching = module(
+        inv3d_run_step=stop,
+        inv3d_run_failed=lambda directory, error: ended.append((directory, error)),
+    )
+    capture = write_capture(tmp_path / "capture", 2)
+    for _ in use(monkeypatch, watching):
+        result = run("--input", capture, *QUICK, "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    ((directory, error),) = ended
+    assert directory == tmp_path / "run" and isinstance(error, InterruptedRun)
+    for _ in use(monkeypatch, module(inv3d_run_step=fails)):
+        result = run("--input", capture, *QUICK, "--out", tmp_path / "other", "--no-report")
+    assert result.exit_code == 0
+    assert "failed in inv3d_run_step (SystemExit: no more of me)" in result.stderr
+
+
+def test_hook_read_capture_makes_files_of_another_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture, odd = write_capture(tmp_path / "capture", 2), tmp_path / "head.odd"
+    odd.write_text("odd")
+    asked: list[str] = []
+
+    def read(path: Path) -> dict[str, Any] | None:
+        def content(file: Path) -> bytes:
+            asked.append(file.name)
+            return file.read_bytes()
+
+        if path.suffix != ".odd":
+            return None
+        files = [file for file in capture.rglob("*") if file.is_file()]
+        return {str(f.relative_to(capture)): partial(content, f) for f in files}
+
+    for _ in use(monkeypatch, module(inv3d_read_capture=read)):
+        assert len(open_capture(odd).names) == 2
+        assert "dataset.json" in asked and not [name for name in asked if name.endswith("png")]
+        assert open_capture(odd).load(32).images.shape == (2, 3, 32, 32)
+        assert len(open_capture(capture).names) == 2
+    for _ in use(monkeypatch, module(inv3d_read_capture=lambda path: {"../a.png": b""})):
+        with pytest.raises(InputError, match=r"as a plugin reads it: the name '\.\./a\.png'"):
+            open_capture(odd)
+    for _ in use(monkeypatch, module(inv3d_read_capture=lambda path: {"a.png": "text"})):
+        with pytest.raises(InputError, match="a plugin made a str of it, expected bytes"):
+            open_capture(odd).load(32)
+
+
+def test_hook_metrics_are_measured_with_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture, out = write_capture(tmp_path / "capture", 2), tmp_path / "run"
+    measuring = module(inv3d_metrics=lambda: {"soft": "l1?resolution=8", "gone": "no_such_loss"})
+    for _ in use(monkeypatch, measuring):
+        words = ("--input", capture, *QUICK, "--out", out, "--no-report", "--metric", "hard=mse")
+        result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    assert "metric 'gone' of a plugin is left out (unknown loss 'no_such_loss'" in result.stderr
+    measured = json.loads((out / "metrics.json").read_text())
+    assert {"soft", "hard"} <= set(measured["chosen"]) and "gone" not in measured["chosen"]
+
+
+class Notebook:
+    """A package with init, log and finish, and what it was given."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def init(self, **options: Any) -> None:
+        self.told.append(options)
+
+    def log(self, values: dict[str, float]) -> None:
+        self.told.append(values)
+
+    def finish(self) -> None:
+        self.told.append("finish")
+
+
+def test_hook_loggers_are_made_where_a_run_asks_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture, package = write_capture(tmp_path / "capture", 2), Notebook()
+    monkeypatch.setitem(sys.modules, "wandb", package)  # type: ignore[arg-type]
+    words = ("--input", capture, *QUICK, "--no-report")
+    for _ in registered(monkeypatch):
+        silent = run(*words, "--out", tmp_path / "silent")
+        assert silent.exit_code == 0 and package.told == []
+        result = run(*words, "--out", tmp_path / "run", "--logger", "wandb?project=heads")
+    assert result.exit_code == 0, result.stderr
+    begun, *steps, measured, end = package.told
+    assert begun["project"] == "heads" and begun["mode"] == "offline" and begun["name"] == "run"
+    assert begun["dir"] == str(tmp_path / "run")
+    assert begun["config"]["method"]["name"] == "wplus"
+    assert [step["latent/step"] for step in steps] == list(range(6))
+    assert steps[0]["latent/total"] > 0 and steps[0]["latent/rate of latent"] >= 0
+    assert measured["chosen/psnr"] > 0 and end == "finish"
+
+
+def test_hook_loggers_that_arent_there_are_errors_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture, out = write_capture(tmp_path / "capture", 2), tmp_path / "run"
+    monkeypatch.setitem(sys.modules, "trackio", None)  # type: ignore[arg-type]
+
+    def raises(**options: Any) -> None:
+        raise ValueError("no")
+
+    for _ in use(monkeypatch, module(inv3d_loggers=lambda: {"mine": raises})):
+        for logger, said in (
+            ("wandbb", "error: --logger wandbb: no plugin offers it; did you mean 'wandb'?"),
+            ("trackio", "error: --logger trackio: needs the package trackio ("),
+            ("mine?a=1", "error: --logger mine?a=1: can't be made (ValueError: no)"),
+        ):
+            result = run("--input", capture, *QUICK, "--out", out, "--logger", logger)
+            assert result.exit_code == 2 and result.stderr.startswith(said), result.stderr
+    assert not out.exists()
+
+
+class Writer:
+    """A SummaryWriter that remembers."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.told: list[Any] = []
+
+    def add_text(self, name: str, text: str) -> None:
+        self.told.append((name, text))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.told.append((name, value, step))
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+
+def test_the_logger_for_tensorboard_writes_into_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = types.ModuleType("torch.utils.tensorboard")
+    package.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    (logger,) = open_loggers(["tensorboard"]).values()
+    logger.inv3d_run_start(directory=tmp_path, config={"seed": 1})
+    logger.inv3d_run_step(Progress("latent", 3, 9, {"total": 2.0}, {"w": 0.1}, 0.1))
+    logger.inv3d_run_end(metrics={"chosen": {"psnr": 20.0, "name": "a.png"}})
+    assert logger.writer.folder == str(tmp_path / "tensorboard")
+    assert logger.writer.told[1:] == [
+        ("latent/total", 2.0, 3),
+        ("latent/rate of w", 0.1, 3),
+        ("chosen/psnr", 20.0, 1),
+        "closed",
+    ]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UnsupportedError, match="needs the package tensorboard"):
+        open_loggers(["tensorboard"])
 
 
 def test_hook_exporters_write_the_formats_that_they_name(

@@ -1,0 +1,95 @@
+"""Runs in Weights & Biases, or in trackio, which has the same shape: `--logger wandb`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from inv3d.core.errors import UnsupportedError
+from inv3d.core.registry.hookspecs import hookimpl
+
+PROJECT = "3dinv"
+
+
+class Tracker:
+    """Logs to a package with `init`, `log` and `finish`."""
+
+    def __init__(self, package: Any, options: Mapping[str, Any], place: str = "") -> None:
+        """Log to a package.
+
+        Args:
+            package: with these functions.
+            options: of its `init`.
+            place: option of its `init` for the folder that it writes, if it has one; the run
+                directory unless the options say another.
+        """
+        self.package = package
+        self.options = dict(options)
+        self.place = place
+
+    @hookimpl
+    def inv3d_run_start(self, directory: Path, config: dict[str, Any]) -> None:
+        """Begin a run of the directory's name, with the options of method and generator."""
+        kept = {name: config.get(name) for name in ("method", "generator", "input", "seed")}
+        place = {self.place: str(directory)} if self.place else {}
+        self.package.init(**{"name": directory.name, "config": kept, **place} | self.options)
+
+    @hookimpl
+    def inv3d_run_step(self, progress: Any) -> None:
+        """Log a step under the names of its stage."""
+        values = {f"{progress.stage}/{name}": value for name, value in progress.losses.items()}
+        rates = {f"{progress.stage}/rate of {name}": value for name, value in progress.lr.items()}
+        self.package.log({**values, **rates, f"{progress.stage}/step": progress.step})
+
+    @hookimpl
+    def inv3d_run_end(self, metrics: dict[str, Any]) -> None:
+        """Log the metrics and end."""
+        groups = {group: metrics.get(group) or {} for group in ("front", "chosen", "held_out")}
+        self.package.log(
+            {
+                f"{group}/{name}": value
+                for group, values in groups.items()
+                for name, value in values.items()
+                if isinstance(value, int | float)
+            }
+        )
+        self.package.finish()
+
+    @hookimpl
+    def inv3d_run_failed(self) -> None:
+        """End what was begun."""
+        self.package.finish()
+
+
+def make(module: str, place: str, defaults: Mapping[str, Any], **options: Any) -> Tracker:
+    """Make a logger.
+
+    Args:
+        module: that is imported.
+        place: see `Tracker`.
+        defaults: of its `init`.
+        options: of its `init`, over the defaults.
+
+    Raises:
+        UnsupportedError: where the package isn't installed.
+    """
+    try:
+        package = importlib.import_module(module)
+    except ImportError as error:
+        raise UnsupportedError(
+            f"--logger {module}: needs the package {module} ({error}); pip install {module}, or "
+            "leave it out"
+        ) from error
+    return Tracker(package, {"project": PROJECT, **defaults, **options}, place)
+
+
+@hookimpl
+def inv3d_loggers() -> dict[str, Callable[..., Any]]:
+    """Offer them; nothing is imported before it's asked for, nothing sent unless it's said."""
+    return {
+        "wandb": partial(make, "wandb", "dir", {"mode": "offline"}),
+        "trackio": partial(make, "trackio", "", {}),
+    }

@@ -1,0 +1,1 @@
+"""Packages of plugins to begin with: `3dinv new-plugin`."""
