@@ -43,6 +43,14 @@ class LandmarkEstimator(Estimator[LandmarkConfig]):
         super().__init__(config)
         self.reader = FaceReader()
 
+    def get_ready(self, generator: Generator) -> None:
+        """See that the generator shows faces.
+
+        Raises:
+            UnsupportedError: where it doesn't.
+        """
+        alignment_of(generator)
+
     @torch.no_grad()
     def estimate(self, images: Tensor, generator: Generator) -> Camera:
         """Return the camera of every picture; no gradients, since landmarks are found by search.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -61,6 +61,7 @@ class Leaning(Estimator[LeanConfig]):
     name = "leaning"
     api = "1.0"
     Config = LeanConfig
+    blind: ClassVar[bool] = False
 
     def __init__(self, config: LeanConfig) -> None:
         super().__init__(config)
@@ -71,6 +72,8 @@ class Leaning(Estimator[LeanConfig]):
             raise WeightsError(f"estimator leaning: knows toys, not {generator.spec.name}")
 
     def estimate(self, images: Tensor, generator: Generator) -> Camera:
+        if self.blind:
+            raise InputError("estimator leaning: sees no head")
         return generator.spec.camera.orbit(self.yaw.expand(len(images)))
 
 
@@ -296,6 +299,16 @@ def test_an_estimator_that_serves_the_generator_is_taken(leaning: None) -> None:
     done = fit("poseopt", merge(QUICK, still), VIEW)
     assert error_deg(done) < 0.01
     assert not [n for n in done.context.state.notices if "estimator" in n]
+
+
+def test_one_that_sees_nothing_is_an_error_where_it_is_named(
+    leaning: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Leaning, "blind", True)
+    with pytest.raises(InputError, match="sees no head"):
+        run(pose={"estimator": "leaning"})
+    done = fit("poseopt", QUICK, VIEW)
+    assert "sees no head; the pose was looked for among a grid" in done.context.state.notices[0]
 
 
 def test_without_one_it_says_that_weights_would_be_better() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.errors import ConfigError, InputError
+from inv3d.core.estimator import AnyEstimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress, Stop
@@ -128,14 +129,9 @@ class _Search:
         """Find poses to begin with, fit all of them a little, and the best to the end."""
         estimator = choose_estimator(self.config.pose, self.generator, self.context)
         start = self._start()
-        if estimator is None:
-            losses = self.context.losses(self.terms)
-            poses = grid(self.generator.spec.camera, self.config.starts)
-            poses = poses.to(self.view.images.device, self.view.images.dtype)
-            scores = scores_of(self.generator, self.view, self._rows(start), poses, losses)
-            camera = best_of_grid(poses, scores, self.config.starts, self.context)
-        else:
-            camera = from_estimator(estimator, self.view, self.generator)
+        camera = self._told(estimator)
+        if camera is None:
+            camera = self._searched(start)
         if self.encoder is not None:
             start = yield from self._encode(self.encoder, camera[0])
         if self.config.pose.through == "network":
@@ -145,6 +141,21 @@ class _Search:
             return (yield from self._finish(start, pose, self.config.pose.warmup))
         cameras = with_mirror_image(camera, self.config.starts)
         return (yield from self._from(start, cameras))
+
+    def _told(self, estimator: AnyEstimator | None) -> Camera | None:
+        """The camera that the estimator tells; None where there's none or it doesn't know."""
+        if estimator is None:
+            return None
+        options = self.config.pose
+        return from_estimator(estimator, self.view, self.generator, options, self.context)
+
+    def _searched(self, start: Tensor) -> Camera:
+        """The best cameras of a grid, the likeliest first."""
+        losses = self.context.losses(self.terms)
+        poses = grid(self.generator.spec.camera, self.config.starts)
+        poses = poses.to(self.view.images.device, self.view.images.dtype)
+        scores = scores_of(self.generator, self.view, self._rows(start), poses, losses)
+        return best_of_grid(poses, scores, self.config.starts, self.context)
 
     def _start(self) -> Tensor:
         """The latent to begin with, [1, 1, w_dim] in W, [1, num_ws, w_dim] in W+."""

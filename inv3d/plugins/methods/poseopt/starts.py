@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
-from inv3d.core.errors import UnsupportedError
+from inv3d.core.errors import InputError, UnsupportedError
 from inv3d.core.estimator import AUTO, AnyEstimator, find_estimator, load_estimator
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.objective import Losses, Objective
@@ -56,10 +56,29 @@ def choose_estimator(
         return None
 
 
-def from_estimator(estimator: AnyEstimator, capture: Capture, generator: Generator) -> Camera:
-    """Return the camera that an estimator tells of the picture."""
-    with torch.no_grad():
+@torch.no_grad()
+def from_estimator(
+    estimator: AnyEstimator,
+    capture: Capture,
+    generator: Generator,
+    options: PoseOptions,
+    context: Context,
+) -> Camera | None:
+    """Return the camera that an estimator tells of the picture.
+
+    None leaves it to a grid, where the estimator sees nothing that it knows and the user named
+    none.
+
+    Raises:
+        InputError: where it sees nothing, and the user named it.
+    """
+    try:
         camera = estimator.estimate(capture.images, generator)
+    except (InputError, UnsupportedError) as error:
+        if options.estimator != AUTO:
+            raise
+        context.notice(f"{error}; the pose was looked for among a grid instead")
+        return None
     return camera.to(capture.images.device, capture.images.dtype)
 
 
