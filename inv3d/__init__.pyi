@@ -284,11 +284,11 @@ from .nn.stylegan2 import (
     StyleGAN2Backbone as StyleGAN2Backbone,
     SynthesisNetwork as SynthesisNetwork,
 )
-from .nn.triplane import (
+from .nn.planes.triplane import (
     PlaneAxes as PlaneAxes,
     sample_planes as sample_planes,
 )
-from .nn.decoder import (
+from .nn.planes.decoder import (
     Decoder as Decoder,
 )
 from .nn.volume import (

@@ -24,7 +24,8 @@ from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter
-from inv3d.core.training import Batch, Trainable, Trained
+from inv3d.core.trained import Trained
+from inv3d.core.training import Batch, Trainable
 from inv3d.testing import common_checks
 from inv3d.testing.subjects import Subject, finite, latents, near, shaped, taken
 from inv3d.testing.suite import DoesntApply, Suite
