@@ -39,7 +39,8 @@ def describe_input(
         undistort: whether their lens distortion was taken out.
         estimated: whether their cameras aren't the capture's own, and so must be kept.
     """
-    labels = capture.camera.labels().tolist() if estimated else None
+    rows = capture.camera.labels().tolist() if estimated else None
+    labels = None if rows is None else tuple(tuple(row) for row in rows)
     return InputPart(
         path=source if source.startswith("sample:") else str(Path(source).absolute()),
         views=capture.names,
