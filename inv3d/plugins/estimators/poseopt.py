@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.errors import WeightsError
 from inv3d.core.estimator import Estimator
 from inv3d.core.fit.loop import TOTAL, Metrics
@@ -17,6 +17,7 @@ from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.geometry.rotations import (
     POSE_NUMBERS,
     angle_between,
+    numbers_of,
     rotation_of,
     rotation_of_angles,
     standing_camera,
@@ -36,6 +37,8 @@ OPTION = "the estimator's option weights=PATH"
 _LAST = "fc3.weight"
 # keeps a rotation on the diagonal from having an infinite loss
 _NEAR = 1e-6
+# where tanh still has a slope
+_WITHIN = 0.8
 
 
 class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
@@ -86,6 +89,14 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
     def build(self, generator: Generator) -> nn.Module:
         """Return an untrained network."""
         return PoseNetwork(self.config.network)
+
+    def begin(self, network: nn.Module, training: PoseTraining, rng: torch.Generator) -> None:
+        """Let an untrained network tell the frontal camera, from where all others are near."""
+        assert isinstance(network, PoseNetwork)
+        front = CameraPrior(radius=1.0, focal=1.0).front().rotation
+        numbers = numbers_of(front, network.options.form)[0]
+        with torch.no_grad():
+            network.fc3.bias.copy_((_WITHIN * numbers).atanh())
 
     def cameras(
         self, spec: GeneratorSpec, training: PoseTraining, count: int, rng: torch.Generator
