@@ -76,10 +76,19 @@ class InputPart(_Part):
 
 
 class InitPart(_Part):
-    """The run that another one starts from."""
+    """What a run starts from: another run, or what a method without steps makes of its views.
 
-    path: Path
-    sha256: str
+    Attributes:
+        path: of the run.
+        sha256: of its file.
+        method: name of the method.
+        digest: of the inversion that it makes.
+    """
+
+    path: Path | None = None
+    sha256: str = ""
+    method: str = ""
+    digest: str = ""
 
 
 class Origin(_Part):

@@ -73,7 +73,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "weights") >> 32)
             network = plugin.build(generator)
-            plugin.begin(network, training, torch.Generator().manual_seed(seed))
+            plugin.begin(network, generator, training, torch.Generator().manual_seed(seed))
         self.network = network.to(self.device).train()
         self.average: nn.Module | None = None
         if training.average:

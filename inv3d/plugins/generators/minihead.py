@@ -40,6 +40,7 @@ RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
 # Encoders that see 64 pixels, of a few million numbers.
 ENCODER = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64, "style_channels": 96}
+BRANCH = {"trunk": {"width": 16, "units": [1, 2, 2, 1]}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -60,6 +61,12 @@ METHOD_OPTIONS: Presets = {
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": ENCODER},
     "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
+    "triplanenet": {"encoder": {"kind": "e4e", **ENCODER}, "branch": BRANCH},
+    "dualencoder": {
+        "encoder": {"kind": "e4e", **ENCODER},
+        "branch": BRANCH,
+        "discriminator": 16,
+    },
 }
 # Trainings of minutes of a CPU: true latents teach faster than pictures, which teach what matters.
 LEARN = {
@@ -74,9 +81,12 @@ LEARN = {
     "pitch_deg": 20,
     "hold_out": 8,
 }
+LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
     "psp": {"steps": 1200, **LEARN},
     "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
+    "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
+    "dualencoder": {"steps": 800, **LEARN_BRANCH},
 }
 
 

@@ -23,6 +23,6 @@ class PSP(LatentEncoder[PSPConfig, PSPTraining]):
     Config = PSPConfig
     Training: ClassVar[type[TrainingConfig]] = PSPTraining
     weights = (IR_SE50_WEIGHTS,)
-    presets: ClassVar[Presets] = {
-        "paper": {"training": {"losses": LOSSES, "trunk": IR_SE50_WEIGHTS.name}}
+    training_presets: ClassVar[Presets] = {
+        "paper": {"losses": LOSSES, "trunk": IR_SE50_WEIGHTS.name}
     }

@@ -88,7 +88,9 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         """Return the encoder among the networks."""
         return network
 
-    def begin(self, network: nn.Module, training: T, rng: torch.Generator) -> None:
+    def begin(
+        self, network: nn.Module, generator: Generator, training: T, rng: torch.Generator
+    ) -> None:
         """Begin with the trunk of a face recognition network, where wanted."""
         start_trunks([self.encoder(network)], training, rng)
 

@@ -64,12 +64,6 @@ class DualEncoderConfig(TriPlaneNetConfig):
         le=512,
         description="channels of the discriminator's first layer, for trainings. paper: 64",
     )
-    widen: int = Field(
-        default=1,
-        ge=0,
-        le=16,
-        description="cells around visible ones that count as visible too. paper: not given",
-    )
 
 
 class EncoderTraining(TrainingConfig):
@@ -137,8 +131,8 @@ class BranchTraining(EncoderTraining):
 
     first: Path | None = Field(
         default=None,
-        description="training of psp whose encoder the first branch begins with; it then stays as "
-        "it is until `first_until` says otherwise",
+        description="training whose encoder the first branch begins with: a directory or file of "
+        "e4e or psp, or one of these names for the networks at hand",
     )
     second_from: int = Field(
         default=20_000,
