@@ -37,11 +37,17 @@ class PSPConfig(EncodingConfig):
     )
 
 
+class E4EEncoderOptions(EncoderOptions):
+    """Sizes of e4e's encoder."""
+
+    kind: Literal["e4e"] = Field(default="e4e", description="the only kind that e4e has")
+
+
 class E4EConfig(EncodingConfig):
     """Options of e4e."""
 
-    encoder: EncoderOptions = Field(
-        default=EncoderOptions(kind="e4e"),
+    encoder: E4EEncoderOptions = Field(
+        default=E4EEncoderOptions(),
         description="sizes that are trained, and of published files; files of a training have "
         "their own",
     )
