@@ -203,7 +203,10 @@ class Trainer:
 
     def kept(self) -> dict[str, Tensor]:
         """Return the state dict of what is kept in the end."""
-        return self.plugin.kept(self.result).state_dict()
+        state = self.plugin.kept(self.result).state_dict()
+        if self.training.keep == "fp32":
+            return dict(state)
+        return {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and plain values of a checkpoint."""

@@ -79,7 +79,7 @@ LEARN = {
     "render_every": 4,
     "yaw_deg": 45,
     "pitch_deg": 20,
-    "hold_out": 8,
+    "keep": "fp16",
 }
 LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
 TRAINING_OPTIONS: Presets = {

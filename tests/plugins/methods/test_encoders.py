@@ -46,6 +46,17 @@ def test_an_encoder_learns_latents_and_is_found_again(name: str, tmp_path: Path)
     assert torch.equal(again.invert(generator, capture, Context.create(CPU)).ws, found.ws)
 
 
+@pytest.mark.parametrize("name", ["psp", "triplanenet"])
+def test_sixteen_bits_train_nearly_the_same(name: str) -> None:
+    generator = tiny(EG3D)
+    options = {"second_from": 0} if name == "triplanenet" else {}
+    exact = Training(name, generator, **options).steps(1).taken[0].losses["total"]
+    training = Training(name, generator, precision="bf16", **options).steps(1)
+    assert training.taken[0].losses["total"] == pytest.approx(exact, rel=0.1)
+    assert training.taken[0].losses["total"] != exact
+    assert {t.dtype for t in training.trainer.network.parameters()} == {torch.float32}
+
+
 def test_the_latents_of_a_picture_are_seen_by_evaluations() -> None:
     generator = ToyGenerator(ToyConfig())
     training = Training("psp", generator, lr=1e-4).steps(1)
