@@ -86,7 +86,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "--init",
     type=click.Path(path_type=Path),
     metavar="DIR|METHOD",
-    help="Start from the result of a run, or of an encoder such as e4e.",
+    help="Start from the result of a run, or of an encoder: e4e, or the directory of a training.",
 )
 @click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
 @click.option(

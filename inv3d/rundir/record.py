@@ -79,9 +79,9 @@ class InitPart(_Part):
     """What a run starts from: another run, or what a method without steps makes of its views.
 
     Attributes:
-        path: of the run.
-        sha256: of its file.
-        method: name of the method.
+        path: of the run, or of the training of the method.
+        sha256: of the run's file.
+        method: name of the method; empty where it starts from a run.
         digest: of the inversion that it makes.
     """
 

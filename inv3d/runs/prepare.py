@@ -20,6 +20,8 @@ from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import FILE, Inversion
 from inv3d.core.inverter import AnyInverter, load_method
 from inv3d.core.registry.discovery import registry
+from inv3d.core.trained import FILE as TRAINED
+from inv3d.core.trained import Trained
 from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
@@ -45,7 +47,8 @@ class Request:
         views: how many frames are chosen; the method's own number if None.
         hold_out: "all", "none" or a number of the frames that aren't inverted.
         generator_preset: named set of the generator's options, below those in `options`.
-        init: directory of a run to start from, or name of a method that takes no steps.
+        init: directory of a run to start from, of a training, or name of a method that takes no
+            steps.
         metrics: role -> loss with options, besides or instead of the generator's own.
         undistort: take the lens distortion that the capture's cameras name out of its pictures.
     """
@@ -362,24 +365,33 @@ def _init(
     path = request.init
     if path is None:
         return None, None, []
-    if (name := _named_method(path)) is not None:
-        init, said = _made_by(name, generator, capture[chosen], request.seed)
-        return init, InitPart(method=name, digest=init.digest()), said
+    if (named := _named_method(path)) is not None:
+        init, said = _made_by(*named, generator, capture[chosen], request.seed)
+        return init, InitPart(path=named[1], method=named[0], digest=init.digest()), said
     init = Inversion.load(path)
     init.check_generator(generator)
     return init, InitPart(path=path.absolute(), sha256=file_digest(path / FILE)), []
 
 
-def _named_method(path: Path) -> str | None:
-    """Return the method that --init names, where there's no such run."""
+def _named_method(path: Path) -> tuple[str, Path | None] | None:
+    """Return the method that --init names, or whose training, with that directory; else None."""
+    if (path / TRAINED).is_file():
+        return Trained.load(path).plugin, path.absolute()
     known = {record.name for record in registry().of_kind("methods")}
-    return str(path) if str(path) in known and not path.exists() else None
+    return (str(path), None) if str(path) in known and not path.exists() else None
 
 
 def _made_by(
-    name: str, generator: Generator, capture: Capture, seed: int
+    name: str, weights: Path | None, generator: Generator, capture: Capture, seed: int
 ) -> tuple[Inversion, list[str]]:
     """Return what a method without steps makes of the views that a run begins with.
+
+    Args:
+        name: of the method.
+        weights: directory of its training, or None.
+        generator: of the run.
+        capture: the views.
+        seed: of the run.
 
     Raises:
         UnsupportedError: where the method takes steps.
@@ -392,7 +404,8 @@ def _made_by(
             f"name one that takes none ({others})"
         )
     context = Context.create(generator.device, seed)
-    made = load_method(name, {}, generator).invert(generator, capture, context)
+    options = {} if weights is None else {"weights": str(weights)}
+    made = load_method(name, options, generator).invert(generator, capture, context)
     return made, context.state.notices
 
 
@@ -401,8 +414,8 @@ def _init_again(plan: Plan, generator: Generator, capture: Capture) -> Inversion
     part = plan.init
     if part is None:
         return None
-    if part.path is None:
-        init, _ = _made_by(part.method, generator, capture, plan.seed)
+    if part.method or part.path is None:
+        init, _ = _made_by(part.method, part.path, generator, capture, plan.seed)
         if init.digest() != part.digest:
             raise RunError(
                 f"--init {part.method}: no longer makes of the input what the run began with; "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inv3d.core.errors import UnsupportedError, WeightsError
+from inv3d.core.errors import RunError, UnsupportedError, WeightsError
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.discovery import registry
 from inv3d.core.weights import known
@@ -57,6 +57,19 @@ def test_an_encoder_by_name_is_where_a_run_begins(tmp_path: Path) -> None:
     plan = Plan.model_validate_json(run.plan.model_dump_json())
     again = prepare_again(plan, tmp_path)
     assert again.init is not None and again.init.digest() == run.init.digest()
+
+
+def test_the_directory_of_a_training_will_do(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    place = Training("psp", ToyGenerator(ToyConfig())).steps(1).save(tmp_path / "mine")
+    run = prepare(_request(tmp_path, str(place)))
+    assert run.init is not None and run.init.method == "psp"
+    plan = Plan.model_validate_json(run.plan.model_dump_json())
+    again = prepare_again(plan, tmp_path)
+    assert again.init is not None and again.init.digest() == run.init.digest()
+    Training("psp", ToyGenerator(ToyConfig())).steps(2).save(place)
+    with pytest.raises(RunError, match="no longer makes of the input what the run began with"):
+        prepare_again(plan, tmp_path)
 
 
 def test_a_method_with_steps_is_run_first(tmp_path: Path) -> None:
