@@ -47,7 +47,11 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
     weights = (IR_SE50_WEIGHTS,)
     training_presets: ClassVar[Presets] = {
         "paper": {
-            "losses": {"mse": 1.0, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.5},
+            "losses": {
+                "mse": {"weight": 1.0, "resolution": 256},
+                "lpips": {"weight": 0.8, "net": "alex"},
+                "arcface": 0.5,
+            },
             "trunk": IR_SE50_WEIGHTS.name,
         }
     }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inv3d.core.camera import Camera
-from inv3d.core.capture import Capture, front
+from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.fit.stages import prepare
@@ -22,7 +22,7 @@ from inv3d.core.scene import Rendering
 from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.core.training_options import TrainingConfig
 from inv3d.nn.encoders.published import Published, read_triplanenet
-from inv3d.nn.encoders.triplanenet import FirstLook, TriPlaneNet
+from inv3d.nn.encoders.triplanenet import PLANES, FirstLook, TriPlaneNet
 from inv3d.nn.ir_se import IR_SE50_WEIGHTS
 from inv3d.plugins.methods.encoders.branches import (
     Sided,
@@ -43,9 +43,12 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import TriPlaneNetConfig, TriPlaneNetTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
+from inv3d.plugins.methods.encoders.views import by_frame, fitted_views, parts_of
 
 FIRST, SECOND = "first", "second"
 _AWAY = 0.6
+# the papers compare pixels at this size
+AT_256 = {"weight": 1.0, "resolution": 256}
 
 
 class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraining]):
@@ -63,20 +66,20 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
     presets: ClassVar[Presets] = {"version-1": {"branch": {"version": 1}}}
     training_presets: ClassVar[Presets] = {
         "paper": {
-            "losses": {"mse": 1.0, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.1},
-            "second_losses": {"mse": 0.0, "smooth_l1": 1.0},
+            "losses": {"mse": AT_256, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.1},
+            "second_losses": {"mse": 0.0, "smooth_l1": AT_256},
             "trunk": IR_SE50_WEIGHTS.name,
         },
         "version-1": {"mirrored": 0.0},
     }
-    _seen: tuple[Tensor, Tensor, Tensor] | None = None
+    _seen: Tensor | None = None
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
-        """Return the view nearest to the front."""
-        return [front(cameras)]
+        """Return the view nearest to the front, or all."""
+        return fitted_views(self.config, cameras, count)
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
-        """Encode the front view; what the latents lack is an offset of the planes."""
+        """Encode the front view, or all; what the latents lack is an offset of the planes."""
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
         channels = plane_channels(generator)
@@ -91,12 +94,18 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         network = ready.network
         assert isinstance(network, TriPlaneNet)
         network.precision = self.config.precision
+        found: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad():
-            first, offset = network(generator, views.images, views.camera, ready.average)
-            scene = first.scene + offset
-            image = generator.render(scene, views.camera).require("image")
-        self._seen = (views.images.cpu(), first.rendered.cpu(), image.cpu())
-        return self.inversion(generator, context, first.scene.ws, views.camera, offset=dict(offset))
+            for part in parts_of(views):
+                first, offset = network(generator, part.images, part.camera, ready.average)
+                found.append((first.scene.ws, offset[PLANES]))
+                if len(found) == 1:
+                    front = generator.render((first.scene + offset)[[0]], part.camera[0])
+                    pictures = (part.images[:1], first.rendered[:1], front.require("image"))
+                    self._seen = torch.cat(pictures).cpu()
+        ws, planes = (torch.cat(rows) for rows in zip(*found, strict=True))
+        more = {"offset": {PLANES: planes}, **by_frame(views)}
+        return self.inversion(generator, context, ws, views.camera, **more)
         yield
 
     def _published(self, path: Path, spec: GeneratorSpec, channels: int) -> Published:
@@ -112,9 +121,8 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         """Return the picture, what its latents make, and what the offset adds."""
         if self._seen is None:
             return ()
-        images = torch.cat(self._seen)
         labels = ("picture", "latents alone", "with the offset of the planes")
-        return (Diagnostic("The two branches", images, labels),)
+        return (Diagnostic("The two branches", self._seen, labels),)
 
     def build(self, generator: Generator) -> nn.Module:
         """Return both branches."""

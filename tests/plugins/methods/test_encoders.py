@@ -19,7 +19,7 @@ from inv3d.nn.encoders.encode import make_encoder
 from inv3d.nn.encoders.options import EncoderOptions
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.panohead import PanoHead
-from inv3d.testing.toy import ToyConfig, ToyGenerator
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.plugins.methods.encoder_trainings import (
     CPU,
     ENCODER,
@@ -107,6 +107,25 @@ def test_triplanenet_keeps_what_latents_lack_as_an_offset(kind, tmp_path: Path) 
         plain, moved = (generator.synthesize(ws).parts["planes"] for ws in (found.ws, edited.ws))
         whole = found.scene_for(generator, front).parts["planes"]
     torch.testing.assert_close(planes, whole + moved - plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["psp", "triplanenet"])
+def test_every_frame_of_a_video_has_a_result_of_its_own(name: str, tmp_path: Path) -> None:
+    generator = tiny(EG3D)
+    place = Training(name, generator).steps(1).save(tmp_path)
+    video = toy_capture(generator, 11, motion=0.5, yaw_deg=20)
+    method = load_method(name, {"weights": str(place), "views": "all"})
+    found = method.invert(generator, video, Context.create(CPU))
+    assert found.blend == "frame" and found.frames == video.names and len(found.ws) == 11
+    alone = load_method(name, {"weights": str(place)})
+    assert (
+        method.fitted(video.cameras, 11) == range(11) and len(alone.fitted(video.cameras, 11)) == 1
+    )
+    one = alone.invert(generator, video[[9]], Context.create(CPU))
+    torch.testing.assert_close(found.ws[9:10], one.ws, atol=1e-5, rtol=1e-4)
+    scene = found.scene_for(generator, video.camera[9], video.names[9:10])
+    single = one.scene_for(generator, video.camera[9])
+    torch.testing.assert_close(scene.parts["planes"], single.parts["planes"], atol=1e-4, rtol=1e-3)
 
 
 def test_the_branches_of_triplanenet_take_turns() -> None:

@@ -160,9 +160,11 @@ def _mirror_terms(terms: Mapping[str, LossTerm]) -> dict[str, LossTerm]:
     made = {}
     for name, term in terms.items():
         form = _PIXELS.get(term.loss or name)
-        made[name] = (
-            term if form is None else LossTerm(loss="symmetry", weight=term.weight, form=form)  # type: ignore[call-arg]
-        )
+        if form is not None:
+            size = {n: v for n, v in term.options.items() if n == "resolution"}
+            options = {"loss": "symmetry", "weight": term.weight, "form": form, **size}
+            term = LossTerm.model_validate(options)
+        made[name] = term
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.fit.terms import LossTerms
@@ -21,10 +21,21 @@ _WEIGHTS = (
 class EncodingConfig(PluginConfig):
     """Options of all encoders."""
 
+    views: Literal["front", "all"] = Field(
+        default="front",
+        description="the view nearest to the front, or every view given, each by itself: frames "
+        "of a video",
+    )
     weights: Path | None = Field(default=None, description=_WEIGHTS)
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32", description="of the encoder's convolutions"
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _found_again(cls, value: Path | None) -> Path | None:
+        """A run that goes on may do so from another working directory."""
+        return value.absolute() if value is not None and value.exists() else value
 
 
 class PSPConfig(EncodingConfig):
@@ -63,6 +74,8 @@ class TriPlaneNetConfig(PSPConfig):
 
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
+
+    views: Literal["front"] = Field(default="front", description="it sees one picture")
 
     discriminator: int = Field(
         default=64,
