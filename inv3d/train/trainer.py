@@ -259,5 +259,7 @@ def _fault(losses: Mapping[str, float], gradients: list[Tensor]) -> str:
     for name, value in losses.items():
         if not math.isfinite(value):
             return f"loss '{name}' ({value})"
+    if not gradients:  # no optimiser is due
+        return ""
     norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
     return "" if bool(norms.sum().isfinite()) else "a gradient"

@@ -138,6 +138,10 @@ def test_the_branches_of_triplanenet_take_turns() -> None:
         moved.append(changed(before, states(training.trainer, *parts)))
     # a branch that stays as it is keeps its statistics too
     assert moved == [[True, False], [True, True], [False, True]]
+    idle = Training("triplanenet", tiny(EG3D), second_from=9, first_until=0)
+    before = states(idle.trainer, *parts)
+    assert idle.steps(1).taken[0].losses == {} and idle.trainer.done == 1
+    assert changed(before, states(idle.trainer, *parts)) == [False, False]
 
 
 def test_the_mirror_image_counts_from_the_mirrored_camera() -> None:
