@@ -21,7 +21,7 @@ from inv3d.testing.toy import toy_capture
 from tests.plugins.editors.subjects import edit_of, subject_of, toy
 from tests.toy_runs import toy_registered
 
-QUICK = {"path": {"views": 4}, "final": {"lr": 0.02}}
+QUICK = {"path": {"views": 4}, "final": {"lr": 0.005}}
 
 
 def editor() -> Texture:
