@@ -41,6 +41,7 @@ from .io.video import (
 )
 
 # data
+from .core.alignment import Alignment as Alignment
 from .core.camera import (
     Camera as Camera,
     CameraPrior as CameraPrior,
