@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from inv3d.core.border import check_generator, is_foreign
 from inv3d.core.capture import Capture, Selection, choose_views
 from inv3d.core.config import PluginConfig, build_config, merge, preset_options
 from inv3d.core.device import resolve_device
@@ -27,7 +28,7 @@ from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
-from inv3d.rundir.opening import open_generator
+from inv3d.rundir.opening import load_recorded, open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
 from inv3d.runs.estimate import with_estimated_cameras
 from inv3d.runs.options import GENERATOR, check_options
@@ -144,7 +145,10 @@ def prepare(request: Request) -> PreparedRun:
     said: list[str] = []
 
     def load() -> Generator:
-        return load_generator(request.generator, generator_config, weights, device=device)
+        made = load_generator(request.generator, generator_config, weights, device=device)
+        if is_foreign(made):
+            check_generator(made)
+        return made
 
     generator: Generator | None = None
     if request.camera is not None:
@@ -210,7 +214,7 @@ def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
     """
     device = resolve_device(plan.device)
     torch.set_num_threads(plan.threads)
-    method: type[AnyInverter] = registry().load("methods", plan.method.name)
+    method = load_recorded("methods", plan.method, directory)
     config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
     generator = open_generator(plan.generator, directory, device)
     check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
