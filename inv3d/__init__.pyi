@@ -5,6 +5,10 @@ from .runs.invert import (
     invert as invert,
     Inverted as Inverted,
 )
+from .runs.edit import (
+    Edit as Edit,
+    Editing as Editing,
+)
 from .rundir.opening import (
     Run as Run,
     open_run as open_run,
@@ -37,6 +41,7 @@ from .io.video import (
 )
 
 # data
+from .core.alignment import Alignment as Alignment
 from .core.camera import (
     Camera as Camera,
     CameraPrior as CameraPrior,
@@ -81,6 +86,16 @@ from .core.geometry.warp import (
     resized_depth as resized_depth,
     warp_view as warp_view,
 )
+from .core.geometry.rotations import (
+    POSE_FORMS as POSE_FORMS,
+    POSE_NUMBERS as POSE_NUMBERS,
+    PoseForm as PoseForm,
+    angle_between as angle_between,
+    numbers_of as numbers_of,
+    rotation_of as rotation_of,
+    rotation_of_angles as rotation_of_angles,
+    standing_camera as standing_camera,
+)
 from .core.geometry.views import (
     flipped as flipped,
     mirrored_camera as mirrored_camera,
@@ -118,6 +133,7 @@ from .core.generator import (
 from .core.loss import (
     Loss as Loss,
     Target as Target,
+    WarpLoss as WarpLoss,
     load_loss as load_loss,
 )
 from .core.inverter import (
@@ -128,17 +144,34 @@ from .core.inverter import (
 )
 from .core.training import (
     Batch as Batch,
+    Check as Check,
+    Lesson as Lesson,
     Trainable as Trainable,
-    Trained as Trained,
+)
+from .core.training_options import (
     TrainingConfig as TrainingConfig,
+)
+from .core.trained import (
+    Trained as Trained,
+    find_trained as find_trained,
 )
 from .core.editor import (
     Directions as Directions,
     Editor as Editor,
     Subject as Subject,
+    find_directions as find_directions,
+    load_editor as load_editor,
+)
+from .core.moves import (
+    LayerRange as LayerRange,
+    conditioned as conditioned,
+    coordinates as coordinates,
+    shifted as shifted,
+    warn_of_distance as warn_of_distance,
 )
 from .core.estimator import (
     Estimator as Estimator,
+    find_estimator as find_estimator,
     load_estimator as load_estimator,
 )
 from .core.registry.hookspecs import (
@@ -165,6 +198,7 @@ from .core.fit.optimizers import (
 )
 from .core.fit.schedule import (
     constant as constant,
+    delayed as delayed,
     latent_noise as latent_noise,
     ramped as ramped,
 )
@@ -271,11 +305,11 @@ from .nn.stylegan2 import (
     StyleGAN2Backbone as StyleGAN2Backbone,
     SynthesisNetwork as SynthesisNetwork,
 )
-from .nn.triplane import (
+from .nn.planes.triplane import (
     PlaneAxes as PlaneAxes,
     sample_planes as sample_planes,
 )
-from .nn.decoder import (
+from .nn.planes.decoder import (
     Decoder as Decoder,
 )
 from .nn.volume import (

@@ -19,7 +19,20 @@ from inv3d.core.registry.tolerance import tolerant_metadata
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
+    "train": (
+        "inv3d.commands.train:command",
+        "Train a method's or an estimator's networks for a generator.",
+    ),
+    "prepare": (
+        "inv3d.commands.prepare:command",
+        "Make a capture of a video or of photographs of a face.",
+    ),
     "render": ("inv3d.commands.render:command", "Render views or a video of a finished run."),
+    "edit": ("inv3d.commands.edit:command", "Change the head of a finished run."),
+    "editor": (
+        "inv3d.commands.editor:command",
+        "Find and show the directions that edits go along.",
+    ),
     "export": ("inv3d.commands.export:command", "Write the mesh of a finished run."),
     "convert": (
         "inv3d.commands.convert:command",

@@ -136,3 +136,10 @@ def test_a_scene_of_two_parts_is_inverted_and_lifted(tmp_path: Path) -> None:
         "sphere": (1, 6),
     }
     assert log[-1].losses["total"] < log[0].losses["total"]
+
+
+def test_a_generator_without_planes_is_edited() -> None:
+    """GANSpace finds directions in it, and keeps all that editors promise."""
+    from inv3d import check_plugin, load_generator
+
+    check_plugin("ganspace", generator=lambda: load_generator("gaussians", SMALL)).require()

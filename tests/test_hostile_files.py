@@ -20,7 +20,7 @@ from inv3d.core.fit.loop import Group, Stage
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
-from inv3d.core.training import Trained
+from inv3d.core.trained import Trained
 from inv3d.report.compare import mismatches, read_runs, sections, to_csv, to_html
 from inv3d.rundir.opening import method_of, read_metrics, read_record, read_result
 from inv3d.rundir.record import Plan

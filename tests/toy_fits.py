@@ -20,13 +20,14 @@ from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.hfgi3d import HFGI3D
 from inv3d.plugins.methods.multilatent import MultiLatent
 from inv3d.plugins.methods.multiview import MultiView
+from inv3d.plugins.methods.poseopt import PoseOpt
 from inv3d.plugins.methods.pti import PTI
 from inv3d.plugins.methods.spi import SPI
 from inv3d.plugins.methods.wplus import WPlus
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 
 METHODS: dict[str, type[Inverter]] = {
-    kind.name: kind for kind in (WPlus, PTI, MultiView, MultiLatent, HFGI3D, SPI)
+    kind.name: kind for kind in (WPlus, PTI, MultiView, MultiLatent, HFGI3D, SPI, PoseOpt)
 }
 # The toy's latents are small: the pull of the paper would hold them at the mean.
 FREE = {"latent": {"pull": 0.0, "samples": 500}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from inv3d.core.config import build_config, merge
-from inv3d.core.errors import ConfigError, UnsupportedError
+from inv3d.core.errors import ConfigError, UnsupportedError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
 from inv3d.nn.eg3d.generator import TriplaneGenerator
@@ -99,7 +99,13 @@ def make_case(choice: Choice) -> Case:
         if not kind.rays_option:
             raise ConfigError(f"--rays: generator {name} has no such option; leave it out")
         options = merge(options, {kind.rays_option: choice.rays})
-    generator = build_generator(name, merge(options, choice.options or {}))
+    try:
+        generator = build_generator(name, merge(options, choice.options or {}))
+    except WeightsError as error:
+        raise ConfigError(
+            f"--generator {name}: has no embedded weights; add --set random_weights=true, which "
+            "takes the same time"
+        ) from error
     if not isinstance(generator, TriplaneGenerator):
         raise UnsupportedError(
             f"--generator {name}: the reference implementation reads networks of tri-planes and "
@@ -130,7 +136,7 @@ def _note(size: Size, name: str, generator: Generator, losses: Mapping[str, floa
     what = {
         "full": "EG3D for FFHQ at 512 pixels, random weights",
         "half": "EG3D at 256 pixels with half the channels and plane resolution, random weights",
-        "mini": f"the embedded generator {name}",
+        "mini": f"generator {name}",
     }[size]
     rays = generator.spec.render_resolution
     return f"{what}; {rays} x {rays} rays; losses {', '.join(losses)}, for W+ also w_norm"

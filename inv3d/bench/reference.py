@@ -27,10 +27,10 @@ from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import FP16_CLAMP, TriplaneGenerator
+from inv3d.nn.planes.triplane import AXES
 from inv3d.nn.raymarch.planes import EMPTY
 from inv3d.nn.resample import resize
 from inv3d.nn.superresolution import KINDS
-from inv3d.nn.triplane import AXES
 
 Upsampling = Literal["transposed", "zeros"]
 ZERO_TAP = 1e-10

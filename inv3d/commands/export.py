@@ -70,7 +70,8 @@ LATENTS = "projected_w.npz"
 @click.option(
     "--cameras",
     type=click.Path(path_type=Path),
-    help="Also write the cameras that the method found, else the capture's, into this folder: "
+    help="Also write the cameras that the method or an estimator found, else the capture's, into "
+    "this folder: "
     "dataset.json and transforms.json.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
@@ -199,10 +200,13 @@ def _write_cameras(run: Run, folder: Path) -> list[str]:
     from inv3d.io.cameras import LABELS, TRANSFORMS, write_labels, write_transforms
     from inv3d.io.dataset import open_capture
 
+    part = run.record["input"]
     if poses := run.inversion.poses:
         camera, names = Camera.from_labels(torch.stack(list(poses.values()))), tuple(poses)
+    elif part.get("cameras") is not None:
+        camera, names = Camera.from_labels(torch.tensor(part["cameras"])), tuple(part["views"])
     else:
-        files = open_capture(run.record["input"]["path"])
+        files = open_capture(part["path"])
         camera, names = files.camera, files.names
     write_labels(folder / LABELS, camera, names)
     write_transforms(folder / TRANSFORMS, camera, names, run.generator.spec.resolution)

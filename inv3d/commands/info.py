@@ -105,9 +105,16 @@ def describe(record: PluginRecord, target: Any) -> dict[str, Any]:
         "api": target.api,
         "requires": list(target.requires),
         "options": [asdict(option) for option in options_of(target.Config)],
+        "training": [asdict(option) for option in _training_of(target)],
         "presets": {name: dict(values) for name, values in _presets(target).items()},
         "suggested": {name: dict(values) for name, values in _suggested(record, target)},
     }
+
+
+def _training_of(target: Any) -> Iterator[Option]:
+    """Yield the options of `3dinv train` for a plugin that has networks to train."""
+    if hasattr(target, "Training"):
+        yield from options_of(target.Training, "training.")
 
 
 def _presets(target: Any) -> dict[str, Mapping[str, Any]]:
@@ -233,13 +240,17 @@ def _show(facts: Mapping[str, Any]) -> None:
         click.echo()
     if "options" not in facts:
         return
-    options = [
-        (option["name"], f"{option['type']} [{option['default']}]\n{option['description']}".strip())
-        for option in facts["options"]
-    ]
-    if options:
-        print_table(("option", "type [default], what it is"), options, whole=("option",))
-        click.echo()
+    for title, options in (
+        ("option", facts["options"]),
+        ("option of 3dinv train", facts["training"]),
+    ):
+        lines = [
+            (row["name"], f"{row['type']} [{row['default']}]\n{row['description']}".strip())
+            for row in options
+        ]
+        if lines:
+            print_table((title, "type [default], what it is"), lines, whole=(title,))
+            click.echo()
     print_table(("preset", "sets"), _sets(facts["presets"]))
     if facts["suggested"]:
         click.echo()

@@ -44,8 +44,13 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     "--input",
     default="sample:dynamic",
     show_default=True,
-    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; "
-    "sample:dynamic, sample:static.",
+    help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; a "
+    "video or photograph, which is prepared first; sample:dynamic, sample:static.",
+)
+@click.option(
+    "--camera",
+    metavar="auto[:ESTIMATOR]",
+    help="Let an estimator tell the cameras of a capture that has none.",
 )
 @click.option(
     "--undistort", is_flag=True, help="Take the lens distortion that cameras name out of pictures."
@@ -82,7 +87,12 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     metavar="[DIR]",
     help="Go on with a run; without DIR, with the latest unfinished one.",
 )
-@click.option("--init", type=click.Path(path_type=Path), help="Start from the result of a run.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="DIR|METHOD",
+    help="Start from the result of a run, or of an encoder: e4e, or the directory of a training.",
+)
 @click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
 @click.option(
     "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."
@@ -163,6 +173,7 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     from inv3d.runs.options import check_options
 
     check_options(options["method"], options["generator"], given)
+    options = _prepared(options, given)
     request = _request(options, given)
 
     from inv3d.runs.display import open_display
@@ -182,6 +193,17 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
             command=["3dinv", *sys.argv[1:]],
             loggers=options["loggers"],
         )
+
+
+def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
+    from inv3d.commands.prepare import is_raw, prepare_for_run
+
+    if not is_raw(options["input"], options["method"]):
+        return options
+    out = options["out"] or _default_out(options["method"])
+    capture = prepare_for_run(options, given.get("generator", {}), out)
+    return {**options, "out": out, "input": str(capture)}
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,6 +227,7 @@ def _request(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
         generator=options["generator"],
         input=options["input"],
         undistort=options["undistort"],
+        camera=options["camera"],
         options=given,
         preset=options["preset"],
         generator_preset=options["generator_preset"],

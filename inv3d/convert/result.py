@@ -32,9 +32,10 @@ from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.tensors import check_state
+from inv3d.io.arrays import SUFFIXES
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
-from inv3d.io.latents import SUFFIXES, Latents, latents_of, read_labels, read_latents
+from inv3d.io.latents import Latents, latents_of, read_labels, read_latents
 from inv3d.rundir.files import LOG, RECORD
 from inv3d.rundir.frames import describe_input
 from inv3d.rundir.record import InputPart, Origin, PluginPart, generator_part, new_record

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.errors import UnsupportedError, WeightsError
@@ -72,6 +73,8 @@ class Generator(nn.Module, Plugin, ABC):
         spec: facts about it.
         method_options: method name -> options that suit it better than the method's defaults,
             such as weights for the scale of its latents; presets and users win over them.
+        training_options: name of a method or estimator -> options of its training for this
+            generator, likewise.
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         signature: names of tensors that its networks have and no others, by which a weight file
@@ -83,6 +86,7 @@ class Generator(nn.Module, Plugin, ABC):
 
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
+    training_options: ClassVar[Presets] = {}
     rays_option: ClassVar[str] = ""
     signature: ClassVar[tuple[str, ...]] = ()
     rng: torch.Generator | None = None
@@ -97,6 +101,15 @@ class Generator(nn.Module, Plugin, ABC):
         Raises:
             WeightsError: where the weights are missing or of another architecture.
         """
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment | None:
+        """Return where faces are in its pictures, which needs no weights; None for no faces.
+
+        Args:
+            config: its options.
+        """
+        return None
 
     @property
     def device(self) -> torch.device:
@@ -180,6 +193,19 @@ class Generator(nn.Module, Plugin, ABC):
             UnsupportedError: where the generator has no density (`spec.density` is false).
         """
         return self.sample(scene, points)[0]
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What is known of the heads that z stands for, by name; nothing by default.
+
+        Editors find directions by it and give them these names.
+
+        Args:
+            z: [B, z_dim].
+
+        Returns:
+            Name, such as "smile" -> scores [B]; more of it is a larger number, in any unit.
+        """
+        return {}
 
     def noise_maps(self) -> dict[str, Tensor]:
         """The noise maps that can be optimised with a latent, by name; none by default."""

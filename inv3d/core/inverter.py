@@ -53,12 +53,15 @@ class Inverter(Plugin, ABC, Generic[C]):
         default_views: that are chosen where the user names no number.
         takes_init: whether it starts from `context.init` where a user gives --init; it's an error
             to give one to a method that doesn't.
+        instant: whether it optimises nothing, so that --init can name it and others start from
+            what it makes of the same views.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"cameras"})
     min_views: ClassVar[int] = 1
     default_views: ClassVar[int] = 9
     takes_init: ClassVar[bool] = False
+    instant: ClassVar[bool] = False
     config: C
 
     @classmethod

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.errors import InputError
 from inv3d.core.plugin import Plugin
@@ -127,6 +128,28 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
 
 
 AnyLoss = Loss[Any, Any]
+
+
+class WarpLoss(Loss[C, K]):
+    """A loss that also compares targets with pictures that were taken from elsewhere.
+
+    As a loss like any other it compares pictures of the same view; a method that knows another
+    picture of the scene calls `carried`, and the gradient reaches depth and cameras.
+    """
+
+    @abstractmethod
+    def carried(
+        self, camera: Camera, depth: Tensor, pictures: Tensor, other: Camera, cache: K
+    ) -> Tensor:
+        """Return the difference of targets and other pictures, seen from the targets' cameras, [N].
+
+        Args:
+            camera: N cameras, of the targets.
+            depth: [N, 1, h, w] that they see, distance along the unit ray, world units.
+            pictures: [N, 3, H, W] in [-1, 1], of the same scenes.
+            other: N cameras or one, of these pictures.
+            cache: that `prepare` returned for the targets.
+        """
 
 
 def loss_config(

@@ -1,44 +1,29 @@
-"""The contract of a method that is trained, and the record of a training."""
+"""The contract of whatever is trained for a generator: methods, estimators, and plugins to come."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
-from inv3d.core.config import PluginConfig
-from inv3d.core.errors import WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.generator import Generator, GeneratorSpec
-from inv3d.core.inverter import Inverter
-from inv3d.core.weights.tensors import (
-    check_finite,
-    load_state,
-    read_tensors,
-    under_prefix,
-    write_tensors,
-)
+from inv3d.core.latent import latent_statistics
+from inv3d.core.plugin import Plugin, Presets
+from inv3d.core.training_options import TrainingConfig
 
-KIND = "trained"
-_STATE, _LATENT_AVG = "state/", "latent_avg"
-C = TypeVar("C", bound=PluginConfig)
+Learns = Literal["cameras", "latents"]
 
 
-class TrainingConfig(PluginConfig):
-    """Options of every training; a method adds its own."""
-
-    steps: int = Field(default=100_000, ge=0, description="training steps")
-    batch: int = Field(default=8, ge=1, description="pictures a step")
-    lr: float = Field(default=1e-4, gt=0, description="learning rate")
+T = TypeVar("T", bound=TrainingConfig)
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,8 @@ class Batch:
     """Pictures that a step of a training sees.
 
     Attributes:
-        capture: B pictures, with cameras where they're known; not of one head.
+        capture: B pictures at the generator's resolution, on the device, with cameras where they're
+            known; each of another head.
         ws: [B, num_ws, w_dim], the true latents of pictures that the generator made, or None.
         step: of the training, from 0.
     """
@@ -56,141 +42,123 @@ class Batch:
     step: int
 
 
-class Trainable(Inverter[C]):
-    """A method with networks that are trained for a generator before it can invert.
-
-    The loop is 3dinv's: it makes batches, asks for the losses of every optimiser that is due,
-    back-propagates "total" and lets that optimiser take a step; it writes checkpoints, resumes and
-    shares the work among devices.
+@dataclass(frozen=True)
+class Lesson(Generic[T]):
+    """All that losses are computed with.
 
     Attributes:
-        Training: options of the training.
+        network: that `build` returned, on the device; in training mode, or in eval mode where it's
+            looked at by `check`.
+        generator: frozen, in eval mode, on the device.
+        training: options.
+        context: builds losses by name, frozen, each once; its random numbers depend on seed, step
+            and process alone.
+        average: [1, w_dim], the generator's mean latent.
     """
 
-    Training: ClassVar[type[TrainingConfig]] = TrainingConfig
-
-    @abstractmethod
-    def build(self, spec: GeneratorSpec) -> nn.Module:
-        """Return the networks for a generator, untrained, on the CPU.
-
-        They may be several as parts of one module, such as an encoder and a discriminator.
-        """
-
-    def optimizers(self, network: nn.Module, training: TrainingConfig) -> Mapping[str, Optimizer]:
-        """Return the optimisers by name, in the order of their steps; one Adam by default."""
-        return {"network": torch.optim.Adam(network.parameters(), lr=training.lr)}
-
-    def due(self, optimizer: str, step: int) -> bool:
-        """Whether an optimiser takes a step at a training step, such as every 16th."""
-        return True
-
-    @abstractmethod
-    def losses(
-        self,
-        network: nn.Module,
-        generator: Generator,
-        batch: Batch,
-        optimizer: str,
-        context: Context,
-    ) -> Metrics:
-        """Return the losses of a batch for one optimiser, with their graph.
-
-        Args:
-            network: that `build` returned, on the device.
-            generator: frozen, on the device.
-            batch: on the device.
-            optimizer: name of the optimiser that will take a step.
-            context: losses by name, random numbers.
-
-        Returns:
-            Name -> scalar; "total" is what is back-propagated.
-        """
-
-    def latent_average(self, generator: Generator, context: Context) -> Tensor | None:
-        """Return a latent [num_ws or 1, w_dim] to keep with the networks, or None."""
-        return None
+    network: nn.Module
+    generator: Generator
+    training: T
+    context: Context
+    average: Tensor
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Networks that were trained for a generator, in a file of their own.
+class Check:
+    """How well networks do on pictures that they weren't trained with.
 
     Attributes:
-        method: name of the plugin.
-        generator: name of the generator plugin.
-        fingerprint: of the generator.
-        tensors: state dict of the networks.
-        latent_avg: [num_ws or 1, w_dim] that latents are counted from, or None.
-        options: of the method.
-        training: options of the training.
-        steps: of training behind it.
+        values: name -> numbers, of each picture or of all; lower is better.
+        pictures: title -> [B, 3, H, W] in [-1, 1], a row of the page each.
     """
 
-    method: str
-    generator: str
-    fingerprint: str
-    tensors: Mapping[str, Tensor]
-    latent_avg: Tensor | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 0
+    values: Mapping[str, Tensor]
+    pictures: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def load_into(self, network: nn.Module, path: Path | str) -> None:
-        """Put the tensors into networks.
 
-        Raises:
-            MismatchError: naming the first tensor that doesn't fit; `path` is named in it.
+class Trainable(Plugin, ABC, Generic[T]):
+    """A plugin with networks that are trained for a generator before it's of use.
+
+    A second base class beside that of the plugin's kind: `class Mine(Inverter[Config],
+    Trainable[Training])`. `3dinv train` makes batches, asks for all losses of a step at once,
+    lets the optimisers that they're for take a step, evaluates, keeps and resumes, and shares the
+    work among processes. What is kept is a `Trained` file, which `find_trained` finds again.
+
+    Attributes:
+        Training: options of the training.
+        training_presets: named sets of its options, as `presets` has of the plugin's.
+        learns_from: what its pictures must have: "cameras" excludes pictures without labels,
+            "latents" all but generated ones.
+    """
+
+    Training: ClassVar[type[TrainingConfig]] = TrainingConfig
+    training_presets: ClassVar[Presets] = {}
+    learns_from: ClassVar[frozenset[Learns]] = frozenset({"cameras"})
+
+    @abstractmethod
+    def build(self, generator: Generator) -> nn.Module:
+        """Return the networks for a generator, untrained, on the CPU.
+
+        They may be several as parts of one module, such as an encoder and a discriminator. Networks
+        that only judge don't belong to it: `Context.loss` has them. The caller has seeded torch.
         """
-        load_state(network, self.tensors, path)
 
-    def misfit(self, generator: Generator) -> str:
-        """Say that the networks were trained for another generator; empty where they fit."""
-        if generator.spec.fingerprint == self.fingerprint:
-            return ""
-        return (
-            f"{self.method} was trained for generator {self.generator}, {self.fingerprint}, but "
-            f"this one is {generator.spec.name}, {generator.spec.fingerprint}: expect poor results"
-        )
+    def begin(
+        self, network: nn.Module, generator: Generator, training: T, rng: torch.Generator
+    ) -> None:
+        """Give fresh networks weights to begin with, such as those of a file; none by default.
 
-    def save(self, path: Path) -> None:
-        """Write a .safetensors file, whole or not at all."""
-        tensors = {f"{_STATE}{name}": value for name, value in self.tensors.items()}
-        if self.latent_avg is not None:
-            tensors[_LATENT_AVG] = self.latent_avg
-        metadata = {
-            "kind": KIND,
-            "method": self.method,
-            "generator": self.generator,
-            "fingerprint": self.fingerprint,
-            "options": dict(self.options),
-            "training": dict(self.training),
-            "steps": self.steps,
-        }
-        write_tensors(path, tensors, metadata)
-
-    @staticmethod
-    def load(path: Path) -> Trained:
-        """Read a file.
-
-        Raises:
-            WeightsError: where it's missing, damaged, or holds anything else.
+        Args:
+            network: that `build` returned.
+            generator: that it was built for.
+            training: options.
+            rng: draws, on the CPU.
         """
-        tensors, metadata = read_tensors(path)
-        kinds: dict[str, type] = {"options": dict, "training": dict, "steps": int}
-        kinds |= dict.fromkeys(("method", "generator", "fingerprint"), str)
-        whole = all(isinstance(metadata.get(name), kind) for name, kind in kinds.items())
-        if metadata.get("kind") != KIND or not whole:
-            raise WeightsError(
-                f"{path}: holds no trained networks; give a file that training wrote"
-            )
-        check_finite(tensors, path)
-        return Trained(
-            method=metadata["method"],
-            generator=metadata["generator"],
-            fingerprint=metadata["fingerprint"],
-            tensors=under_prefix(tensors, _STATE),
-            latent_avg=tensors.get(_LATENT_AVG),
-            options=metadata["options"],
-            training=metadata["training"],
-            steps=metadata["steps"],
-        )
+        return None
+
+    def optimizers(self, network: nn.Module, training: T) -> Mapping[str, Optimizer]:
+        """Return the optimisers by name; one Adam by default. No two share a parameter."""
+        return {"network": torch.optim.Adam(network.parameters(), lr=training.lr)}
+
+    @abstractmethod
+    def losses(self, lesson: Lesson[T], batch: Batch) -> Mapping[str, Metrics]:
+        """Return the losses of a batch, with their graph, which may be shared.
+
+        Every loss is a mean over the batch: the mean of the gradients of several processes is then
+        that of all their pictures.
+
+        Returns:
+            Optimiser -> name -> scalar; "total" is what is back-propagated, to the optimiser's own
+            parameters only. Optimisers that aren't named take no step.
+        """
+
+    def check(self, lesson: Lesson[T], batch: Batch) -> Check:
+        """Return how well the networks do on held-out pictures; the losses by default."""
+        made = self.losses(lesson, batch)
+        return Check({n: v.detach() for metrics in made.values() for n, v in metrics.items()})
+
+    def kept(self, network: nn.Module) -> nn.Module:
+        """Return the part of the networks that is kept in the end; all by default."""
+        return network
+
+    def cameras(self, spec: GeneratorSpec, training: T, count: int, rng: torch.Generator) -> Camera:
+        """Return cameras of generated pictures: yaw and pitch evenly within their ranges.
+
+        Args:
+            spec: of the generator.
+            training: options.
+            count: how many.
+            rng: draws, on the CPU.
+        """
+        prior = spec.camera
+        limits = [
+            prior.yaw_deg if training.yaw_deg is None else training.yaw_deg,
+            prior.pitch_deg if training.pitch_deg is None else training.pitch_deg,
+        ]
+        draw = 2 * torch.rand(count, 2, generator=rng) - 1
+        yaw, pitch = (draw * torch.tensor(limits).deg2rad()).unbind(1)
+        return prior.orbit(yaw, pitch)
+
+    def latent_average(self, generator: Generator) -> Tensor:
+        """Return the latent that others are counted from, [1, w_dim]; kept with the networks."""
+        return latent_statistics(generator).mean[None]

@@ -162,8 +162,7 @@ def open_files(path: Path) -> Files:
         return PictureFile(path)
     if suffix in VIDEOS:
         raise InputError(
-            f"--input {path}: a video; write its frames to a folder (ffmpeg -i {path.name} "
-            "-vf fps=5 FOLDER/%04d.png) and add their cameras: COLMAP's or a transforms.json"
+            f"--input {path}: a video; make a capture of it (3dinv prepare {path.name} -o FOLDER)"
         )
     if suffix in (".json", ".npy", ".bin", ".txt"):
         raise InputError(f"--input {path}: a single file; give the folder with its images")

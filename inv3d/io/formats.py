@@ -8,4 +8,6 @@ VIDEO_FORMATS = ("mp4", "gif")
 # what is read: pictures, and what people take for pictures or give instead of them
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"))
 OTHER_PICTURES = frozenset((".heic", ".heif", ".avif", ".jp2", ".exr", ".hdr", ".dng", ".svg"))
+# pictures that only `prepare` reads, some with another package
+UNPREPARED = frozenset((".heic", ".heif", ".avif"))
 VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"))

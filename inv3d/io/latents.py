@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,15 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import LABEL_LENGTH, Camera
-from inv3d.core.errors import InputError, WeightsError, first_line, plain_text
+from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.archive import open_archive
-from inv3d.core.weights.forms import describe_other, read_start
-from inv3d.core.weights.plain import OPTIONS
-from inv3d.core.weights.torchfile import TREE, StoredTensor, listed, mapped, read_pickled
-from inv3d.core.weights.unpickle import Refused
+from inv3d.core.weights.torchfile import listed
 from inv3d.io import labels as camera_labels
+from inv3d.io.arrays import read_arrays
 
 # names under which latents and their cameras are stored; those of several latents first
 LATENTS, CAMERAS = ("ws", "w"), ("cs", "c")
-SUFFIXES = (".npz", ".npy", ".pt")
-_MOST_NUMBERS = 1 << 24
+_WANTED = (*LATENTS, *CAMERAS, "")
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,10 @@ def read_latents(path: Path) -> Latents:
         WeightsError: where it's damaged, or torch.save wrote it and it holds anything but data.
     """
     path = Path(path)
-    return latents_of(_read_arrays(path), path)
+    arrays, names = read_arrays(path, _WANTED)
+    if not arrays:
+        raise _no_latents(names, path)
+    return latents_of(arrays, path)
 
 
 def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
@@ -109,87 +107,6 @@ def _shaped(ws: Tensor, path: Path) -> Tensor:
     return ws.float()
 
 
-def _read_arrays(path: Path) -> dict[str, Tensor]:
-    """Read arrays by name, one without a name as ""; what the file is, is told by its contents."""
-    try:
-        start = read_start(path, "file of latents")
-    except WeightsError as error:
-        raise InputError(str(error)) from None
-    if start.startswith(np.lib.format.MAGIC_PREFIX):
-        with path.open("rb") as file:
-            return {"": _read_array(file, path)}
-    if start.startswith(b"PK\x03\x04"):
-        return _read_archive(path)
-    if start[:1] == b"\x80":
-        return _read_torch(path)
-    raise InputError(
-        f"{path}: holds no latents but {describe_other(start)}; expected {', '.join(SUFFIXES)}"
-    )
-
-
-def _read_archive(path: Path) -> dict[str, Tensor]:
-    """Read an archive of NumPy arrays, or one of torch.save."""
-    try:
-        with path.open("rb") as file, mapped(file) as data, open_archive(data) as archive:
-            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if any(name.rpartition("/")[2] == TREE for name in names):
-                return _read_torch(path)
-            found = {
-                name: _read_member(archive, names[name], path)
-                for name in (*LATENTS, *CAMERAS)
-                if name in names
-            }
-    except Refused as error:
-        raise WeightsError(f"{path}: {error}; write it again") from None
-    if not found:
-        raise _no_latents(list(names), path)
-    return found
-
-
-def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> Tensor:
-    try:
-        member = archive.open(name)
-    # encrypted, packed in an unknown way, or damaged
-    except (RuntimeError, NotImplementedError, zipfile.BadZipFile, ValueError, EOFError) as error:
-        reason = plain_text(str(error))
-        raise WeightsError(f"{path}: not a readable .npz file ({reason}); write it again") from None
-    with member:
-        return _read_array(member, path)
-
-
-def _read_array(file: Any, path: Path) -> Tensor:
-    """Read an array of numbers; its size is checked before anything is allocated."""
-    try:
-        head = np.lib.format.read_magic(file)
-        reader = {(1, 0): np.lib.format.read_array_header_1_0}
-        shape, fortran, dtype = reader.get(head, np.lib.format.read_array_header_2_0)(file)
-        count = int(np.prod(shape, dtype=object)) if shape else 1
-        if dtype.kind != "f":
-            raise ValueError(f"values of the type {dtype}, expected floating-point numbers")
-        if not 0 <= count <= _MOST_NUMBERS:
-            raise ValueError(f"{count} values, expected some thousand")
-        data = file.read(count * dtype.itemsize)
-        if len(data) != count * dtype.itemsize:
-            raise ValueError("it's cut short")
-        array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-        return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    except Exception as error:  # NumPy reads the header as Python's literals, with all their errors
-        reason = plain_text(first_line(error)) or type(error).__name__
-        raise WeightsError(f"{path}: not a readable array ({reason}); write it again") from None
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    pickled = read_pickled(path, OPTIONS)
-    tree = pickled.tree if isinstance(pickled.tree, dict) else {"": pickled.tree}
-    wanted = [n for n in (*LATENTS, *CAMERAS, "") if isinstance(tree.get(n), StoredTensor)]
-    if not wanted:
-        raise _no_latents(list(tree), path)
-    try:
-        return {name: pickled.tensor(tree[name]) for name in wanted}
-    except Refused as error:
-        raise WeightsError(f"{path}: {error}; write it again") from None
-
-
 def read_labels(path: Path) -> Camera:
     """Read the cameras of latents: .npy with 25 numbers each.
 
@@ -197,7 +114,9 @@ def read_labels(path: Path) -> Camera:
         InputError: where the file isn't such, or a camera isn't one.
         WeightsError: where it's damaged.
     """
-    arrays = _read_arrays(Path(path))
+    arrays, names = read_arrays(Path(path), _WANTED)
+    if not arrays:
+        raise _no_latents(names, Path(path))
     labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), torch.empty(0))
     if labels.numel() == 0 or labels.numel() % LABEL_LENGTH:
         raise InputError(

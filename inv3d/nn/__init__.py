@@ -5,9 +5,9 @@ A generator like EG3D or PanoHead inherits from `eg3d.generator.TriplaneGenerato
 Any other takes what it needs:
 
 - `stylegan2`: `MappingNetwork` and `SynthesisNetwork`, the backbone;
-- `triplane`: `sample_planes`, the features of planes and grids at points;
-- `decoder`: `Decoder`, features to density and colour;
-- `plane_decoder`: `decode_planes`, both of them at once, which is faster;
+- `modulated`: `modulated_layer`, a layer of it as one node, with the fastest convolution;
+- `planes`: `sample_planes`, the features of planes and grids at points; `Decoder`, features to
+  density and colour; `decode_planes`, both of them at once, which is faster;
 - `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
 - `superresolution`: `Superresolution`, rendered features to the final image;
 - `raymarch`: rays through planes on NVIDIA GPUs, by programs that Triton compiles; `trial`: where

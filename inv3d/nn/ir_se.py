@@ -13,12 +13,27 @@ from collections.abc import Collection, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inv3d.core.weights.known import WeightFile
+
 # residual units of the four groups, each of which halves the size first and doubles the channels
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}
 WIDTH = 64
 INPUT_SIZE = 112
 FEATURES = 512
 _REDUCTION = 16
+IR_SE50_WEIGHTS = WeightFile(
+    name="model_ir_se50.pth",
+    purpose="face recognition by ArcFace, IR-SE50",
+    licence="research use, see its source",
+    page="https://github.com/TreB1eN/InsightFace_Pytorch",
+    # the same bytes in a place that needs no browser
+    url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/recognition_arcface_ir_se50.pth",
+    size=175_367_323,
+    sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    noncommercial=True,
+    option="--set training.trunk=PATH",
+    without="training goes without too, and takes longer",
+)
 
 
 class SqueezeExcite(nn.Module):

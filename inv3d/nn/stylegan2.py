@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from inv3d.nn.filters import resample_filter, upsample
 from inv3d.nn.known_factors import KnownFactors
 from inv3d.nn.layers import EqualLinear, normalize_second_moment, standard_normal
-from inv3d.nn.modulated import modulated_layer
+from inv3d.nn.modulated.layer import modulated_layer
 from inv3d.nn.resample import resize
 
 NoiseMode = Literal["none", "const", "random"]

@@ -26,12 +26,23 @@ from inv3d.report.tables import (
     number,
 )
 from inv3d.report.templating import render_template
-from inv3d.rundir.files import LOG, MESH, METRICS, RECORD, VIDEO, VIDEO_WITHOUT_ENCODER
+from inv3d.rundir.files import (
+    BEFORE_AFTER,
+    LOG,
+    MESH,
+    METRICS,
+    RECORD,
+    STRENGTH_VIDEO,
+    VIDEO,
+    VIDEO_WITHOUT_ENCODER,
+)
 
 LARGEST_VIDEO = 2 * 1024 * 1024
 KINDS = {
     VIDEO: "turntable video",
     VIDEO_WITHOUT_ENCODER: "turntable video",
+    BEFORE_AFTER: "turntable before and after the edit",
+    STRENGTH_VIDEO: "the edit at rising and falling strength",
     MESH: "mesh with vertex colours, y up, world units",
     FILE: "latents, cameras and tuned weights",
     METRICS: "all numbers, frame by frame",
@@ -117,6 +128,7 @@ class Page:
         warnings: sentences.
         comparisons, novel: pictures.
         diagnostics: the method's own pictures.
+        diagnostics_title: over them.
         losses: stage -> SVG.
         angles: title -> SVG.
         video: an H.264 file to embed if it's small, or None.
@@ -132,6 +144,7 @@ class Page:
     warnings: Sequence[str] = ()
     comparisons: Sequence[Comparison] = ()
     diagnostics: Sequence[DiagnosticRow] = ()
+    diagnostics_title: str = "How the method got there"
     novel: Sequence[NovelView] = ()
     losses: Mapping[str, str] = field(default_factory=dict)
     angles: Mapping[str, str] = field(default_factory=dict)

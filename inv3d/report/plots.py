@@ -39,11 +39,15 @@ def stages(log: Log) -> dict[str, list[Mapping[str, Any]]]:
     return result
 
 
-def loss_curves(log: Log) -> dict[str, Figure]:
+def loss_curves(log: Log, axis: str = "loss, summed over views") -> dict[str, Figure]:
     """Return figures of the losses over the steps, logarithmic; those without a curve are left out.
 
     A stage has one for its first update and one for each further update, "latent: depth". A loss
     has the same colour in all of them.
+
+    Args:
+        log: rows of a step log.
+        axis: label of the vertical axis.
     """
     charts: dict[str, Points] = {}
     for stage, rows in stages(log).items():
@@ -54,7 +58,7 @@ def loss_curves(log: Log) -> dict[str, Figure]:
                 charts.setdefault(f"{stage}: {update}" if update else stage, {})[loss] = points
     names = dict.fromkeys([_TOTAL, *(loss for chart in charts.values() for loss in chart)])
     colour = dict(zip(names, colours(len(names)), strict=True))
-    return {title: _curves(chart, colour) for title, chart in charts.items()}
+    return {title: _curves(chart, colour, axis) for title, chart in charts.items()}
 
 
 def _points(rows: Log, name: str) -> tuple[list[int], list[float]]:
@@ -64,10 +68,10 @@ def _points(rows: Log, name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in shown], [value for _, value in shown]
 
 
-def _curves(chart: Points, colour: Mapping[str, str]) -> Figure:
+def _curves(chart: Points, colour: Mapping[str, str], axis: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _axes("step", "loss, summed over views")
+    figure, axes = _axes("step", axis)
     for name in sorted(chart, key=lambda n: n != _TOTAL):
         width = 2.0 if name == _TOTAL else 1.1
         axes.plot(*chart[name], color=colour[name], linewidth=width, label=name)
@@ -154,6 +158,33 @@ def angle_curve(
             label="latents",
         )
     _legend(figure)
+    return figure
+
+
+def coverage_plot(
+    kept_deg: Sequence[float], left_out_deg: Sequence[float], reach_deg: float
+) -> Figure:
+    """Return a figure of the angles from which frames show a head.
+
+    Args:
+        kept_deg: yaws of the frames that are kept.
+        left_out_deg: yaws of the others.
+        reach_deg: how far the generator's training cameras went.
+    """
+    from matplotlib.ticker import MultipleLocator
+
+    figure, axes = _axes("yaw, degrees (subject's right to left)", "")
+    figure.set_size_inches(SIZE[0], 1.6)
+    axes.plot(left_out_deg, [0] * len(left_out_deg), "|", color=PALETTE[9], markersize=12)
+    axes.plot(kept_deg, [1] * len(kept_deg), "|", color=PALETTE[0], markersize=18)
+    reach = max([45.0, *(abs(yaw) for yaw in (*kept_deg, *left_out_deg))]) + 5
+    axes.set_xlim(-reach, reach)
+    axes.xaxis.set_major_locator(MultipleLocator(15 if reach < 100 else 45))
+    axes.set_ylim(-0.6, 1.6)
+    axes.set_yticks([0, 1], ["left out", "kept"])
+    if reach_deg < reach:
+        for side in (-reach_deg, reach_deg):
+            axes.axvline(side, color=PALETTE[1], linewidth=1, linestyle="--")
     return figure
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError, RunError
@@ -25,6 +27,7 @@ def describe_input(
     held_out: Sequence[int],
     *,
     undistort: bool = False,
+    estimated: bool = False,
 ) -> InputPart:
     """Describe frames that were read.
 
@@ -34,7 +37,10 @@ def describe_input(
         chosen: those that are inverted, as positions in the capture.
         held_out: those that only the metrics see, likewise.
         undistort: whether their lens distortion was taken out.
+        estimated: whether their cameras aren't the capture's own, and so must be kept.
     """
+    rows = capture.camera.labels().tolist() if estimated else None
+    labels = None if rows is None else tuple(tuple(row) for row in rows)
     return InputPart(
         path=source if source.startswith("sample:") else str(Path(source).absolute()),
         views=capture.names,
@@ -42,6 +48,7 @@ def describe_input(
         held_out=tuple(held_out),
         digest=digest(capture),
         undistort=undistort,
+        cameras=labels,
     )
 
 
@@ -71,6 +78,9 @@ def load_input(part: InputPart, resolution: int, *, run: str = "the run", remedy
             f"{part.path}: no longer has {lost[0]}, which {run} was made from; {remedy}"
         )
     capture = load_frames(files, part.views, resolution)
+    if part.cameras is not None:
+        labels = torch.tensor(part.cameras, dtype=capture.images.dtype)
+        capture = capture.with_cameras(Camera.from_labels(labels))
     if digest(capture) != part.digest:
         raise RunError(
             f"{part.path}: its images, labels or masks aren't those that {run} was made from; "

@@ -65,6 +65,8 @@ class InputPart(_Part):
         held_out: those that only the metrics see, likewise.
         digest: of the images and cameras, as they were when the run began.
         undistort: whether the lens distortion that the cameras name is taken out of the images.
+        cameras: labels of 25 numbers, one a view, where an estimator told them; None takes the
+            capture's own.
     """
 
     path: str | None
@@ -73,13 +75,23 @@ class InputPart(_Part):
     held_out: tuple[int, ...]
     digest: str
     undistort: bool = False
+    cameras: tuple[tuple[float, ...], ...] | None = None
 
 
 class InitPart(_Part):
-    """The run that another one starts from."""
+    """What a run starts from: another run, or what a method without steps makes of its views.
 
-    path: Path
-    sha256: str
+    Attributes:
+        path: of the run, or of the training of the method.
+        sha256: of the run's file.
+        method: name of the method; empty where it starts from a run.
+        digest: of the inversion that it makes.
+    """
+
+    path: Path | None = None
+    sha256: str = ""
+    method: str = ""
+    digest: str = ""
 
 
 class Origin(_Part):

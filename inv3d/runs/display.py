@@ -77,6 +77,12 @@ class Evaluations:
         return f"  {self.made} evaluations" if self.made > self.steps else ""
 
 
+def _loss(step: Step) -> str:
+    """Return the loss to be shown; nothing of steps that have none."""
+    total = step.losses.get("total")
+    return "" if total is None else f"loss {total:.4g}"
+
+
 class Bars:
     """A rich progress bar for every stage."""
 
@@ -85,7 +91,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("{task.fields[loss]}"),
             TextColumn("{task.fields[rate]} it/s{task.fields[evaluations]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -113,7 +119,7 @@ class Bars:
         self.progress.update(
             self.task,
             completed=step.step + 1,
-            loss=f"{step.losses.get('total', float('nan')):.4g}",
+            loss=_loss(step),
             rate=f"{self.rate.add(step.seconds):.2f}",
             evaluations=self.evaluations.add(step),
         )
@@ -149,10 +155,9 @@ class Lines:
         if done < step.steps and time.monotonic() - self.shown < PLAIN_SECONDS:
             return
         self.shown = time.monotonic()
-        loss = step.losses.get("total", float("nan"))
         minutes, seconds = divmod(round((step.steps - done) / rate), 60)
         self.say(
-            f"{step.stage} {done}/{step.steps}  loss {loss:.4g}  {rate:.2f} it/s  "
+            f"{step.stage} {done}/{step.steps}  {_loss(step)}  {rate:.2f} it/s  "
             f"{minutes}:{seconds:02} left{evaluations}"
         )
 

@@ -121,6 +121,7 @@ def finish_run(
     seconds: dict[str, float],
     pictures: bool = True,
     diagnostics: Sequence[Diagnostic] = (),
+    diagnostics_title: str = "How the method got there",
     on_progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Measure an inversion and write metrics.json, previews, orbit.mp4, mesh.glb, report.html.
@@ -136,6 +137,7 @@ def finish_run(
         seconds: stage -> seconds so far.
         pictures: also make previews, video and mesh.
         diagnostics: pictures that the method has to show; left out with the others.
+        diagnostics_title: over them on the page.
         on_progress: is told what happens, a line a step.
 
     Returns:
@@ -164,7 +166,7 @@ def finish_run(
         metrics["warnings"] += made.warnings
     write_json(ending.directory / METRICS, metrics)
     on_progress("writing the report")
-    _write_report(ending, metrics, made, log)
+    _write_report(ending, metrics, made, log, diagnostics_title)
     return metrics
 
 
@@ -186,7 +188,11 @@ def _make_pictures(
 
 
 def _write_report(
-    ending: Ending, metrics: Mapping[str, Any], made: Made, log: Sequence[Mapping[str, Any]]
+    ending: Ending,
+    metrics: Mapping[str, Any],
+    made: Made,
+    log: Sequence[Mapping[str, Any]],
+    diagnostics_title: str,
 ) -> None:
     curves = plots.loss_curves(log)
     angles = _angle_figures(metrics, ending.inversion)
@@ -204,6 +210,7 @@ def _write_report(
         comparisons=made.comparisons,
         novel=made.novel,
         diagnostics=made.diagnostics,
+        diagnostics_title=diagnostics_title,
         losses={n: plots.inline_svg(f, f"loss curves of stage {n}") for n, f in curves.items()},
         angles={n: plots.inline_svg(f, n) for n, f in angles.items()},
         video=ending.directory / VIDEO if made.codec == "h264" else None,
@@ -332,7 +339,9 @@ def _shown_record(record: Mapping[str, Any]) -> dict[str, Any]:
         shown["method"] = {k: v for k, v in record["method"].items() if k != "options"}
     if "input" in record:
         names = record["input"]["views"]
+        told = record["input"].get("cameras") is not None
         shown["input"] = record["input"] | {
+            "cameras": "told by an estimator" if told else "the capture's",
             "views": f"{len(names)} frames",
             "chosen": ", ".join(names[row] for row in record["input"]["chosen"]),
             "held_out": f"{len(record['input']['held_out'])} frames",

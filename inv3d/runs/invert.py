@@ -75,7 +75,7 @@ def invert(
         request: other fields of `inv3d.runs.prepare.Request`: `options` (nested, of the method,
             with those of the generator in a table "generator"), `preset`, `generator_preset`,
             `weights`, `views`, `selection`, `hold_out`, `undistort`, `seed`, `device`,
-            `view_chunk`, `init`, `pictures`, `metrics`.
+            `view_chunk`, `init`, `pictures`, `metrics`, `camera`.
 
     Returns:
         The tuned generator, the inversion and the frames.

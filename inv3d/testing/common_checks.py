@@ -156,10 +156,14 @@ def described(suite: Suite[Any]) -> None:
 
     @suite.check
     def has_presets_that_are_valid(subject: Subject) -> None:
-        """Every preset is a set of options that Config takes."""
+        """Every preset is a set of options that Config takes, and Training its "training"."""
+        training = getattr(subject.target, "Training", None)
         for name, options in subject.target.presets.items():
+            own = {key: v for key, v in options.items() if key != "training" or training is None}
             try:
-                build_config(subject.target.Config, options, subject.owner)
+                build_config(subject.target.Config, own, subject.owner)
+                if training is not None:
+                    build_config(training, options.get("training", {}), subject.owner)
             except InvError as error:
                 raise AssertionError(f"preset '{name}': {error}") from error
 

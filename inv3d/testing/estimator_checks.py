@@ -9,7 +9,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.errors import InvError, UnsupportedError, WeightsError
 from inv3d.core.estimator import AnyEstimator, Estimator
 from inv3d.core.generator import Generator
-from inv3d.testing import common_checks
+from inv3d.testing import common_checks, training_checks
 from inv3d.testing.subjects import Subject, finite, near, shaped
 from inv3d.testing.suite import DoesntApply, Suite
 from inv3d.testing.toy import toy_capture
@@ -139,3 +139,6 @@ def takes_pictures_without_anything_to_see(subject: Subject) -> None:
         )
     except InvError as error:
         assert "\n" not in str(error), "its error has several lines"
+
+
+training_checks.trained(SUITE)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from inv3d.core.capture import Capture
 from inv3d.core.errors import (
-    ConfigError,
     InterruptedRun,
     InvError,
     UnsupportedError,
@@ -24,11 +23,10 @@ from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter
-from inv3d.core.training import Batch, Trainable, Trained
-from inv3d.testing import common_checks
+from inv3d.testing import common_checks, training_checks
 from inv3d.testing.subjects import Subject, finite, latents, near, shaped, taken
 from inv3d.testing.suite import DoesntApply, Suite
-from inv3d.testing.toy import toy_capture, toy_latents
+from inv3d.testing.toy import toy_capture
 
 SUITE: Suite[Subject] = Suite()
 common_checks.installed(SUITE)
@@ -320,68 +318,4 @@ def shadows_no_shared_option(subject: Subject) -> None:
     assert not taken_names, f"option '{taken_names[0]}' is a table of its own in --set"
 
 
-# --- methods that are trained
-
-
-def _trainable(subject: Subject) -> tuple[Any, Generator, nn.Module, Any]:
-    if not issubclass(subject.target, Trainable):
-        raise DoesntApply("it isn't trained")
-    generator = subject.stage()
-    try:
-        method = subject.make()
-        network = method.build(generator.spec)
-    except (UnsupportedError, ConfigError) as error:
-        raise DoesntApply(
-            f"has no networks for generator {generator.spec.name} ({error})"
-        ) from None
-    return method, generator, network.to(subject.device), subject.target.Training(steps=2, batch=2)
-
-
-@SUITE.check
-def builds_its_networks(subject: Subject) -> None:
-    """`build` gives a module with parameters that the optimisers share out."""
-    method, _, network, training = _trainable(subject)
-    assert isinstance(network, nn.Module), f"build returns a {type(network).__name__}"
-    optimizers = method.optimizers(network, training)
-    assert optimizers, "there's no optimiser"
-    own = {id(p) for p in network.parameters()}
-    stepped = {
-        id(p) for o in optimizers.values() for group in o.param_groups for p in group["params"]
-    }
-    assert stepped and stepped <= own, "an optimiser steps what isn't part of the networks"
-
-
-@SUITE.check
-def has_losses_to_train_with(subject: Subject) -> None:
-    """Every optimiser has a finite "total" whose gradient reaches what it steps."""
-    method, generator, network, training = _trainable(subject)
-    ws = toy_latents(generator, 2, motion=1.0)
-    capture = toy_capture(generator, 2, motion=1.0, yaw_deg=10.0).to(subject.device)
-    batch = Batch(capture, ws, 0)
-    for name, optimizer in method.optimizers(network, training).items():
-        losses = method.losses(network, generator, batch, name, subject.context())
-        assert "total" in losses, f"the losses of '{name}' have no total"
-        finite(f"the total of '{name}'", losses["total"])
-        optimizer.zero_grad()
-        losses["total"].backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        assert any(p.grad is not None and bool(p.grad.any()) for p in parameters), (
-            f"no gradient of '{name}' reaches what its optimiser steps"
-        )
-
-
-@SUITE.check
-def keeps_what_was_trained(subject: Subject) -> None:
-    """Networks are the same after they were written into a file and read."""
-    method, generator, network, _ = _trainable(subject)
-    tensors = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(
-        subject.record.name, type(generator).name, generator.spec.fingerprint, tensors
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trained.safetensors"
-        trained.save(path)
-        other = method.build(generator.spec)
-        Trained.load(path).load_into(other, path)
-    for name, value in other.state_dict().items():
-        assert torch.equal(value, tensors[name]), f"'{name}' is another one after reading"
+training_checks.trained(SUITE)

@@ -69,6 +69,7 @@ class Other:
         (Choice("mini", "minihaed"), PluginError, "did you mean 'minihead'"),
         (Choice("mini", options={"precison": "fp32"}), ConfigError, "did you mean 'precision'"),
         (Choice("mini", losses=("mse", "l11")), PluginError, "did you mean 'l1'"),
+        (Choice("mini", "panohead"), ConfigError, "add --set random_weights=true"),
         (Choice("mini", rays=8), ConfigError, "render_resolution"),
         (Choice("mini", losses=("mse",), options={"samples": 1}), ConfigError, "samples"),
     ],

@@ -75,12 +75,13 @@ def test_alpha_channels_are_masks(tmp_path: Path) -> None:
 
 
 def test_pictures_without_cameras_are_told_what_to_do(tmp_path: Path) -> None:
-    write({"me.png": png(noise_image(0))}, tmp_path)
+    write({"c/me.png": png(noise_image(0))}, tmp_path)
     fails(
-        run("--input", "me.png", *QUICK),
+        run("--input", "c", *QUICK),
         2,
         "has no cameras, which method wplus needs; give a capture with cameras (a dataset.json, a "
-        "transforms.json or COLMAP's sparse/0 beside the pictures), no installed method does",
+        "transforms.json or COLMAP's sparse/0 beside the pictures, or --camera auto, which "
+        "estimates them), or take a method that does without (poseopt)",
     )
 
 

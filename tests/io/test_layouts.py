@@ -178,7 +178,7 @@ def test_a_single_picture_is_a_capture_without_cameras(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("clip.mp4", "a video; write its frames to a folder (ffmpeg -i clip.mp4"),
+        ("clip.mp4", "a video; make a capture of it (3dinv prepare clip.mp4"),
         ("dataset.json", "a single file; give the folder with its images"),
     ],
 )

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from inv3d.core.scene import OutputName
-from inv3d.nn.decoder import Activation, Decoder
 from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.planes.decoder import Activation, Decoder
+from inv3d.nn.planes.triplane import PlaneAxes
 from inv3d.nn.raymarch.plain import density_plain, march_plain
 from inv3d.nn.raymarch.planes import Layers, Lines, PlaneVolume
-from inv3d.nn.triplane import PlaneAxes
 from inv3d.nn.volume import March, Sums
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.panohead import PanoHead

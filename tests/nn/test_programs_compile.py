@@ -11,7 +11,7 @@ import pytest
 
 triton = pytest.importorskip("triton", minversion="3.3")
 
-RAYS, EPILOGUE = "inv3d.nn.raymarch.programs", "inv3d.nn.epilogue_programs"
+RAYS, EPILOGUE = "inv3d.nn.raymarch.programs", "inv3d.nn.modulated.epilogue_programs"
 # Shared memory of the smallest GPUs that are served, bytes a program.
 SHARED = 99 << 10
 AXES = {"A0": 0, "B0": 1, "A1": 0, "B1": 2, "A2": 2, "B2": 0}

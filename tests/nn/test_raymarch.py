@@ -81,7 +81,7 @@ def test_cpus_never_meet_the_programs() -> None:
         "rendered('merge', False)\n"
         "rendered('panohead', False)\n"
         "print([n for n in sys.modules if n.split('.')[0] == 'triton' or n in "
-        "('inv3d.nn.raymarch.node', 'inv3d.nn.epilogue_programs')])\n"
+        "('inv3d.nn.raymarch.node', 'inv3d.nn.modulated.epilogue_programs')])\n"
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "[]"

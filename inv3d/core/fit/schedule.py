@@ -38,6 +38,14 @@ def warmed(lr: float, steps: int, *, rampup: float = 0.0, rampdown: float = 0.0)
     return at
 
 
+def delayed(schedule: Schedule, begin: int) -> Schedule:
+    """Return a schedule that is at its step 0 at step `begin`; before that it's read at steps < 0.
+
+    A ramp is below 0 there, so that a group with such a rate must begin at that step, too.
+    """
+    return lambda step: schedule(step - begin)
+
+
 def ramped(lr: float, steps: int, *, rampup: float = 0.05, rampdown: float = 0.25) -> Schedule:
     """Return a linear ramp up, a plateau and a cosine ramp down; step 0 has rate 0.
 

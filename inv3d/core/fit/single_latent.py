@@ -21,11 +21,13 @@ from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
+    changing_noise_maps,
     latent_group,
     looks_in_turn,
     loss_terms,
     prepare,
     searches,
+    standardise,
     start_latent,
     trainable,
     tune,
@@ -86,7 +88,7 @@ class SingleLatent:
     def optimise_latent(self) -> Iterator[Progress]:
         """Run the latent stage (multi-view inversion paper, section 3.1)."""
         options = self.config.latent
-        maps = self._noise_maps()
+        maps = changing_noise_maps(self.generator, options.noise_maps)
         terms = loss_terms(self.generator, self.config, options.losses)
         extra = {PULL: options.pull, NOISE: options.noise_maps}
         losses = self.context.losses({n: LossTerm(weight=w) for n, w in extra.items() if w} | terms)
@@ -106,21 +108,10 @@ class SingleLatent:
                     updates={"fit": Update(self._fit(looks), still=still)},
                     keep=options.keep,
                     round=turns.round,
-                    after=(lambda: _normalise(maps)) if maps else None,
+                    after=(lambda: standardise(maps)) if maps else None,
                 )
             )
         self.snapshot.settle()
-
-    def _noise_maps(self) -> dict[str, Tensor]:
-        if not self.config.latent.noise_maps:
-            return {}
-        maps = self.generator.noise_maps()
-        if not maps:
-            raise ConfigError(
-                f"option 'latent.noise_maps': generator {self.generator.spec.name} has no noise "
-                "maps; set it to 0"
-            )
-        return maps
 
     def _turns(self, views: int | None) -> Turns:
         return Turns.by_angle(self.capture.camera, views)
@@ -173,14 +164,6 @@ def _threshold(options: PivotalOptions, losses: Mapping[str, object], views: int
             f"({', '.join(losses)}); name one of them, or set tuning.threshold to null"
         )
     return lambda values: values[name] / views <= limit
-
-
-@torch.no_grad()
-def _normalise(maps: Mapping[str, Tensor]) -> None:
-    """Bring noise maps back to mean 0 and variance 1, as the StyleGAN2 projector does."""
-    for value in maps.values():
-        value -= value.mean()
-        value *= value.square().mean().rsqrt()
 
 
 def locality_point(pivot: Tensor, towards: Tensor, distance: float) -> Tensor:

@@ -122,6 +122,29 @@ def latent_group(variables: Mapping[str, Tensor], options: LatentOptions) -> Gro
     return Group(variables, latent_rate(options))
 
 
+def changing_noise_maps(generator: Generator, weight: float) -> dict[str, Tensor]:
+    """Return the generator's noise maps where their regulariser has a weight; else none.
+
+    Raises:
+        ConfigError: where the generator has none.
+    """
+    maps = generator.noise_maps() if weight else {}
+    if weight and not maps:
+        raise ConfigError(
+            f"option 'latent.noise_maps': generator {generator.spec.name} has no noise maps; set "
+            "it to 0"
+        )
+    return maps
+
+
+@torch.no_grad()
+def standardise(maps: Mapping[str, Tensor]) -> None:
+    """Bring noise maps back to mean 0 and variance 1, in place, as StyleGAN2's projector does."""
+    for value in maps.values():
+        value -= value.mean()
+        value *= value.square().mean().rsqrt()
+
+
 @contextmanager
 def trainable(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """Let gradients reach tensors for a while."""

@@ -102,6 +102,14 @@ class HookSpecs:
         They measure every run that begins, as `--metric` does, which wins over them.
         """
 
+    @hookspec
+    def inv3d_classifiers(self) -> dict[str, Any]:  # type: ignore[empty-body]
+        """Return classifier name -> function(images [N, 3, H, W] in [-1, 1]).
+
+        The function returns attribute name -> scores [N]; more of it is a larger number. Editors
+        find directions by them.
+        """
+
 
 def manager() -> pluggy.PluginManager:
     """Return a manager that knows the specifications and no plugin."""

@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from inv3d.nn.decoder import Activation
+from inv3d.nn.planes.decoder import Activation
+from inv3d.nn.planes.triplane import PlaneAxes
 from inv3d.nn.stylegan2 import NoiseMode
 from inv3d.nn.superresolution import KINDS, SuperresolutionName
-from inv3d.nn.triplane import PlaneAxes
 
 
 class Options(BaseModel):

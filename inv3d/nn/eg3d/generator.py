@@ -21,9 +21,10 @@ from inv3d.core.errors import UnsupportedError
 from inv3d.core.generator import Generator
 from inv3d.core.scene import OutputName, Rendering, Scene
 from inv3d.nn.choices import Precision, Sampling
-from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture
-from inv3d.nn.plane_decoder import decode_planes
+from inv3d.nn.modulated.winograd import winograd
+from inv3d.nn.planes.decode import decode_planes
+from inv3d.nn.planes.decoder import Decoder
 from inv3d.nn.precision import run_in
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.stylegan2 import (
@@ -44,7 +45,6 @@ from inv3d.nn.volume import (
     fill_misses,
     render_chunked,
 )
-from inv3d.nn.winograd import winograd
 
 FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError
@@ -33,6 +34,7 @@ class Variant:
         options: architecture options that differ from the defaults of the plugin.
         losses: default losses by weight.
         metrics: losses that serve as metrics.
+        alignment: where faces are in its pictures; None where they show no human faces.
     """
 
     domain: str
@@ -40,6 +42,7 @@ class Variant:
     options: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=lambda: dict(PERCEPTUAL))
     metrics: dict[str, str] = field(default_factory=lambda: {"perceptual": "lpips"})
+    alignment: Alignment | None = None
 
 
 class PublishedOptions(ComputeOptions):

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.scene import Scene
 from inv3d.nn.choices import Precision
-from inv3d.nn.decoder import Decoder
 from inv3d.nn.eg3d.architecture import Architecture, TrigridArchitecture
 from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.planes.decoder import Decoder
 from inv3d.nn.precision import run_in
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.raymarch.planes import EMPTY

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
-from inv3d.nn.triplane import PlaneAxes, project
+from inv3d.nn.planes.triplane import PlaneAxes, project
 
 # world units; far outside every box
 _NOWHERE = 1e4

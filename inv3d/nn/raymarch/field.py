@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from inv3d.nn.decoder import Decoder
 from inv3d.nn.layers import EqualLinear
-from inv3d.nn.plane_decoder import is_own
+from inv3d.nn.planes.decode import is_own
+from inv3d.nn.planes.decoder import Decoder
+from inv3d.nn.planes.triplane import PlaneAxes
 from inv3d.nn.raymarch.planes import Lines, PlaneVolume, layers_of
 from inv3d.nn.raymarch.proof import proven
 from inv3d.nn.trial import may_run
-from inv3d.nn.triplane import PlaneAxes
 from inv3d.nn.volume import Composite, Field, March, Rays, coarse_depths, fine_depths, finish
 
 # What programs hold in registers: channels of the planes, hidden channels, colours.

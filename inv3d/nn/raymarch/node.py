@@ -20,10 +20,10 @@ import torch
 import triton
 from torch import Tensor
 
+from inv3d.nn.planes.triplane import AXES
 from inv3d.nn.raymarch import programs
 from inv3d.nn.raymarch.planes import Lines, PlaneVolume
 from inv3d.nn.raymarch.scatter import scatter
-from inv3d.nn.triplane import AXES
 from inv3d.nn.volume import March, Sums
 
 # Rays of a program, which goes along them, and points of one that only reads densities.

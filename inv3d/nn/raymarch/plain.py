@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn.decoder import activate
+from inv3d.nn.planes.decoder import activate
+from inv3d.nn.planes.triplane import sample_planes_plain
 from inv3d.nn.raymarch.planes import EMPTY, Lines, PlaneVolume
-from inv3d.nn.triplane import sample_planes_plain
 from inv3d.nn.volume import March, Sums, accumulate
 
 

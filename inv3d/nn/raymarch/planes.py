@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from inv3d.nn.decoder import Activation, Decoder
 from inv3d.nn.layers import EqualLinear
-from inv3d.nn.triplane import PlaneAxes
+from inv3d.nn.planes.decoder import Activation, Decoder
+from inv3d.nn.planes.triplane import PlaneAxes
 
 # Raw density in the empty margin of a box, as in PanoHead.
 EMPTY = -1000.0

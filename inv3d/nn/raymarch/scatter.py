@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from inv3d.nn.triplane import PlaneAxes, project
+from inv3d.nn.planes.triplane import PlaneAxes, project
 
 # Numbers that are added to planes at a time.
 CHUNK = 1 << 26

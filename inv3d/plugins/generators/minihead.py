@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ValidationError
+from torch import Tensor
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
@@ -21,12 +23,25 @@ from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tens
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
+from inv3d.plugins.generators.minihead_attributes import known_attributes
 from inv3d.plugins.generators.minihead_options import MiniHeadConfig
 
 G = TypeVar("G", bound=TriplaneGenerator)
 
 LICENCE = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
+RESOLUTION = 128
+# where tools/face measured the eyes, the nose and the mouth of its heads
+ALIGNMENT = Alignment(
+    CAMERA,
+    right_eye=(-0.0625, 0.0138, 0.1554),
+    left_eye=(0.0625, 0.0138, 0.1554),
+    nose=(0.0, -0.0653, 0.2286),
+    mouth_right=(-0.0499, -0.1173, 0.1631),
+    mouth_left=(0.0499, -0.1173, 0.1631),
+    resolution=RESOLUTION,
+    white=True,
+)
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
 METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
 # Its latents spread about one a dimension, several times as far as those of published EG3D
@@ -38,6 +53,16 @@ TUNING = {"steps": 100, "lr": 2e-3}
 LINE_SEARCH = {**SEARCH, "optimizer": "lbfgs", "steps": 40}
 RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
+# Encoders that see 64 pixels, of a few million numbers.
+ENCODER = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64, "style_channels": 96}
+# 1.6 million weights
+POSE_NETWORK = {
+    "size": 64,
+    "blocks": (2, 2, 2, 2),
+    "widths": (24, 48, 96, 192),
+    "hidden": (192, 96),
+}
+BRANCH = {"trunk": {"width": 16, "units": [1, 2, 2, 1]}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -56,6 +81,50 @@ METHOD_OPTIONS: Presets = {
         "final": {"steps": 200, "lr": 1e-3},
     },
     "spi": {"latent": SEARCH, "tuning": TUNING},
+    "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
+    "psp": {"encoder": ENCODER},
+    "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
+    "poseopt-estimator": {"network": POSE_NETWORK},
+    "triplanenet": {"encoder": {"kind": "e4e", **ENCODER}, "branch": BRANCH},
+    "dualencoder": {
+        "encoder": {"kind": "e4e", **ENCODER},
+        "branch": BRANCH,
+        "discriminator": 16,
+    },
+}
+# Trainings of minutes of a CPU: true latents teach faster than pictures, which teach what matters.
+LEARN = {
+    "batch": 8,
+    "lr": 1e-3,
+    "warmup": 50,
+    "cooldown": 0.4,
+    "average": 0.99,
+    "latent": 1.0,
+    "render_every": 4,
+    "yaw_deg": 45,
+    "pitch_deg": 20,
+    "keep": "fp16",
+}
+LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
+TRAINING_OPTIONS: Presets = {
+    "psp": {"steps": 1200, **LEARN},
+    "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
+    "poseopt-estimator": {
+        "steps": 2000,
+        "batch": 32,
+        "pool": 3000,
+        "lr": 2e-3,
+        "warmup": 50,
+        "cooldown": 0.5,
+        "average": 0.99,
+        "yaw_deg": 100,
+        "pitch_deg": 25,
+        "roll_deg": 5,
+        "both_sides": True,
+        "hold_out": 64,
+    },
+    "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
+    "dualencoder": {"steps": 800, **LEARN_BRANCH},
 }
 
 
@@ -69,7 +138,13 @@ class MiniHead(TriplaneGenerator):
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS
+    training_options: ClassVar[Presets] = TRAINING_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
@@ -80,6 +155,10 @@ class MiniHead(TriplaneGenerator):
         """
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
 
 
 class MiniHead360(TrigridGenerator):
@@ -92,7 +171,13 @@ class MiniHead360(TrigridGenerator):
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS
+    training_options: ClassVar[Presets] = TRAINING_OPTIONS
     rays_option: ClassVar[str] = "render_resolution"
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        """Return where faces are in its pictures."""
+        return ALIGNMENT
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
@@ -103,6 +188,10 @@ class MiniHead360(TrigridGenerator):
         """
         assert isinstance(config, MiniHeadConfig)
         return load_embedded(cls, config, weights)
+
+    def attributes(self, z: Tensor) -> dict[str, Tensor]:
+        """What the head of z looks like, see `known_attributes`."""
+        return known_attributes(z)
 
 
 def load_embedded(kind: type[G], config: MiniHeadConfig, weights: Path | None) -> G:

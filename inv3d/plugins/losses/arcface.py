@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -10,24 +11,15 @@ from torch.nn import functional as F
 
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
-from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import load_state
-from inv3d.nn.ir_se import INPUT_SIZE, IRSE50
+from inv3d.nn.ir_se import INPUT_SIZE, IR_SE50_WEIGHTS, IRSE50
 from inv3d.nn.resample import shrink
 from inv3d.plugins.losses.options import ArcFaceConfig
 
 FULL_SIZE = 256
-WEIGHTS = WeightFile(
-    name="model_ir_se50.pth",
-    purpose="face recognition by ArcFace, IR-SE50",
-    licence="research use, see its source",
-    page="https://github.com/TreB1eN/InsightFace_Pytorch",
-    # the same bytes in a place that needs no browser
-    url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/recognition_arcface_ir_se50.pth",
-    size=175_367_323,
-    sha256="a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
-    noncommercial=True,
+WEIGHTS = replace(
+    IR_SE50_WEIGHTS,
     option="--set losses.arcface.weights=PATH",
     without="--set losses.arcface=0 goes without",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -64,6 +64,30 @@ class SymmetryConfig(PluginConfig):
         ge=1,
         description="side in pixels that larger images are area-resized to before they are "
         "compared; full size if not given (TriPlaneNet: 256)",
+    )
+
+
+class WarpingConfig(PluginConfig):
+    """Options of the warping loss."""
+
+    features: str = Field(
+        "headfeat",
+        description="loss whose features are compared, one that tells them by layer, such as "
+        "headfeat or lpips (Pose-Opt: VGG16)",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of that loss, such as net or weights"
+    )
+    layer: str = Field(
+        "1",
+        description="name of the layer, counted from 0 and from fine to coarse (Pose-Opt: relu3_3 "
+        "of VGG16, which is layer 2 of lpips; relu2_2, layer 1, and relu4_3, layer 3, are its "
+        "alternatives)",
+    )
+    near: bool = Field(
+        True,
+        description="compare only what is nearer than the mean depth, which is the head and not "
+        "what is behind it (Pose-Opt: true)",
     )
 
 

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from inv3d.core.fit.schedule import constant, latent_noise, ramped, warmed
+from inv3d.core.fit.schedule import constant, delayed, latent_noise, ramped, warmed
 from tests.golden_cases import GoldenCase
 
-GOLDEN = GoldenCase("lr_schedule").tensors
+GOLDEN, POSEOPT = GoldenCase("lr_schedule").tensors, GoldenCase("poseopt_schedule")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,17 @@ def test_ramped_rate_and_noise_are_the_references(case: str, lr: float, steps: i
     for step in range(steps):
         assert rate(step) == pytest.approx(float(GOLDEN[f"{case}.lr"][step]), abs=1e-9)
         assert noise(step) == pytest.approx(float(GOLDEN[f"{case}.noise"][step]), abs=1e-9)
+
+
+def test_golden_rate_and_noise_after_a_warm_up() -> None:
+    facts, golden = POSEOPT.facts["kwargs"], POSEOPT.tensors
+    warm, steps = facts["cam_preheat_steps"], facts["num_steps"]
+    left = steps - warm
+    rate = delayed(ramped(facts["initial_learning_rate"], left), warm)
+    noise = delayed(latent_noise(facts["initial_noise_factor"], left), warm)
+    for step in range(steps):
+        assert rate(step) == pytest.approx(float(golden["lr"][step]), abs=1e-9)
+        assert noise(step) == pytest.approx(float(golden["w_noise_scale"][step]), abs=1e-9)
 
 
 def test_tuning_rate_is_constant() -> None:

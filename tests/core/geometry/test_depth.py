@@ -64,10 +64,24 @@ def test_a_plane_across_the_axis_has_one_z() -> None:
 def test_golden_points_of_depth_along_the_ray() -> None:
     case = GoldenCase("poseopt_warp")
     intrinsics = torch.tensor(case.facts["kwargs"]["intrinsics"]).view(1, 3, 3)
-    for n in range(2):
+    for n in range(3):
         camera = Camera(case.tensors[f"{n}.extrinsic"][None], intrinsics)
         points = depth_points(camera, case.tensors[f"{n}.depth"][None, None])
         torch.testing.assert_close(points.view(12, 12, 3), case.tensors[f"{n}.xyz"])
+
+
+def test_golden_vertices_of_a_depth_map_along_the_axis() -> None:
+    """The reference puts them at the corners of pixels, and takes its depth along the axis."""
+    case = GoldenCase("hfgi3d_depth2mesh")
+    z, pixels = case.tensors["depth"].double(), case.tensors["intrinsics"]
+    height, width = z.shape
+    scale = torch.tensor([[width], [height], [1.0]]).double()
+    camera = Camera(torch.eye(4).double()[None], (pixels / scale)[None])
+    corner = pixel_centres(height, width, z) - torch.tensor([0.5 / width, 0.5 / height])
+    uv = corner.reshape(1, -1, 2)
+    ahead = camera.unproject(uv, torch.ones(1, height * width).double())[..., 2]
+    points = camera.unproject(uv, z.reshape(1, -1) / ahead)
+    torch.testing.assert_close(points[0], case.tensors["vertices"], atol=1e-6, rtol=0)
 
 
 def test_gradients_reach_depth_and_camera() -> None:

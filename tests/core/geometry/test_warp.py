@@ -20,7 +20,7 @@ def camera_at(*yaw: float) -> Camera:
     return orbit(torch.tensor(yaw).double(), 0.1, radius=2.7, focal=3.0)
 
 
-@pytest.mark.parametrize("n", [0, 1])
+@pytest.mark.parametrize("n", [0, 1, 2])
 def test_golden_positions_in_the_canonical_view(n: int) -> None:
     kwargs, case = POSEOPT.facts["kwargs"], POSEOPT.tensors
     intrinsics = torch.tensor(kwargs["intrinsics"]).view(1, 3, 3)

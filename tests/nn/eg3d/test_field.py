@@ -17,7 +17,7 @@ from inv3d.io.mesh import extract_mesh
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import EMPTY, TrigridGenerator
-from inv3d.nn.triplane import sample_planes
+from inv3d.nn.planes.triplane import sample_planes
 from inv3d.nn.volume import Field
 from inv3d.plugins.generators.panohead.variants import CAMERA
 from tests.golden_images import ALL_OUTPUTS

@@ -56,8 +56,8 @@ def test_steps_ask_for_nothing_until_losses_are_read(
     kind: type[TriplaneGenerator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # ways of CPUs alone, which look at numbers
-    monkeypatch.setattr("inv3d.nn.epilogue.may_ask", lambda x: False)
-    monkeypatch.setattr("inv3d.nn.plane_decoder._fits", lambda *given: False)
+    monkeypatch.setattr("inv3d.nn.modulated.epilogue.may_ask", lambda x: False)
+    monkeypatch.setattr("inv3d.nn.planes.decode._fits", lambda *given: False)
     generator = tiny(kind).requires_grad_(False)
     camera = views(2, generator)
     context = Context.create(read_every=9)

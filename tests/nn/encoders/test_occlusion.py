@@ -6,7 +6,7 @@ import torch
 from inv3d.core.camera import CameraPrior
 from inv3d.core.scene import Scene
 from inv3d.nn.encoders.occlusion import cells_of, surface_points, visible_cells, widen
-from inv3d.nn.triplane import AXES, sample_planes
+from inv3d.nn.planes.triplane import AXES, sample_planes
 
 PRIOR = CameraPrior(radius=2.7, focal=4.0)
 

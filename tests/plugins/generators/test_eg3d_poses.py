@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inv3d.core.camera import intrinsics_matrix
-from inv3d.nn.triplane import project
+from inv3d.nn.planes.triplane import project
 from inv3d.nn.volume import box_limits, fill_misses
 from inv3d.plugins.generators.eg3d.poses import (
     equal_area_orbit,

@@ -45,8 +45,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "latent": {**LATENT, "noise_maps": 1e-3, "keep": "best"},
         "tuning": {"steps": 5, "every": 2, "batch": 2},
     },
+    "poseopt": {
+        "pose": {"estimator": "none", "warmup": 1},
+        "starts": {"steps": 2, "yaws": 4, "pitches": 1, "count": 2},
+        "latent": {**LATENT, "noise_maps": 1e-3, "keep": "best"},
+        "tuning": {"steps": 2},
+    },
 }
-STEPS = {"wplus": 4, "pti": 7, "multiview": 7, "multilatent": 12, "hfgi3d": 12, "spi": 9}
+STEPS = {
+    "wplus": 4,
+    "pti": 7,
+    "multiview": 7,
+    "multilatent": 12,
+    "hfgi3d": 12,
+    "spi": 9,
+    "poseopt": 8,
+}
 # a few views a step, line searches, ramps: a name before the comma is that of the method
 _SEARCH = {**LATENT, "optimizer": "lbfgs"}
 _RAMP = {"steps": 4, "rampup": 0.7, "rampdown": 0.5, "keep": "best"}
@@ -59,6 +73,12 @@ OPTIONS |= {
         "tuning": _RAMP,
     },
     "multiview, search": {"views_per_step": 3, "latent": _SEARCH, "tuning": _RAMP},
+    "poseopt, in turn": {
+        "pose": {"estimator": "none", "warmup": 1, "form": "sixd"},
+        "starts": {"steps": 0, "yaws": 4, "pitches": 1},
+        "latent": {**LATENT, "update": "alternate"},
+        "tuning": {"steps": 1},
+    },
     "multilatent, turns": {
         "views_per_step": 2,
         "start": {"views_per_step": 2, "latent": LATENT},
@@ -84,6 +104,7 @@ STEPS |= {
     "pti, search": 8,
     "multiview, turns": 8,
     "multiview, search": 8,
+    "poseopt, in turn": 5,
     "multilatent, turns": 12,
     "multilatent, exact turns": 7,
     "multilatent, search": 9,

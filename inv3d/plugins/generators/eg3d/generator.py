@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.config import PluginConfig
 from inv3d.core.weights.known import WeightFile
 from inv3d.nn.eg3d.generator import TriplaneGenerator
@@ -32,6 +33,12 @@ class EG3D(TriplaneGenerator):
         "afhq512": {"variant": "afhq"},
         "shapenet128": {"variant": "shapenet"},
     }
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment | None:
+        """Return where faces are in the pictures of its variant."""
+        assert isinstance(config, EG3DConfig)
+        return config.variants[config.variant].alignment
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.config import PluginConfig
 from inv3d.core.weights.known import WeightFile
 from inv3d.nn.eg3d.published import load_published
@@ -40,6 +41,12 @@ class PanoHead(TrigridGenerator):
         "head512": {"variant": "head"},
         "plain512": {"variant": "plain"},
     }
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment | None:
+        """Return where faces are in the pictures of its variant."""
+        assert isinstance(config, PanoHeadConfig)
+        return config.variants[config.variant].alignment
 
     @classmethod
     def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:

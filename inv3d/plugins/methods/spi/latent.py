@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from inv3d.core.capture import Capture
-from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics, Progress, Stage, Update
 from inv3d.core.fit.objective import Objective
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
+    changing_noise_maps,
     latent_group,
     loss_terms,
     searches,
+    standardise,
     start_latent,
     target_of,
     trainable,
@@ -66,7 +66,8 @@ class MirroredLatent:
 
     def run(self) -> Iterator[Progress]:
         """Run the stage."""
-        options, maps = self.config.latent, self._noise_maps()
+        options = self.config.latent
+        maps = changing_noise_maps(self.generator, options.noise_maps)
         looks = self._looks(maps)
         spread = 0.0 if searches(options) else self.statistics.spread
         deviation = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
@@ -105,22 +106,3 @@ class MirroredLatent:
             objective = Objective(self.context.losses(terms), target_of(self.generator, other))
             looks.append(Look(other.camera, objective, weight=self.weight, name=MIRROR))
         return looks
-
-    def _noise_maps(self) -> dict[str, Tensor]:
-        if not self.config.latent.noise_maps:
-            return {}
-        maps = self.generator.noise_maps()
-        if not maps:
-            raise ConfigError(
-                f"option 'latent.noise_maps': generator {self.generator.spec.name} has no noise "
-                "maps; set it to 0"
-            )
-        return maps
-
-
-@torch.no_grad()
-def standardise(maps: Mapping[str, Tensor]) -> None:
-    """Bring noise maps back to mean 0 and variance 1, in place."""
-    for value in maps.values():
-        value -= value.mean()
-        value *= value.square().mean().rsqrt()

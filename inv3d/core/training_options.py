@@ -1,0 +1,86 @@
+"""Options of every training, apart from its contract: checked before torch is imported."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from inv3d.core.config import PluginConfig
+
+
+class TrainingConfig(PluginConfig):
+    """Options of every training; a plugin adds its own."""
+
+    steps: int = Field(default=100_000, ge=1, description="training steps")
+    batch: int = Field(
+        default=4, ge=1, description="pictures a step, those of all processes together"
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="parts that a process sees its pictures in, one after another, for less "
+        "memory; normalisation over pictures is then over those of a part",
+    )
+    lr: float = Field(default=1e-4, gt=0, description="learning rate of the plateau")
+    warmup: int = Field(default=0, ge=0, description="first steps, with a rising rate")
+    cooldown: float = Field(
+        default=0.0, ge=0, le=1, description="share of the steps at the end with a falling rate"
+    )
+    average: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay a step of the running average of the weights, which is then kept "
+        "instead of the last weights; 0 keeps the last",
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="of the convolutions that are trained"
+    )
+    keep: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="numbers of the networks that are kept; fp16 takes half the room",
+    )
+    mirror: bool = Field(
+        default=True, description="show every second picture from files mirrored, camera included"
+    )
+    rebalance: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how far pictures from files are drawn evenly over yaws instead of as they "
+        "come: 0 not at all, 1 fully",
+    )
+    yaw_deg: float | None = Field(
+        default=None,
+        ge=0,
+        le=180,
+        description="half range of the yaw of generated pictures, degrees; the generator's own "
+        "where none is given",
+    )
+    pitch_deg: float | None = Field(
+        default=None,
+        ge=0,
+        lt=90,
+        description="half range of their pitch, degrees; the generator's own where none is given",
+    )
+    truncation: float = Field(
+        default=1.0, gt=0, le=1, description="truncation of the latents of generated pictures"
+    )
+    pool: int = Field(
+        default=0,
+        ge=0,
+        description="generated pictures that are kept in memory and drawn again and again; 0 makes "
+        "new ones at every step",
+    )
+    hold_out: int = Field(
+        default=8, ge=1, description="pictures that only evaluations see, of each source"
+    )
+
+    def rate(self, step: int) -> float:
+        """Return the factor of the learning rate at a step: up, plateau, half a cosine down."""
+        up = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        down = self.cooldown * self.steps
+        left = min(1.0, (self.steps - step) / down) if down else 1.0
+        return up * (0.5 - 0.5 * math.cos(math.pi * left))

@@ -1,0 +1,87 @@
+"""The networks one after the other: a picture in, a face with its pose out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from inv3d.nn.face.detector import Detection, Detector
+from inv3d.nn.face.landmarks import Landmarker, Landmarks
+from inv3d.nn.face.model import FaceModel, HeadPose
+from inv3d.nn.face.square import Square
+from inv3d.nn.face.trust import doubt
+
+QUARTERS = (0, 1, 3, 2)
+# boxes of successive frames that share less of each other aren't the same face
+_SAME = 0.2
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face that was found.
+
+    Attributes:
+        detection: by the detector.
+        found: its landmarks.
+        pose: of the head.
+        doubt: why it can't be used; "" where it can.
+        count: how many faces the picture has.
+    """
+
+    detection: Detection
+    found: Landmarks
+    pose: HeadPose
+    doubt: str
+    count: int
+
+
+class FaceReader(nn.Module):
+    """Finds the face of a picture, whichever way up that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.detector = Detector()
+        self.landmarker = Landmarker()
+        self.model = FaceModel.load()
+
+    def forward(
+        self, picture: Tensor, *, rank: int = 1, near: Square | None = None, turn: bool = True
+    ) -> Face | None:
+        """Return a face; None where there is none.
+
+        Args:
+            picture: [3, H, W] in [0, 1] or bytes.
+            rank: which one where there are several: 1 is the largest.
+            near: where it was in the frame before, which counts more than the rank.
+            turn: also look for faces on their side and upside down, where no sound one is upright.
+        """
+        best: Face | None = None
+        for quarter in QUARTERS if turn else QUARTERS[:1]:
+            face = self._face(self.detector(picture, quarter * math.pi / 2), picture, rank, near)
+            if face is not None and not face.doubt:
+                return face
+            best = best or face
+        return best
+
+    def _face(
+        self, detections: Sequence[Detection], picture: Tensor, rank: int, near: Square | None
+    ) -> Face | None:
+        if not detections:
+            return None
+        detection = detections[min(rank, len(detections)) - 1]
+        if near is not None:
+            closest = max(detections, key=lambda d: _shared(d.square, near))
+            if _shared(closest.square, near) > _SAME:
+                detection = closest
+        found = self.landmarker(picture, detection.square)
+        pose = self.model.pose(found, detection)
+        return Face(detection, found, pose, doubt(found, pose, detection), len(detections))
+
+
+def _shared(a: Square, b: Square) -> float:
+    """How near two squares are: 1 is the same, 0 a side apart or more."""
+    apart = math.hypot(a.x - b.x, a.y - b.y)
+    return max(0.0, 1 - apart / max(a.side, b.side, 1e-9))

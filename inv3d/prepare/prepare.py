@@ -1,0 +1,318 @@
+"""Videos and pictures in, a capture out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from inv3d.core.alignment import Alignment
+from inv3d.core.camera import Camera
+from inv3d.core.config import build_config
+from inv3d.core.errors import InputError, UnsupportedError
+from inv3d.core.files import atomic_directory, write_json, write_text
+from inv3d.core.generator import Generator
+from inv3d.core.registry.discovery import registry
+from inv3d.io.cameras import LABELS, write_labels, write_transforms
+from inv3d.io.colmapfiles import write_colmap
+from inv3d.io.images import Frame
+from inv3d.io.naming import IMAGES, MASKS
+from inv3d.nn.face.crop import camera_at, square_for
+from inv3d.nn.face.reader import FaceReader
+from inv3d.nn.face.square import Square
+from inv3d.nn.face.trust import MOST_DISAGREEMENT
+from inv3d.prepare.coverage import NOT_NEEDED, choose, warnings
+from inv3d.prepare.cutting import Cutter, to_levels
+from inv3d.prepare.drawing import misaligned, overview
+from inv3d.prepare.given import (
+    for_picture,
+    read_points,
+    square_by_detection,
+    use_angles,
+    use_points,
+)
+from inv3d.prepare.judge import judge
+from inv3d.prepare.options import Options
+from inv3d.prepare.page import page
+from inv3d.prepare.sight import Sight, look
+from inv3d.prepare.smooth import smoothed
+from inv3d.prepare.sources import Shot, Source, mirrored, open_sources
+
+RECORD, PAGE = "prepare.json", "prepare.html"
+# so many of the frames that were left out are shown
+_SHOWN = 24
+_MUCH_OUTSIDE = 0.1
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Prepared:
+    """What was done.
+
+    Attributes:
+        out: the capture.
+        sights: all frames that were looked at, in order.
+        warnings: what the user should know.
+        pictures: name -> overview, and crop where it was kept.
+    """
+
+    out: Path
+    sights: list[Sight]
+    warnings: list[str] = field(default_factory=list)
+    pictures: dict[str, tuple[Frame, Frame | None]] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> list[Sight]:
+        """The frames of the capture."""
+        return [sight for sight in self.sights if sight.kept]
+
+
+@torch.no_grad()
+def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Prepared:
+    """Make a capture.
+
+    Args:
+        options: what is wanted.
+        out: its folder, which mustn't exist.
+        on_progress: told what is being done, how far it is, and how far it goes.
+
+    Raises:
+        InputError: where an input can't be read, or no frame of it can be used.
+        UnsupportedError: where the generator shows no faces.
+        RunError: where the folder exists or can't be written.
+    """
+    alignment = alignment_of(options.generator, options.generator_options)
+    sources = open_sources(options.inputs, options.look_at)
+    reader = FaceReader()
+    with atomic_directory(out) as folder:
+        sights = _look_at_all(options, sources, reader, on_progress)
+        _settle(options, alignment, reader, sights)
+        result = Prepared(out, sights)
+        if not result.kept:
+            raise _nothing(options, sights)
+        size = options.size or alignment.resolution
+        white = alignment.white if options.white is None else options.white
+        cutter = Cutter(size, options.matte, white, options.masks)
+        _cut_all(options, alignment, sources, cutter, result, folder, on_progress)
+        result.warnings += _notices(options, alignment, result)
+        _write_cameras(folder, alignment, result.kept, size)
+        write_json(folder / RECORD, _record(options, result))
+        shown = page(options, alignment, sights, result.pictures, result.warnings)
+        write_text(folder / PAGE, shown)
+    return result
+
+
+def alignment_of(name: str, options: Mapping[str, Any]) -> Alignment:
+    """Return where a generator, which needn't have its weights, shows faces.
+
+    Raises:
+        UnsupportedError: where it shows none.
+    """
+    kind: type[Generator] = registry().load("generators", name)
+    alignment = kind.alignment(build_config(kind.Config, options, f"generator {name}"))
+    if alignment is None:
+        raise UnsupportedError(
+            f"--generator {name}: doesn't say where faces are in its pictures, so that nothing can "
+            "be cropped for it; take minihead, eg3d or panohead"
+        )
+    return alignment
+
+
+def _shots(options: Options, source: Source) -> Iterator[Shot]:
+    return map(mirrored, source.shots()) if options.mirror else source.shots()
+
+
+def _look_at_all(
+    options: Options, sources: list[Source], reader: FaceReader, on_progress: OnProgress
+) -> list[Sight]:
+    sights: list[Sight] = []
+    total = sum(source.count for source in sources)
+    for number, source in enumerate(sources):
+        near: Square | None = None
+        for shot in _shots(options, source):
+            sight = look(reader, shot, number, rank=options.face, near=near)
+            moving = sight.time_s is not None and sight.kept and sight.found is not None
+            near = sight.found.square if moving and sight.found is not None else None
+            sights.append(sight)
+            on_progress("looking", len(sights), max(total, len(sights)))
+    return sights
+
+
+def _settle(
+    options: Options, alignment: Alignment, reader: FaceReader, sights: list[Sight]
+) -> None:
+    """Settle angles and squares, and which frames are kept."""
+    points = read_points(options.landmarks) if options.landmarks else {}
+    for sight in sights:
+        given = for_picture(points, sight)
+        if given is not None:
+            use_points(reader.model, sight, given)
+        elif sight.pose is not None and not options.correct_yaw:
+            sight.yaw = sight.pose.uncorrected_yaw
+        yaw_deg = for_picture(options.yaw_deg, sight)
+        if yaw_deg is not None:
+            use_angles(sight, yaw_deg, options.pitch_deg)
+    if not options.keep_all:
+        judge(sights)
+    _place(alignment, reader, sights)
+    if options.smooth:
+        _smooth(sights)
+    choose(sights, options.frames)
+
+
+def _place(alignment: Alignment, reader: FaceReader, sights: list[Sight]) -> None:
+    """Find the squares of all frames with a face, those that aren't kept too."""
+    for sight in sights:
+        if sight.found is None or sight.pose is None:
+            continue
+        false = sight.detection is not None and sight.pose.disagreement > MOST_DISAGREEMENT
+        if sight.by_hand and false:
+            sight.square = square_by_detection(reader.model, alignment, sight)
+            continue
+        pose = replace(sight.pose, yaw=sight.yaw, pitch=sight.pitch)
+        sight.square = square_for(reader.model, alignment, sight.found, pose)
+
+
+def _smooth(sights: list[Sight]) -> None:
+    """Smooth angles and squares of the kept frames of every video."""
+    for source in {sight.source for sight in sights}:
+        row = [s for s in sights if s.source == source and s.kept and not s.by_hand and s.square]
+        if len(row) < 3 or row[0].time_s is None:
+            continue
+        time = torch.tensor([s.time_s for s in row], dtype=torch.float64)
+        values = torch.tensor(
+            [
+                [s.yaw, s.pitch, s.square.x, s.square.y, math.log(s.square.side), s.square.roll]
+                for s in row
+                if s.square
+            ],
+            dtype=torch.float64,
+        )
+        for sight, numbers in zip(row, smoothed(time, values).tolist(), strict=True):
+            sight.yaw, sight.pitch, x, y, side, roll = numbers
+            sight.square = Square(x, y, math.exp(side), roll)
+
+
+def _cut_all(
+    options: Options,
+    alignment: Alignment,
+    sources: list[Source],
+    cutter: Cutter,
+    result: Prepared,
+    folder: Path,
+    on_progress: OnProgress,
+) -> None:
+    """Read frames again, write those that are kept, and draw them and some of the others."""
+    (folder / IMAGES).mkdir()
+    others = [s for s in result.sights if not s.kept and s.sort != NOT_NEEDED]
+    step = max(1, math.ceil(len(others) / _SHOWN))
+    wanted = {s.name: s for s in [*result.kept, *others[::step]]}
+    done = 0
+    for source in sources:
+        for shot in source.again(list(wanted)):
+            shot = mirrored(shot) if options.mirror else shot
+            sight = wanted[shot.name]
+            crop = None
+            if sight.kept and sight.square is not None:
+                made = cutter.cut(shot, sight.square)
+                crop = to_levels(made.image)
+                Image.fromarray(crop).save(folder / IMAGES / f"{sight.name}.png")
+                if made.mask is not None:
+                    mask = to_levels(made.mask)[..., 0]
+                    (folder / MASKS).mkdir(exist_ok=True)
+                    Image.fromarray(mask).save(folder / MASKS / f"{sight.name}.png")
+                if made.outside > _MUCH_OUTSIDE:
+                    result.warnings.append(
+                        f"{sight.origin}: {100 * made.outside:.0f} % of its crop lies outside of "
+                        "the picture; the generator shows more around the face than there is"
+                    )
+            result.pictures[sight.name] = (overview(shot.pixels, sight, alignment), crop)
+            done += 1
+            on_progress("cutting", done, len(wanted))
+
+
+def _write_cameras(folder: Path, alignment: Alignment, kept: list[Sight], size: int) -> None:
+    """Write EG3D's labels beside the pictures, and the other formats into cameras/."""
+    camera = cameras(alignment, kept)
+    names = [f"{sight.name}.png" for sight in kept]
+    write_labels(folder / LABELS, camera, names)
+    others = folder / "cameras"
+    write_transforms(
+        others / "transforms.json", camera, [f"../{IMAGES}/{name}" for name in names], size
+    )
+    write_colmap(others / "sparse" / "0", camera, names, size)
+
+
+def cameras(alignment: Alignment, sights: list[Sight]) -> Camera:
+    """Return the generator's cameras at the angles of frames."""
+    yaw = torch.tensor([sight.yaw for sight in sights], dtype=torch.float64)
+    pitch = torch.tensor([sight.pitch for sight in sights], dtype=torch.float64)
+    return camera_at(alignment, yaw, pitch)
+
+
+def _notices(options: Options, alignment: Alignment, result: Prepared) -> list[str]:
+    said = list(warnings(result.sights, alignment.camera.yaw_deg))
+    several = [s for s in result.kept if s.faces > 1]
+    if several:
+        which = "the largest" if options.face == 1 else f"number {options.face} by size"
+        said.append(
+            f"{several[0].origin}: {several[0].faces} faces, of which {which} was taken (so in "
+            f"{len(several)} of {len(result.kept)} frames); --face N takes another"
+        )
+    return said
+
+
+def _nothing(options: Options, sights: list[Sight]) -> InputError:
+    """Return the error to raise where no frame can be used."""
+    given = ", ".join(map(str, options.inputs))
+    first = sights[0]
+    reason = first.reasons[0]
+    remedy = (
+        "give its points with --landmarks FILE"
+        if first.detection is None
+        else "give its angle with --yaw DEGREES, or take another picture"
+    )
+    if len(sights) == 1:
+        return InputError(f"--input {given}: {reason}; {remedy}")
+    counts = Counter(sight.sort for sight in sights)
+    listed = ", ".join(f"{count} {sort}" for sort, count in counts.most_common())
+    return InputError(
+        f"--input {given}: none of {len(sights)} frames can be used ({listed}); take frames with "
+        "a face that is seen well"
+    )
+
+
+def _record(options: Options, result: Prepared) -> dict[str, Any]:
+    """What was done, for other programs."""
+    return {
+        "inputs": [str(path) for path in options.inputs],
+        "generator": options.generator,
+        "warnings": result.warnings,
+        "frames": [_frame(sight) for sight in result.sights],
+    }
+
+
+def _frame(sight: Sight) -> dict[str, Any]:
+    pose, square = sight.pose, sight.square
+    return {
+        "name": sight.name,
+        "origin": sight.origin,
+        "time_s": sight.time_s,
+        "kept": sight.kept,
+        "reasons": sight.reasons,
+        "faces": sight.faces,
+        "yaw_deg": math.degrees(sight.yaw),
+        "pitch_deg": math.degrees(sight.pitch),
+        "uncorrected_yaw_deg": math.degrees(pose.uncorrected_yaw) if pose else None,
+        "error": pose.error if pose else None,
+        "disagreement": pose.disagreement if pose else None,
+        "by_hand": sight.by_hand,
+        "square": vars(square) if square else None,
+        "not_aligned_because": misaligned(sight),
+    }

@@ -1,0 +1,1 @@
+"""Training of plugins' networks: data, steps, processes, what is kept, the page."""

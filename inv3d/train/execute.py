@@ -1,0 +1,213 @@
+"""Taking the steps of a training, and all that has to hold around them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inv3d.core.config import merge
+from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.files import write_text
+from inv3d.core.fit.loop import Progress
+from inv3d.rundir.lock import held
+from inv3d.rundir.record import timestamp
+from inv3d.runs.display import Display
+from inv3d.runs.execute import stop_on_signals
+from inv3d.train.evaluate import evaluate
+from inv3d.train.feed import Feed
+from inv3d.train.page import training_page
+from inv3d.train.prepare import OF_TRAINING, PreparedTraining, TrainRequest, prepare_training
+from inv3d.train.store import PAGE, TrainingDirectory
+from inv3d.train.team import Team, join_team, leave_team, own_device
+from inv3d.train.trainer import Taken
+
+STAGE = "training"
+# steps whose mean is a line of the log
+_LOGGED = 10
+
+
+def start_training(
+    request: TrainRequest,
+    out: Path,
+    display: Display,
+    *,
+    overwrite: bool,
+    command: Sequence[str],
+) -> TrainingDirectory:
+    """Train from the first step to the last, in a new directory.
+
+    Args:
+        request: what was asked for.
+        out: the directory.
+        display: shows what happens.
+        overwrite: replace a training that is there.
+        command: the command line, for the record.
+
+    Raises:
+        InvError: where it can't begin, in which case nothing is left, or can't go on.
+    """
+    device, team = _meet(request)
+    try:
+        prepared = prepare_training(request, team, device)
+        feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
+        if not team.leads:
+            return _follow(prepared, feed, TrainingDirectory(out, {}))
+        directory = TrainingDirectory.create(out, overwrite=overwrite)
+        with held(directory.path):
+            directory.begin(prepared, list(command))
+            for notice in prepared.notices:
+                display.say(f"warning: {notice}")
+            return _lead(prepared, feed, directory, display)
+    finally:
+        leave_team(team)
+
+
+def resume_training(
+    out: Path, display: Display, training: Mapping[str, Any] | None = None
+) -> TrainingDirectory:
+    """Go on with a training where its checkpoint stands, to the same weights.
+
+    Args:
+        out: the directory.
+        display: shows what happens.
+        training: options of the training that change from here on, such as a later end.
+
+    Raises:
+        InvError: where something that it began with has changed, or it can't go on.
+    """
+    directory = TrainingDirectory.reopen(out)
+    request = directory.request
+    if training:
+        request = replace(request, options=merge(request.options, {OF_TRAINING: training}))
+    device, team = _meet(request)
+    try:
+        prepared = prepare_training(request, team, device)
+        _check_same(directory, prepared)
+        feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
+        if not team.leads:
+            directory.restore_into(prepared.trainer)
+            return _follow(prepared, feed, directory)
+        with held(directory.path):
+            directory.restore_into(prepared.trainer)
+            directory.cut(prepared.trainer.done)
+            changes = {"request": request.plain(), "training": prepared.facts["training"]}
+            directory.write(status="running", **changes)
+            display.say(f"going on after {prepared.trainer.done} steps")
+            return _lead(prepared, feed, directory, display)
+    finally:
+        leave_team(team)
+
+
+def _meet(request: TrainRequest) -> tuple[torch.device, Team]:
+    device = own_device(request.device)
+    return device, join_team(device)
+
+
+def _check_same(directory: TrainingDirectory, prepared: PreparedTraining) -> None:
+    before, now = directory.record["generator"]["fingerprint"], prepared.facts["generator"]
+    if before != now["fingerprint"]:
+        raise RunError(
+            f"{directory.path}: was begun with generator {now['name']} {before}, which now is "
+            f"{now['fingerprint']}; give it its weights back, or start again with --overwrite"
+        )
+
+
+def _follow(
+    prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory
+) -> TrainingDirectory:
+    """Take the steps of a process that neither writes nor shows."""
+    trainer = prepared.trainer
+    with stop_on_signals(trainer.lesson.context.state, lambda text: None):
+        try:
+            while trainer.done < trainer.training.steps and not trainer.step(feed).stop:
+                pass
+        finally:
+            feed.close()
+    return directory
+
+
+def _lead(
+    prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory, display: Display
+) -> TrainingDirectory:
+    """Take all steps, show, evaluate and keep."""
+    trainer, request = prepared.trainer, prepared.request
+    state, steps = trainer.lesson.context.state, trainer.training.steps
+    recent = _Recent()
+    with stop_on_signals(state, display.say):
+        try:
+            while trainer.done < steps:
+                started = time.perf_counter()
+                taken = trainer.step(feed)
+                seconds = time.perf_counter() - started
+                progress = Progress(
+                    STAGE, trainer.done - 1, steps, taken.losses, taken.rate, seconds
+                )
+                display.step(progress)
+                last = trainer.done == steps
+                if recent.add(taken, seconds) or last or taken.stop:
+                    directory.log(recent.row(trainer.done - 1))
+                if last or trainer.done % request.evaluate_every == 0:
+                    _evaluate(prepared, directory)
+                if last or taken.stop or trainer.done % request.checkpoint_every == 0:
+                    directory.save(trainer, prepared)
+                if taken.stop and not last:
+                    raise InterruptedRun("stopped")
+        except (InterruptedRun, KeyboardInterrupt) as error:
+            directory.write(status="interrupted")
+            raise InterruptedRun(
+                f"{str(error) or 'stopped'} after {trainer.done} of {steps} steps; continue with "
+                f"'3dinv train --resume {directory.path}'"
+            ) from error
+        except DivergedError as error:
+            directory.save(trainer, prepared)
+            directory.write(status="failed", error=str(error))
+            raise DivergedError(
+                f"{error} in {directory.path}; try a lower learning rate "
+                f"(--set training.lr={trainer.training.lr / 3:.1g}), or check the pictures"
+            ) from error
+        except Exception as error:
+            directory.write(status="failed", error=str(error))
+            raise
+        finally:
+            feed.close()
+    directory.write(status="finished", finished=timestamp())
+    return directory
+
+
+def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> None:
+    """Look at held-out pictures, and write the page."""
+    values, grids = evaluate(prepared)
+    rows = [*directory.record["evaluations"], {"step": prepared.trainer.done, "values": values}]
+    directory.write(evaluations=rows)
+    write_text(directory.path / PAGE, training_page(directory.record, directory.rows(), grids))
+
+
+@dataclass
+class _Recent:
+    """Mean of the last steps, which is a line of the log."""
+
+    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    rate: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    count: int = 0
+
+    def add(self, taken: Taken, seconds: float) -> bool:
+        """Take a step in; whether a line is full."""
+        for name, value in taken.losses.items():
+            self.sums[name].append(value)
+        self.rate, self.seconds, self.count = taken.rate, self.seconds + seconds, self.count + 1
+        return self.count == _LOGGED
+
+    def row(self, step: int) -> dict[str, Any]:
+        """Return the line, and begin the next one."""
+        losses = {name: sum(values) / len(values) for name, values in self.sums.items()}
+        row = {"stage": STAGE, "step": step, "losses": losses, "lr": self.rate}
+        row["seconds"] = self.seconds
+        self.sums, self.seconds, self.count = defaultdict(list), 0.0, 0
+        return row

@@ -1,0 +1,270 @@
+"""From what a user asks for to a training that can take its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inv3d.core.config import PluginConfig, build_config, merge, preset_options
+from inv3d.core.errors import ConfigError, InputError, PluginError, RunError, suggest
+from inv3d.core.fit.context import Context
+from inv3d.core.framing import check_framing
+from inv3d.core.generator import Generator, load_generator
+from inv3d.core.registry.discovery import registry
+from inv3d.core.training import Trainable
+from inv3d.core.training_options import TrainingConfig
+from inv3d.core.weights.known import resolve_path
+from inv3d.io.dataset import open_capture
+from inv3d.rundir.record import generator_part, provenance
+from inv3d.train.sources import GENERATED, Generated, Pictures, Source
+from inv3d.train.team import Team
+from inv3d.train.trainer import Trainer
+
+# kinds of plugins that may be trained, in the order in which a name is looked for
+TRAINED_KINDS = ("methods", "estimators")
+OF_TRAINING, OF_GENERATOR = "training", "generator"
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks for; the options of `3dinv train`.
+
+    Attributes:
+        plugin: name of a method or estimator.
+        options: of the plugin, those of the training in a table "training", those of the generator
+            in a table "generator".
+        data: paths, or "generated", each with "=WEIGHT" behind it or not.
+        preset: of the plugin's options, of its training's, or of both.
+    """
+
+    plugin: str
+    generator: str
+    data: tuple[str, ...] = (GENERATED,)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    preset: str | None = None
+    generator_preset: str | None = None
+    weights: Path | None = None
+    seed: int = 1
+    device: str = "auto"
+    checkpoint_every: int = 500
+    evaluate_every: int = 1000
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain values, for the record."""
+        weights = None if self.weights is None else str(self.weights)
+        return asdict(self) | {"data": list(self.data), "weights": weights}
+
+    @staticmethod
+    def read(values: Mapping[str, Any], where: Path) -> TrainRequest:
+        """Read what `plain` returned.
+
+        Raises:
+            RunError: where it's something else.
+        """
+        try:
+            made = TrainRequest(**values)
+            weights = None if made.weights is None else Path(made.weights)
+            return TrainRequest(**{**values, "data": tuple(made.data), "weights": weights})
+        except TypeError:
+            raise RunError(
+                f"{where}: isn't the record of a training; start it again with --overwrite"
+            ) from None
+
+
+@dataclass
+class PreparedTraining:
+    """A training that is ready to start, or to go on.
+
+    Attributes:
+        request: what was asked for.
+        trainer: networks and optimisers.
+        sources: of pictures.
+        config: options of the plugin.
+        facts: of plugin and generator, for the record.
+        notices: what the user should know.
+    """
+
+    request: TrainRequest
+    trainer: Trainer
+    sources: list[Source]
+    config: PluginConfig
+    facts: dict[str, Any]
+    notices: list[str] = field(default_factory=list)
+
+
+def prepare_training(request: TrainRequest, team: Team, device: torch.device) -> PreparedTraining:
+    """Check everything that a user asked for and load it; nothing is written.
+
+    Args:
+        request: what was asked for.
+        team: of processes.
+        device: of this one.
+
+    Raises:
+        InvError: of the kind that fits what's wrong.
+    """
+    kind, plugin = find_trainable(request.plugin)
+    maker: type[Generator] = registry().load("generators", request.generator)
+    options = _options(request, plugin, maker)
+    training_options, of_generator = options.pop(OF_TRAINING, {}), options.pop(OF_GENERATOR, {})
+    config = build_config(plugin.Config, options, f"{kind[:-1]} {request.plugin}")
+    owner = f"training of {request.plugin}"
+    training = build_config(plugin.Training, training_options, owner)
+    owner = f"generator {request.generator}"
+    suited = preset_options(maker, request.generator_preset, owner)
+    given = build_config(maker.Config, merge(suited, of_generator), owner)
+    weights = resolve_path(request.weights, maker.weights, owner)
+    generator = load_generator(request.generator, given, weights, device=device)
+    built = plugin.create(config)  # type: ignore[attr-defined]
+    context = Context.create(device, request.seed)
+    generator.rng = context.state.generators["render"]
+    sources = _sources(request, built, generator, training)
+    trainer = Trainer(built, generator, training, context, team, request.seed)
+    facts = {
+        "plugin": {
+            "name": request.plugin,
+            "kind": kind,
+            "options": config.model_dump(mode="json"),
+            **provenance(kind, request.plugin, plugin),
+        },
+        "training": training.model_dump(mode="json"),
+        "generator": generator_part(request.generator, generator, given, weights).model_dump(
+            mode="json"
+        ),
+        "processes": team.size,
+    }
+    notices = [n for s in sources if isinstance(s, Pictures) for n in s.files.notices.values()]
+    for source in sources:
+        if isinstance(source, Pictures) and source.files.posed:
+            files = source.files
+            where = f"--data {files.source}"
+            notices += check_framing(files.camera, generator.spec, files.names, where)
+    return PreparedTraining(request, trainer, sources, config, facts, notices)
+
+
+def find_trainable(name: str) -> tuple[str, type[Trainable[Any]]]:
+    """Return kind and class of a plugin that can be trained.
+
+    Raises:
+        PluginError: where there's none of that name, or it isn't trained.
+    """
+    kinds = [k for k in TRAINED_KINDS if any(r.name == name for r in registry().of_kind(k))]
+    kind = kinds[0] if kinds else TRAINED_KINDS[0]
+    plugin = registry().load(kind, name)
+    if issubclass(plugin, Trainable):
+        return kind, plugin
+    known = ", ".join(trainable_names()) or "none is installed"
+    raise PluginError(f"{kind[:-1]} {name}: has no networks to train; those that have: {known}")
+
+
+def trainable_names() -> list[str]:
+    """Return the names of the plugins that can be trained."""
+    names = []
+    for kind in TRAINED_KINDS:
+        for record in registry().of_kind(kind):
+            try:
+                plugin = registry().load(kind, record.name)
+            except PluginError:
+                continue
+            names += [record.name] if issubclass(plugin, Trainable) else []
+    return names
+
+
+def _options(
+    request: TrainRequest, plugin: type[Trainable[Any]], maker: type[Generator]
+) -> dict[str, Any]:
+    """What suits the generator, the preset, the user's."""
+    suited = dict(maker.method_options.get(request.plugin, {}))
+    suited[OF_TRAINING] = dict(maker.training_options.get(request.plugin, {}))
+    return merge(merge(suited, _preset(plugin, request.preset)), request.options)
+
+
+def _preset(plugin: type[Trainable[Any]], name: str | None) -> dict[str, Any]:
+    """Return what a preset says of plugin and training; it may be of either or of both.
+
+    Raises:
+        ConfigError: where there's none of that name.
+    """
+    known = {"default": {}, **plugin.presets, **plugin.training_presets}
+    if name is not None and name not in known:
+        raise ConfigError(f"{plugin.name} has no preset '{name}'{suggest(name, known)}")
+    options = dict(plugin.presets.get(name or "default", {}))
+    return options | {OF_TRAINING: dict(plugin.training_presets.get(name or "default", {}))}
+
+
+def _sources(
+    request: TrainRequest,
+    plugin: Trainable[Any],
+    generator: Generator,
+    training: TrainingConfig,
+) -> list[Source]:
+    sources: list[Source] = []
+    for given in request.data:
+        name, weight = split_weight(given)
+        if name == GENERATED:
+            sources.append(
+                Generated(
+                    generator,
+                    lambda count, rng: plugin.cameras(generator.spec, training, count, rng),
+                    request.seed,
+                    weight,
+                    training.pool,
+                    training.hold_out,
+                    training.truncation,
+                )
+            )
+        else:
+            sources.append(_pictures(name, weight, plugin, generator, training))
+    return sources
+
+
+def _pictures(
+    name: str,
+    weight: float,
+    plugin: Trainable[Any],
+    generator: Generator,
+    training: TrainingConfig,
+) -> Pictures:
+    try:
+        files = open_capture(name)
+    except InputError as error:
+        raise InputError(str(error).replace("--input ", "--data ", 1)) from None
+    if "latents" in plugin.learns_from:
+        raise InputError(
+            f"--data {name}: {plugin.name} learns from true latents, which only pictures that the "
+            f"generator makes have; give --data {GENERATED}, or none"
+        )
+    if "cameras" in plugin.learns_from and not files.posed:
+        raise InputError(
+            f"--data {name}: its pictures have no labels; add a dataset.json with 25 numbers a "
+            f"picture (cam2world and intrinsics), or train with --data {GENERATED}"
+        )
+    return Pictures(
+        files,
+        generator.spec.resolution,
+        weight=weight,
+        count=training.hold_out,
+        mirror=training.mirror,
+        rebalance=training.rebalance,
+        least=training.batch,
+    )
+
+
+def split_weight(given: str) -> tuple[str, float]:
+    """Return path and weight of "PATH=WEIGHT"; a path that has "=" in its name keeps it.
+
+    Raises:
+        InputError: where the weight isn't above 0.
+    """
+    name, sign, text = given.rpartition("=")
+    try:
+        weight = float(text) if sign else 1.0
+    except ValueError:
+        return given, 1.0
+    if not 0 < weight < float("inf"):
+        raise InputError(f"--data {given}: a weight of {text}, expected a number above 0")
+    return (name if sign else given), weight

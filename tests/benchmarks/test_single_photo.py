@@ -1,0 +1,87 @@
+"""The evaluation of methods for one picture, on the toy generator."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks import single_photo
+from benchmarks.single_photo import OFFSETS, Variant, by_visibility, cases, given, table, view_at
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from tests.captures import files_of, write
+from tests.commands.run_cli import registered
+
+HEAD = toy_capture(ToyGenerator(ToyConfig()), 17, yaw_deg=80)
+QUICK = {"latent": {"steps": 2, "samples": 20}}
+SEARCH = {
+    "pose": {"estimator": "none"},
+    "starts": {"steps": 1, "yaws": 3, "pitches": 1},
+    "tuning": {"steps": 1},
+    **QUICK,
+}
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    variants = {
+        "wplus": Variant("wplus", QUICK),
+        "wplus-off10": Variant("wplus", QUICK, off_deg=10.0),
+        "poseopt": Variant("poseopt", SEARCH, posed=False),
+    }
+    monkeypatch.setattr(single_photo, "VARIANTS", variants)
+    yield from registered(monkeypatch)
+
+
+def test_what_a_method_is_given() -> None:
+    row = view_at(HEAD, 0.5)
+    assert float(HEAD.camera.yaw[row]) == pytest.approx(0.5, abs=0.1)
+    view = given(HEAD, row, Variant("wplus"))
+    assert len(view) == 1 and torch.equal(view.camera.labels(), HEAD.camera.labels()[[row]])
+    assert given(HEAD, row, Variant("poseopt", posed=False)).cameras is None
+    off = given(HEAD, row, Variant("wplus", off_deg=10.0))
+    turned = float(off.camera.yaw - view.camera.yaw)
+    assert math.degrees(turned) == pytest.approx(10, abs=0.1)
+
+
+def test_errors_are_told_apart_by_what_the_picture_shows() -> None:
+    rows = [view_at(HEAD, offset) for offset in OFFSETS]
+    views = HEAD.images[rows]
+    same = by_visibility(HEAD, rows, views)
+    assert same == {"mse_seen": 0.0, "mse_unseen": 0.0}
+    wrong = by_visibility(HEAD, rows, views + 0.5)
+    assert wrong["mse_seen"] == pytest.approx(0.25) and wrong["mse_unseen"] == pytest.approx(0.25)
+
+
+def test_rows_are_measured_once_and_make_a_table(tmp_path: Path) -> None:
+    source = write(files_of(HEAD), tmp_path / "head")
+    out = tmp_path / "out"
+    command = ["run", str(out), "--capture", str(source), "--generator", "toy"]
+    command += ["--method", "wplus", "--method", "wplus-off10", "--method", "poseopt"]
+    first = CliRunner().invoke(single_photo.main, command)
+    assert first.exit_code == 0, first.output
+    assert first.output.count("head") == 3
+    assert CliRunner().invoke(single_photo.main, command).output == ""
+    names = sorted(path.stem for path in out.glob("*.json"))
+    assert names == ["poseopt-head-+0", "wplus-head-+0", "wplus-off10-head-+0"]
+    assert all((out / f"{name}.png").exists() for name in names)
+    row = json.loads((out / "wplus-head-+0.json").read_text())
+    assert row["pose_deg"] < 0.1 and {"mse@+0.0", "mse@-0.8", "seconds"} <= set(row)
+    off = json.loads((out / "wplus-off10-head-+0.json").read_text())
+    assert off["pose_deg"] == pytest.approx(10, abs=0.1)
+    told = CliRunner().invoke(single_photo.main, ["table", str(out)])
+    assert "| wplus | 1 |" in told.output and "poseopt: median poseopt-head-+0.png" in told.output
+
+
+def test_median_and_worst_case() -> None:
+    rows = [
+        {"variant": "wplus", "name": f"{k}", **{f"mse@{o:+.1f}": k * 1.0 for o in OFFSETS}}
+        for k in (3, 1, 2)
+    ]
+    assert cases(rows) == {"wplus": ("2", "3")}
+    assert "2.0000" in table(rows)

@@ -1,0 +1,213 @@
+"""Whole trainings: what they leave, how they stop, and that they go on to the same weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.trained import FILE, Trained
+from inv3d.core.weights.tensors import read_tensors
+from inv3d.runs.display import Told
+from inv3d.train.execute import resume_training, start_training
+from inv3d.train.prepare import TrainRequest
+from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
+from tests.blank_plots import blank_plots
+
+STEPS = 12
+
+
+def _request(plugin: str = "toyenc", **training: Any) -> TrainRequest:
+    options = {"training": {"steps": STEPS, "batch": 4, "lr": 1e-2, "average": 0.9, **training}}
+    return TrainRequest(plugin, "toy", options=options, checkpoint_every=5, evaluate_every=6)
+
+
+def _train(request: TrainRequest, out: Path, on_step: Any = lambda step: None) -> TrainingDirectory:
+    with blank_plots():
+        return start_training(request, out, Told(on_step), overwrite=False, command=["test"])
+
+
+def _resume(out: Path, training: dict[str, Any] | None = None) -> TrainingDirectory:
+    with blank_plots():
+        return resume_training(out, Told(lambda step: None), training)
+
+
+def _checkpoint(out: Path) -> dict[str, Tensor]:
+    return read_tensors(out / CHECKPOINT)[0]
+
+
+def _same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_a_training_leaves_networks_a_record_and_a_page(tmp_path: Path) -> None:
+    seen: list[float] = []
+    directory = _train(
+        _request(), tmp_path / "out", lambda step: seen.append(step.losses["latent"])
+    )
+    assert len(seen) == STEPS and sum(seen[-3:]) < sum(seen[:3])
+    trained = Trained.load(tmp_path / "out")
+    assert (trained.plugin, trained.generator, trained.steps) == ("toyenc", "toy", STEPS)
+    assert "1.running_mean" in trained.tensors and trained.latent_avg is not None
+    assert not any("critic" in name for name in trained.tensors)  # only what inverts is kept
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    assert record["status"] == "finished" and record == directory.record
+    assert [row["step"] for row in record["evaluations"]] == [6, 12]
+    assert trained.facts["evaluation"] == record["evaluations"][-1]
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "same again" in page and page.count("<img") == 16 and "toyenc for toy" in page
+    rows = [json.loads(line) for line in (tmp_path / "out" / LOG).read_text().splitlines()]
+    assert rows[-1]["step"] == STEPS - 1 and "critic/total" in rows[0]["losses"]
+    with pytest.raises(RunError, match="a training is there; go on with '3dinv train --resume"):
+        _train(_request(), tmp_path / "out")
+
+
+def test_the_critic_gets_its_own_gradient_only_and_only_when_it_is_due(tmp_path: Path) -> None:
+    _train(_request(steps=1), tmp_path / "one")
+    _train(_request(steps=2), tmp_path / "two")
+    one, two = (_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert torch.equal(one["network/critic.weight"], two["network/critic.weight"])
+    assert not torch.equal(one["network/encode.0.weight"], two["network/encode.0.weight"])
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    _train(_request(), tmp_path / "whole")
+
+    def stop(step: Any) -> None:
+        if step.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun, match=r"stopped after 8 of 12 steps; continue with '3dinv"):
+        _train(_request(), tmp_path / "cut", stop)
+    assert TrainingDirectory.reopen(tmp_path / "cut").record["status"] == "interrupted"
+    directory = _resume(tmp_path / "cut")
+    assert _same(_checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "cut"))
+    assert directory.record["status"] == "finished"
+    assert [row["step"] for row in directory.record["evaluations"]] == [6, 12]
+    assert [row["step"] for row in directory.rows()][-1] == STEPS - 1
+
+
+def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:
+    _train(_request(), tmp_path / "whole")
+    _train(_request(keep="fp16"), tmp_path / "half")
+    whole, half = (Trained.load(tmp_path / name).tensors for name in ("whole", "half"))
+    for name, tensor in whole.items():
+        assert torch.equal(half[name], tensor.half() if tensor.is_floating_point() else tensor)
+    assert _same(_checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "half"))
+
+
+class Killed(BaseException):
+    """A process that dies at once."""
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    _train(_request(pool=6), tmp_path / "whole")
+
+    def die(step: Any) -> None:
+        if step.step == 8:
+            raise Killed
+
+    with pytest.raises(Killed):
+        _train(_request(pool=6), tmp_path / "cut", die)
+    assert read_tensors(tmp_path / "cut" / CHECKPOINT)[1]["done"] == 5
+    _resume(tmp_path / "cut")
+    assert _same(_checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "cut"))
+
+
+def test_a_training_may_go_on_to_a_later_end(tmp_path: Path) -> None:
+    _train(_request(), tmp_path / "long")
+    _train(_request(steps=7), tmp_path / "short")
+    directory = _resume(tmp_path / "short", {"steps": STEPS})
+    assert directory.record["training"]["steps"] == STEPS
+    assert _same(_checkpoint(tmp_path / "long"), _checkpoint(tmp_path / "short"))
+
+
+def test_what_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"step 7: loss 'total' \(nan\) isn't finite.*are kept"):
+        _train(_request(break_at=7), tmp_path / "bad")
+    _train(_request(steps=7), tmp_path / "good")
+    assert _same(_checkpoint(tmp_path / "bad"), _checkpoint(tmp_path / "good"))
+    assert TrainingDirectory.reopen(tmp_path / "bad").record["status"] == "failed"
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inv3d.core.weights import tensors
+
+    save, written = tensors.save_file, []
+
+    def full(ready: Any, path: Any, metadata: Any) -> None:
+        written.append(path)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device")
+        save(ready, path, metadata)
+
+    monkeypatch.setattr(tensors, "save_file", full)
+    with pytest.raises(RunError, match=r"checkpoint\.safetensors: can't be written .*free some"):
+        _train(_request(), tmp_path / "out")
+    assert read_tensors(tmp_path / "out" / CHECKPOINT)[1]["done"] == 5
+    assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".check")]
+
+
+def test_parts_of_a_step_add_up_to_the_whole(tmp_path: Path) -> None:
+    """With normalisation that doesn't depend on the other pictures."""
+    whole, parts = (_request("toypose", accumulate=n, average=0.0) for n in (1, 2))
+    _train(whole, tmp_path / "whole")
+    _train(parts, tmp_path / "parts")
+    first, second = (_checkpoint(tmp_path / name) for name in ("whole", "parts"))
+    for name in ("network/weight", "network/bias"):
+        torch.testing.assert_close(first[name], second[name], rtol=1e-5, atol=1e-6)
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    """Batch normalisation included, which sees the pictures of both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    arguments = [sys.executable, "-m", "inv3d", "train", "toyenc", "--generator", "toy"]
+    arguments += ["-o", str(tmp_path / "two"), "--device", "cpu", "--evaluate-every", "100"]
+    for name, value in _request(steps=3, noise=0.0).options["training"].items():
+        arguments += ["--set", f"training.{name}={value}"]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [
+        subprocess.Popen(
+            arguments,
+            env={**os.environ, **shared, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert "everything is in" in said[0] and said[1] == ""
+    _train(_request(steps=3, noise=0.0), tmp_path / "one")
+    one, two = (_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_another_place_or_record_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(RunError, match="exists and is no training"):
+        _train(_request(), tmp_path / "mine")
+    with pytest.raises(RunError, match=r"no train\.json; give the directory of a training"):
+        _resume(tmp_path / "mine")
+    (tmp_path / "mine" / RECORD).write_text('{"request": {"colour": "red"}}')
+    with pytest.raises(RunError, match="isn't the record of a training"):
+        _resume(tmp_path / "mine")
+    assert not (tmp_path / "mine" / FILE).exists()

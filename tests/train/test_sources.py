@@ -1,0 +1,169 @@
+"""Pictures of a training: which are drawn, and what is wrong with data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inv3d.core.errors import ConfigError, InputError, PluginError
+from inv3d.core.geometry.views import mirrored_camera
+from inv3d.core.training_options import TrainingConfig
+from inv3d.io.dataset import open_capture
+from inv3d.report.pictures import colour_frames, save_png
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.train.feed import Feed
+from inv3d.train.prepare import TrainRequest, prepare_training, split_weight
+from inv3d.train.sources import Generated, Pictures, mirrored, row_seeds
+from inv3d.train.team import Team
+from tests.toy_runs import write_capture
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    capture = toy_capture(ToyGenerator(ToyConfig()), 12)
+    place = tmp_path_factory.mktemp("data") / "faces"
+    place.mkdir()
+    return write_capture(capture, place)
+
+
+def _generated(**more: Any) -> Generated:
+    generator = ToyGenerator(ToyConfig())
+    prior = generator.spec.camera
+    return Generated(generator, lambda n, rng: prior.orbit(torch.rand(n, generator=rng)), 3, **more)
+
+
+def _prepared(*data: str, plugin: str = "toyenc", **training: Any) -> list[Any]:
+    request = TrainRequest(plugin, "toy", data, {"training": {"batch": 4, **training}})
+    return prepare_training(request, Team(), CPU).sources
+
+
+def test_generated_pictures_are_a_function_of_their_seeds() -> None:
+    first, second = _generated().batch([1, 2], 0), _generated().batch([2, 1], 5)
+    assert torch.equal(first.capture.images, second.capture.images.flip(0))
+    assert first.ws is not None and second.ws is not None
+    assert torch.equal(first.ws, second.ws.flip(0)) and second.step == 5
+    generator = ToyGenerator(ToyConfig())
+    seen = generator.render(generator.synthesize(first.ws), first.capture.camera)
+    assert torch.equal(seen.require("image"), first.capture.images)
+
+
+def test_a_pool_holds_so_many_pictures_and_makes_each_once() -> None:
+    pool = _generated(pool=3)
+    batch = pool.batch(row_seeds(0, 0, range(20)), 0)
+    assert len(batch.capture.images.flatten(1).unique(dim=0)) == 3
+    again = _generated(pool=3).batch(row_seeds(0, 0, range(20)), 0)
+    assert torch.equal(batch.capture.images, again.capture.images)
+    assert batch.ws is not None and len(batch.ws.unique(dim=0)) == 3
+    assert not torch.isin(pool.held_out().capture.camera.yaw, batch.capture.camera.yaw).any()
+
+
+def test_files_are_drawn_apart_from_those_held_out(folder: Path) -> None:
+    source = Pictures(open_capture(folder), 32, count=2, mirror=False)
+    assert source.held_rows == [3, 9]
+    names = Counter(source.batch(row_seeds(0, 0, range(60)), 0).capture.names)
+    held = set(source.held_out().capture.names)
+    assert len(held) == 2 and not held & set(names) and len(names) == 10
+
+
+def test_files_are_mirrored_with_all_that_belongs_to_them(folder: Path) -> None:
+    capture = open_capture(folder).load(32, [0, 1])
+    turned = mirrored(capture, torch.tensor([True, False]))
+    assert torch.equal(turned.images[0], capture.images[0].flip(-1))
+    assert torch.equal(turned.images[1], capture.images[1])
+    other = mirrored_camera(capture.camera)
+    assert torch.allclose(turned.camera.cam2world[0], other.cam2world[0])
+    assert torch.equal(turned.camera.cam2world[1], capture.camera.cam2world[1])
+    assert turned.depths is not None and capture.depths is not None
+    assert torch.equal(turned.depths[0], capture.depths[0].flip(-1))
+
+
+def test_rebalancing_draws_rare_yaws_as_often_as_others(tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    yaw = torch.tensor([0.02] * 9 + [0.9])
+    camera = generator.spec.camera.orbit(yaw)
+    capture = toy_capture(generator, 10).with_cameras(camera)
+    files = open_capture(write_capture(capture, _made(tmp_path / "faces")))
+    shares = {}
+    for rebalance in (0.0, 1.0):
+        source = Pictures(files, 32, count=1, mirror=False, rebalance=rebalance)
+        drawn = source.batch(row_seeds(0, 0, range(200)), 0).capture.camera.yaw
+        shares[rebalance] = float((drawn > 0.5).float().mean())
+    assert shares[0.0] < 0.2 and 0.4 < shares[1.0] < 0.6
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_sources_are_mixed_by_weight_and_processes_share_a_step(folder: Path) -> None:
+    sources = _prepared(f"{folder}=3", "generated")
+    training = TrainingConfig(batch=4, steps=200)
+    alone = Feed(sources, 7, training, Team(), CPU)
+    halves = [Feed(sources, 7, training, Team(rank, 2), CPU) for rank in (0, 1)]
+    share = sum(alone.source(step) is sources[0] for step in range(200)) / 200
+    assert 0.65 < share < 0.85
+    for step in range(6):
+        whole = alone.batch(step, 0)
+        parts = [feed.batch(step, 0) for feed in halves]
+        joined = torch.cat([part.capture.images for part in parts])
+        assert torch.equal(whole.capture.images, joined)
+        assert (whole.ws is None) == (alone.source(step) is sources[0])
+    for feed in (alone, *halves):
+        feed.close()
+
+
+def test_a_step_must_be_shared_evenly() -> None:
+    with pytest.raises(ConfigError, match=r"training\.batch.*give a multiple of 6"):
+        Feed([_generated()], 0, TrainingConfig(batch=4, accumulate=2), Team(0, 3), CPU)
+
+
+def test_a_picture_that_is_gone_is_one_line(folder: Path, tmp_path: Path) -> None:
+    place = write_capture(toy_capture(ToyGenerator(ToyConfig()), 12), _made(tmp_path / "faces"))
+    feed = Feed(_prepared(str(place)), 0, TrainingConfig(batch=4), Team(), CPU)
+    feed.batch(0, 0)
+    for picture in place.glob("*.png"):
+        picture.unlink()
+    with pytest.raises(InputError, match="can't be read"):
+        for step in range(1, 4):
+            feed.batch(step, 0)
+    feed.close()
+
+
+def test_data_that_will_not_do_is_one_line(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--data .*nowhere: no such folder or zip"):
+        _prepared(str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"--data .*: no images found"):
+        _prepared(str(_made(tmp_path / "empty")))
+    bare = _made(tmp_path / "bare")
+    for i, frame in enumerate(colour_frames(torch.zeros(12, 3, 8, 8))):
+        save_png(bare / f"{i}.png", frame)
+    with pytest.raises(InputError, match=r"bare: its pictures have no labels; add a dataset\.json"):
+        _prepared(str(bare))
+    with pytest.raises(InputError, match=r"12 pictures, of which 2 are held out.*a step takes 64"):
+        _prepared(str(folder), batch=64)
+    with pytest.raises(InputError, match="learns from true latents"):
+        _prepared(str(folder), plugin="toylatent")
+    with pytest.raises(InputError, match="a weight of 0, expected a number above 0"):
+        _prepared(f"{folder}=0")
+
+
+def test_weights_stand_behind_paths() -> None:
+    assert split_weight("generated=0.5") == ("generated", 0.5)
+    assert split_weight("a=b/faces") == ("a=b/faces", 1.0)
+    assert split_weight("a=b/faces=2") == ("a=b/faces", 2.0)
+
+
+def test_only_what_has_networks_is_trained() -> None:
+    with pytest.raises(PluginError, match=r"method wplus: has no networks to train.*toyenc"):
+        _prepared("generated", plugin="wplus")
+    with pytest.raises(PluginError, match="unknown method 'toyenk'; did you mean 'toyenc'"):
+        _prepared("generated", plugin="toyenk")
+    with pytest.raises(ConfigError, match=r"unknown option 'stepz' of training of toyenc"):
+        _prepared("generated", stepz=1)
