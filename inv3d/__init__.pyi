@@ -5,6 +5,10 @@ from .runs.invert import (
     invert as invert,
     Inverted as Inverted,
 )
+from .runs.edit import (
+    Edit as Edit,
+    Editing as Editing,
+)
 from .rundir.opening import (
     Run as Run,
     open_run as open_run,
@@ -37,6 +41,7 @@ from .io.video import (
 )
 
 # data
+from .core.alignment import Alignment as Alignment
 from .core.camera import (
     Camera as Camera,
     CameraPrior as CameraPrior,
@@ -151,6 +156,15 @@ from .core.editor import (
     Directions as Directions,
     Editor as Editor,
     Subject as Subject,
+    find_directions as find_directions,
+    load_editor as load_editor,
+)
+from .core.moves import (
+    LayerRange as LayerRange,
+    conditioned as conditioned,
+    coordinates as coordinates,
+    shifted as shifted,
+    warn_of_distance as warn_of_distance,
 )
 from .core.estimator import (
     Estimator as Estimator,

@@ -53,7 +53,16 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Yield a finding for everything; a check that fails itself is a finding too."""
-    general = (versions, torch_build, devices, processor, embedded_generator, video, extras)
+    general = (
+        versions,
+        installed_by,
+        torch_build,
+        devices,
+        processor,
+        embedded_generator,
+        video,
+        extras,
+    )
     for check in (*general, plugins, weights):
         yield from _guarded(check)
 
@@ -79,6 +88,18 @@ def versions() -> Iterator[Finding]:
         "" if new else f"use Python {needed} or newer",
     )
     yield Finding(OWN, "ok", importlib.metadata.version(OWN))
+
+
+def installed_by() -> Iterator[Finding]:
+    """What installed 3dinv, and how plugins of others outlive an upgrade."""
+    from inv3d.core.registry.discovery import registry
+    from inv3d.core.registry.installer import installer, keeping
+
+    name = installer()
+    others = sorted({r.distribution for r in registry().records if not r.own and r.version})
+    found = f"{name}; {len(others)} packages with plugins: {', '.join(others)}" if others else name
+    kept = keeping(name, others)
+    yield Finding("installer", "ok", found + (f"; to keep them: {kept}" if others else ""))
 
 
 def torch_build() -> Iterator[Finding]:

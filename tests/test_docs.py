@@ -39,6 +39,7 @@ from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_LATENTS, CONSISTENCY_RAYS, CONSISTENCY_VIEWS
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.train.prepare import find_trainable
 from tests.tiny_generators import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +151,8 @@ def test_the_config_file_of_the_quickstart_is_valid() -> None:
         ("run --set losses.mse.masc=true", ConfigError),
         ("run --set losses.msee=1", PluginError),
         ("info minihad", AssertionError),
+        ("train e4e --set training.stepz=1", ConfigError),
+        ("train wplus", PluginError),
     ],
 )
 def test_a_wrong_command_line_would_be_found(
@@ -175,6 +178,8 @@ def check(line: str) -> None:
     given = command.make_context(words[0], rest, parent=parent).params
     if command.name == "run":
         check_run(given, parse_overrides(given["settings"]))
+    if command.name == "train" and given["plugin"]:
+        check_train(given, parse_overrides(given["settings"]))
     if command.name == "info" and not given["plugin"].isupper():
         assert given["plugin"] in INVENTED | {r.name for r in registry().records}
 
@@ -188,10 +193,20 @@ def check_run(given: dict[str, Any], settings: Options) -> None:
     options = merge(preset, settings)
     build_config(generator.Config, options.pop("generator", {}), "generator")
     config = build_config(method.Config, options, "method")
-    for name, term in config.losses.items():
+    for name, term in getattr(config, "losses", {}).items():
         if name not in INVENTED:
             loss = registry().load("losses", term.loss or name)
             build_config(loss.Config, term.model_extra or {}, name)
+
+
+def check_train(given: dict[str, Any], settings: Options) -> None:
+    """Options of plugins and their trainings exist."""
+    _, plugin = find_trainable(given["plugin"])
+    assert given["preset"] is None or given["preset"] in plugin.training_presets
+    build_config(plugin.Training, settings.pop("training", {}), "training")
+    generator = registry().load("generators", given["generator"])
+    build_config(generator.Config, settings.pop("generator", {}), "generator")
+    build_config(plugin.Config, settings, "plugin")
 
 
 def module_lines() -> list[str]:

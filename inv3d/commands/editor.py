@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inv3d.commands.output import print_json, print_table
+from inv3d.commands.output import print_json, print_numbers, print_table
+from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
@@ -157,6 +158,72 @@ def show(
         click.echo(f"{name} needs no directions; its options: 3dinv info {name}")
         return
     _say(found, directions, as_json)
+
+
+@command.command("measure")
+@click.argument("name")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--edit", "edits", multiple=True, metavar="NAME=STRENGTH", help="Named edit; repeat.",
+    required=True,
+)  # fmt: skip
+@click.option("--directions", type=click.Path(path_type=Path), help="File of directions.")
+@click.option(
+    "--heads",
+    type=click.IntRange(5),
+    default=40,
+    show_default=True,
+    help="That reading attributes off pictures is learned from, once a generator.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def measure(
+    name: str,
+    runs: tuple[Path, ...],
+    edits: tuple[str, ...],
+    directions: Path | None,
+    heads: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure named edits of the editor NAME on finished RUNS.
+
+    How far the attribute moves and how far all others do, read off pictures in standard deviations
+    of the attribute, and how much of the identity is kept.
+    """
+    registry().record("editors", name)
+    strengths = [_strength(text) for text in edits]
+
+    from inv3d.core.device import resolve_device
+    from inv3d.runs.measure_edits import measure_edits
+
+    rows = measure_edits(
+        name, runs, strengths, directions=directions, heads=heads,
+        device=resolve_device(device), say=lambda text: click.echo(text, err=True),
+    )  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return
+    numbers = [
+        (
+            f"{row['run']} {row['edit']} {row['strength']:+g}",
+            [_text(row[key]) for key in ("moved", "others", "identity", "trust")],
+        )
+        for row in rows
+    ]
+    print_numbers("run, edit", ("moved", "others moved", "identity kept", "read right"), numbers)
+
+
+def _strength(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.replace("-", "_"), float(value)
+    except ValueError:
+        raise UsageError(f"--edit {text}: expected NAME=STRENGTH, such as smile=1.5") from None
+
+
+def _text(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _generator(name: str, options: dict[str, Any], weights: Path | None, device: str) -> Generator:

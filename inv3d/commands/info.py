@@ -16,7 +16,8 @@ from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import InvError, PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.record import KINDS, PluginRecord, singular
+from inv3d.core.registry.imports import import_plugin
+from inv3d.core.registry.record import GROUPS, PluginRecord, singular
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def command(plugin: str, kind: str | None, weights: Path | None, as_json: bool) 
             f"--weights {weights}: {plugin} is a {singular(record.kind)}, and only generators take "
             "weights here; leave it out"
         )
-    target = registry().load(record.kind, record.name)
+    record, target = import_plugin(record)
+    if record.status != "ok":
+        raise PluginError(f"{singular(record.kind)} '{plugin}' can't be used: {record.reason}")
     facts = describe(record, target)
     if record.kind == "generators":
         facts["spec"] = _spec(target, weights)
@@ -67,7 +70,7 @@ def find(name: str, kind: str | None) -> PluginRecord:
     Raises:
         PluginError: where it's unknown, can't be used, or several kinds have it.
     """
-    known = [r for r in registry().records if r.kind in KINDS and kind in (None, r.kind)]
+    known = [r for r in registry().records if r.kind in GROUPS and kind in (None, r.kind)]
     kinds = sorted({r.kind for r in known if r.name == name})
     if not kinds:
         names = {r.name for r in known}
@@ -81,21 +84,37 @@ def find(name: str, kind: str | None) -> PluginRecord:
 
 def describe(record: PluginRecord, target: Any) -> dict[str, Any]:
     """Return everything that a plugin says of itself, as plain values."""
-    return {
+    facts = {
         "name": record.name,
         "kind": record.kind,
-        "summary": target.summary,
-        "reference": target.reference,
-        "licence": target.licence,
+        "status": record.status,
+        "reason": record.reason,
+        "summary": record.summary,
+        "reference": record.reference,
+        "licence": record.licence,
         "distribution": record.distribution,
         "version": record.version,
         "target": record.target,
+        "file": record.file,
+        "capabilities": list(record.capabilities),
+        "seconds": record.seconds,
+    }
+    if record.kind == "hooks":
+        return facts
+    return facts | {
         "api": target.api,
         "requires": list(target.requires),
         "options": [asdict(option) for option in options_of(target.Config)],
+        "training": [asdict(option) for option in _training_of(target)],
         "presets": {name: dict(values) for name, values in _presets(target).items()},
         "suggested": {name: dict(values) for name, values in _suggested(record, target)},
     }
+
+
+def _training_of(target: Any) -> Iterator[Option]:
+    """Yield the options of `3dinv train` for a plugin that has networks to train."""
+    if hasattr(target, "Training"):
+        yield from options_of(target.Training, "training.")
 
 
 def _presets(target: Any) -> dict[str, Mapping[str, Any]]:
@@ -207,7 +226,9 @@ def _show(facts: Mapping[str, Any]) -> None:
         "licence": facts["licence"],
         "distribution": f"{facts['distribution']} {facts['version']}".strip(),
         "class": facts["target"],
-        "needs": ", ".join(facts["requires"]),
+        "file": facts["file"],
+        "can": ", ".join(c for c in facts["capabilities"] if not c.startswith("preset ")),
+        "needs": ", ".join(facts.get("requires", ())),
     }
     for name, value in rows.items():
         if value:
@@ -217,13 +238,19 @@ def _show(facts: Mapping[str, Any]) -> None:
         spec = [(name, _text(value)) for name, value in facts["spec"].items()]
         print_table(("fact", "value"), spec)
         click.echo()
-    options = [
-        (option["name"], f"{option['type']} [{option['default']}]\n{option['description']}".strip())
-        for option in facts["options"]
-    ]
-    if options:
-        print_table(("option", "type [default], what it is"), options, whole=("option",))
-        click.echo()
+    if "options" not in facts:
+        return
+    for title, options in (
+        ("option", facts["options"]),
+        ("option of 3dinv train", facts["training"]),
+    ):
+        lines = [
+            (row["name"], f"{row['type']} [{row['default']}]\n{row['description']}".strip())
+            for row in options
+        ]
+        if lines:
+            print_table((title, "type [default], what it is"), lines, whole=(title,))
+            click.echo()
     print_table(("preset", "sets"), _sets(facts["presets"]))
     if facts["suggested"]:
         click.echo()

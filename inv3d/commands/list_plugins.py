@@ -9,8 +9,9 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import PluginError, UsageError
 from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.known_plugins import missing_plugins
 from inv3d.core.registry.record import UNKNOWN, PluginRecord, singular
 
 
@@ -18,38 +19,88 @@ from inv3d.core.registry.record import UNKNOWN, PluginRecord, singular
 @kind_option("Show one kind only")
 @click.option("--check", is_flag=True, help="Import the built-in plugins too (takes seconds).")
 @click.option("--no-check", is_flag=True, help="Read metadata only, import no plugin at all.")
+@click.option(
+    "--times", is_flag=True, help="Import all of them, and show the seconds beyond PyTorch's own."
+)
+@click.option(
+    "--no-third-party", is_flag=True, help="Show built-in plugins only, and import no other."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "requirements"]),
+    default="table",
+    show_default=True,
+    help="requirements: what pip install -r takes to have the same plugins elsewhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(kind: str | None, check: bool, no_check: bool, as_json: bool) -> None:
+def command(
+    kind: str | None,
+    check: bool,
+    no_check: bool,
+    times: bool,
+    no_third_party: bool,
+    form: str,
+    as_json: bool,
+) -> None:
     """List every plugin and its state.
 
     Plugins of other packages are imported in a separate process, so that one that is broken
     becomes a row with the reason; where its kind can't be told, it's a row with every --kind.
-    Built-in plugins are imported with --check only. With INV3D_STRICT=1 a plugin that can't be
-    used is an error.
+    Built-in plugins are imported with --check or --times only. With INV3D_STRICT=1 a plugin that
+    can't be used is an error.
     """
+    if no_check and (check or times):
+        raise UsageError("--no-check imports nothing, so that there's nothing to check or to time")
     records = [r for r in registry().records if kind in (None, r.kind) or r.kind == UNKNOWN]
+    if no_third_party:
+        records = [r for r in records if r.own]
+    if form == "requirements":
+        for line in _requirements(records):
+            click.echo(line)
+        return
     if not no_check:
         from inv3d.core.registry.probe import probe_plugins
 
-        records = probe_plugins(records, own=check)
+        records = probe_plugins(records, own=check or times, warm=times)
     records.sort(key=lambda r: (r.kind, r.name, r.distribution))
     if os.environ.get("INV3D_STRICT") == "1":
         _refuse_broken(records)
-    if as_json:
+    if as_json or form == "json":
         print_json([asdict(record) for record in records])
-    else:
-        columns = ("kind", "name", "status", "from", "summary or reason")
-        print_table(columns, [_row(record) for record in records])
+        return
+    columns = ("kind", "name", "status", "from", *(("seconds",) if times else ()))
+    print_table((*columns, "summary or reason"), [_row(record, times) for record in records])
+    missing = [known for known in missing_plugins(records) if kind in (None, known.kind)]
+    if missing and not no_third_party:
+        click.echo()
+        print_table(
+            ("not installed", "what it is, and how to get it"),
+            [
+                (f"{singular(known.kind)} {known.name}", f"{known.summary}\n{known.install}")
+                for known in missing
+            ],
+        )
 
 
-def _row(record: PluginRecord) -> tuple[str, ...]:
+def _row(record: PluginRecord, times: bool) -> tuple[str, ...]:
+    seconds = "" if record.seconds is None else f"{record.seconds:.2f}"
     return (
         singular(record.kind),
         record.name,
         record.status,
         f"{record.distribution} {record.version}".strip(),
+        *((seconds,) if times else ()),
         record.reason or record.summary,
     )
+
+
+def _requirements(records: list[PluginRecord]) -> list[str]:
+    """Return a line for every distribution of others that has plugins."""
+    from inv3d.core.registry.installer import requirement
+
+    names = {record.distribution for record in records if not record.own and record.version}
+    return [requirement(name) for name in sorted(names)]
 
 
 def _refuse_broken(records: list[PluginRecord]) -> None:

@@ -87,7 +87,12 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     metavar="[DIR]",
     help="Go on with a run; without DIR, with the latest unfinished one.",
 )
-@click.option("--init", type=click.Path(path_type=Path), help="Start from the result of a run.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="DIR|METHOD",
+    help="Start from the result of a run, or of an encoder: e4e, or the directory of a training.",
+)
 @click.option("--preset", help="Named set of the method's options, see '3dinv info METHOD'.")
 @click.option(
     "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."

@@ -214,9 +214,10 @@ class Inversion:
 
     def digest(self) -> str:
         """Return 16 hex digits that tell this inversion from others."""
-        return fingerprint(self._metadata(), self._tensors())
+        return fingerprint(self._metadata(), self.tensors())
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that is kept in the file, by name."""
         tensors = {"ws": self.ws, "cameras": self.cameras.labels()}
         tensors |= {f"delta/{name}": value for name, value in self.generator_delta.items()}
         tensors |= {f"offset/{name}": value for name, value in self.offset.items()}
@@ -237,7 +238,7 @@ class Inversion:
 
     def save(self, directory: Path) -> None:
         """Write `inversion.safetensors` into a directory."""
-        write_tensors(Path(directory) / FILE, self._tensors(), self._metadata())
+        write_tensors(Path(directory) / FILE, self.tensors(), self._metadata())
 
     @staticmethod
     def load(directory: Path) -> Inversion:

@@ -147,9 +147,9 @@ def find_trained(
         found = _checked(Trained.load(path), plugin, path)
         found.check(generator, path)
         return found, path
-    name = f"{plugin}-{type(generator).name}.safetensors"
+    name, folder = f"{plugin}-{type(generator).name}", weights_dir()
     others = []
-    for place in (asset(name), weights_dir() / name):
+    for place in (asset(f"{name}.safetensors"), folder / f"{name}.safetensors"):
         if not place.is_file():
             continue
         found = _checked(Trained.load(place), plugin, place)
@@ -159,7 +159,8 @@ def find_trained(
     raise WeightsError(
         f"{plugin}: no trained networks for generator {generator.spec.name}, "
         f"{generator.spec.fingerprint}{''.join(f' ({text})' for text in others)}; "
-        f"{_how_to_train(plugin, generator)} and give {option}"
+        f"{_how_to_train(plugin, generator)}, then give {option}, or put {name}/{FILE} there as "
+        f"{folder / name}.safetensors"
     )
 
 

@@ -17,7 +17,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.latent import latent_statistics
-from inv3d.core.plugin import Plugin
+from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.training_options import TrainingConfig
 
 Learns = Literal["cameras", "latents"]
@@ -86,11 +86,13 @@ class Trainable(Plugin, ABC, Generic[T]):
 
     Attributes:
         Training: options of the training.
+        training_presets: named sets of its options, as `presets` has of the plugin's.
         learns_from: what its pictures must have: "cameras" excludes pictures without labels,
             "latents" all but generated ones.
     """
 
     Training: ClassVar[type[TrainingConfig]] = TrainingConfig
+    training_presets: ClassVar[Presets] = {}
     learns_from: ClassVar[frozenset[Learns]] = frozenset({"cameras"})
 
     @abstractmethod
@@ -101,11 +103,14 @@ class Trainable(Plugin, ABC, Generic[T]):
         that only judge don't belong to it: `Context.loss` has them. The caller has seeded torch.
         """
 
-    def begin(self, network: nn.Module, training: T, rng: torch.Generator) -> None:
+    def begin(
+        self, network: nn.Module, generator: Generator, training: T, rng: torch.Generator
+    ) -> None:
         """Give fresh networks weights to begin with, such as those of a file; none by default.
 
         Args:
             network: that `build` returned.
+            generator: that it was built for.
             training: options.
             rng: draws, on the CPU.
         """

@@ -38,6 +38,10 @@ class TrainingConfig(PluginConfig):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="of the convolutions that are trained"
     )
+    keep: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="numbers of the networks that are kept; fp16 takes half the room",
+    )
     mirror: bool = Field(
         default=True, description="show every second picture from files mirrored, camera included"
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.core.border import check_values
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, evenly_by_angle
 from inv3d.core.config import parse_overrides
@@ -237,6 +238,7 @@ def compare_images(images: Tensor, targets: Tensor, judges: Judges) -> dict[str,
     result = {"mse": mse, "psnr": -10 * torch.log10((mse / 4).clamp_min(_TINY_MSE))}
     for name, judge in judges.items():
         value = judge(Rendering(image=images), judge.prepare(Target(images=targets)))
+        check_values(judge.name, value, len(images))
         result[name] = 1 - value if name == "identity" else value
     window = ms_ssim_window(images.shape[-1])
     if window is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
@@ -56,10 +57,9 @@ def render_views(
     generator.require(outputs, "these views")
     camera = camera.to(generator.device)
     for views, scene in scenes_of(generator, inversion, camera, resolution, frames):
-        yield (
-            views,
-            generator.render(scene, camera[views], outputs=outputs, resolution=resolution),
-        )
+        seen = generator.render(scene, camera[views], outputs=outputs, resolution=resolution)
+        check_rendering(generator, seen, outputs, len(camera[views]), resolution)
+        yield views, seen
 
 
 @torch.no_grad()

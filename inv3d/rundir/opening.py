@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from inv3d.core.errors import PluginError, RunError, WeightsError
 from inv3d.core.files import read_json
+from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import OWN_DISTRIBUTION, singular
 from inv3d.rundir.files import METRICS, RECORD
-from inv3d.rundir.record import GeneratorPart, InputPart, Metrics, Record, read_part
+from inv3d.rundir.record import (
+    GeneratorPart,
+    InputPart,
+    Metrics,
+    PluginPart,
+    Record,
+    read_part,
+)
 
 # what needs torch is imported where it's used: tables of runs are made without it
 if TYPE_CHECKING:
@@ -137,13 +146,8 @@ def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -
     from inv3d.core.generator import add_metrics, load_generator
 
     weights = None if part.weights is None else directory / part.weights
-    try:
-        generator = load_generator(part.name, part.options, weights, device=device)
-    except PluginError as error:
-        raise PluginError(
-            f"{directory}: made with generator '{part.name}', which can't be used here ({error}); "
-            "install the package that offers it"
-        ) from error
+    load_recorded("generators", part, directory)
+    generator = load_generator(part.name, part.options, weights, device=device)
     if generator.spec.fingerprint != part.fingerprint:
         raise WeightsError(
             f"generator {part.name}: fingerprint {generator.spec.fingerprint}, but {directory} was "
@@ -152,6 +156,31 @@ def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -
         )
     add_metrics(generator, part.metrics)
     return generator
+
+
+def load_recorded(kind: str, part: PluginPart, directory: Path) -> Any:
+    """Import a plugin that a run was made with.
+
+    Args:
+        kind: of the plugin, in the plural.
+        part: of `run.json`.
+        directory: of the run.
+
+    Raises:
+        PluginError: naming the package that offered it then, where it can't be used here.
+    """
+    try:
+        return registry().load(kind, part.name)
+    except PluginError as error:
+        package = "the package that offers it"
+        if part.distribution and part.version and part.distribution != OWN_DISTRIBUTION:
+            package = f"it again with 'pip install {part.distribution}=={part.version}'"
+        elif part.distribution and part.distribution != OWN_DISTRIBUTION:
+            package = f"the package, or name it in {part.distribution} again"
+        raise PluginError(
+            f"{directory}: made with {singular(kind)} '{part.name}', which can't be used here "
+            f"({error}); install {package}"
+        ) from error
 
 
 def run_capture(

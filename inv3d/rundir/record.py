@@ -79,10 +79,19 @@ class InputPart(_Part):
 
 
 class InitPart(_Part):
-    """The run that another one starts from."""
+    """What a run starts from: another run, or what a method without steps makes of its views.
 
-    path: Path
-    sha256: str
+    Attributes:
+        path: of the run, or of the training of the method.
+        sha256: of the run's file.
+        method: name of the method; empty where it starts from a run.
+        digest: of the inversion that it makes.
+    """
+
+    path: Path | None = None
+    sha256: str = ""
+    method: str = ""
+    digest: str = ""
 
 
 class Origin(_Part):

@@ -127,11 +127,15 @@ class Editing:
 
     def reopen(self, inversion: Inversion) -> Generator:
         """Build the generator that an inversion needs, tuned for it."""
-        record, where = self.run.record, self.run.directory
-        part = read_part(GeneratorPart, record["generator"], where / RECORD)
-        generator = open_generator(part, where, self.run.generator.device)
+        generator = self.reopen_untuned()
         inversion.tune(generator)
         return generator
+
+    def reopen_untuned(self) -> Generator:
+        """Build the generator of the run as it was before any tuning."""
+        record, where = self.run.record, self.run.directory
+        part = read_part(GeneratorPart, record["generator"], where / RECORD)
+        return open_generator(part, where, self.run.generator.device)
 
     def apply(self, edits: Sequence[Edit]) -> Edited:
         """Apply edits, one after another."""

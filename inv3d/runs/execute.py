@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from inv3d.core.border import check_result
 from inv3d.core.errors import InterruptedRun, PluginError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
@@ -175,7 +176,7 @@ def _take_steps(
                 step = next(steps)
             except StopIteration as end:
                 notices.show()
-                return _checked(end.value, run.plan.method.name)
+                return _checked(end.value, run)
             _check_step(step, run.plan.method.name)
             directory.begun()
             directory.log(step)
@@ -201,12 +202,14 @@ def _check_step(step: Any, method: str) -> None:
         )
 
 
-def _checked(result: Any, method: str) -> Inversion:
+def _checked(result: Any, run: PreparedRun) -> Inversion:
+    method = run.plan.method.name
     if not isinstance(result, Inversion):
         raise PluginError(
             f"method {method}: its steps returned a {type(result).__name__}, expected an "
             "Inversion; report it to the method's author"
         )
+    check_result(result, run.generator, method)
     return result
 
 

@@ -9,23 +9,26 @@ from typing import Any
 
 import torch
 
+from inv3d.core.border import check_generator, is_foreign
 from inv3d.core.capture import Capture, Selection, choose_views
 from inv3d.core.config import PluginConfig, build_config, merge, preset_options
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import InputError, PluginError, UnsupportedError
+from inv3d.core.errors import InputError, PluginError, RunError, UnsupportedError
 from inv3d.core.files import file_digest
 from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import FILE, Inversion
-from inv3d.core.inverter import AnyInverter
+from inv3d.core.inverter import AnyInverter, load_method
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import hook_metrics
+from inv3d.core.trained import FILE as TRAINED
+from inv3d.core.trained import Trained
 from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
-from inv3d.rundir.opening import open_generator
+from inv3d.rundir.opening import load_recorded, open_generator
 from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
 from inv3d.runs.estimate import with_estimated_cameras
 from inv3d.runs.options import GENERATOR, check_options
@@ -49,6 +52,8 @@ class Request:
         views: how many frames are chosen; the method's own number if None.
         hold_out: "all", "none" or a number of the frames that aren't inverted.
         generator_preset: named set of the generator's options, below those in `options`.
+        init: directory of a run to start from, of a training, or name of a method that takes no
+            steps.
         metrics: role -> loss with options, besides or instead of the generator's own.
         undistort: take the lens distortion that the capture's cameras name out of its pictures.
         camera: "auto" or "auto:ESTIMATOR" where an estimator tells the cameras of a capture that
@@ -140,7 +145,10 @@ def prepare(request: Request) -> PreparedRun:
     said: list[str] = []
 
     def load() -> Generator:
-        return load_generator(request.generator, generator_config, weights, device=device)
+        made = load_generator(request.generator, generator_config, weights, device=device)
+        if is_foreign(made):
+            check_generator(made)
+        return made
 
     generator: Generator | None = None
     if request.camera is not None:
@@ -151,8 +159,9 @@ def prepare(request: Request) -> PreparedRun:
     generator = generator or load()
     add_metrics(generator, hook_metrics(said.append) | dict(request.metrics))
     used = used_files(method, config, generator.spec.default_losses)
-    init = _load_init(request.init, generator)
     capture = load_frames(files, frames, generator.spec.resolution)
+    init, init_part, init_said = _init(request, generator, capture, chosen)
+    said += init_said
     if _uses_masks(config.model_dump()) or "masks" in method.needs:
         _check_masks(files, [frames[row] for row in chosen])
     plan = Plan(
@@ -178,7 +187,7 @@ def prepare(request: Request) -> PreparedRun:
         threads=torch.get_num_threads(),
         view_chunk=request.view_chunk,
         checkpoint_every=request.checkpoint_every,
-        init=_init_part(request.init),
+        init=init_part,
         files=used,
         pictures=request.pictures,
     )
@@ -205,12 +214,12 @@ def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
     """
     device = resolve_device(plan.device)
     torch.set_num_threads(plan.threads)
-    method: type[AnyInverter] = registry().load("methods", plan.method.name)
+    method = load_recorded("methods", plan.method, directory)
     config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
     generator = open_generator(plan.generator, directory, device)
     check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
-    init = _load_init_again(plan.init, generator)
-    capture, _, _ = load_input(plan.input, generator.spec.resolution, remedy=_AGAIN)
+    capture, chosen, _ = load_input(plan.input, generator.spec.resolution, remedy=_AGAIN)
+    init = _init_again(plan, generator, capture[chosen])
     return PreparedRun(plan, generator, method.create(config), capture, init)
 
 
@@ -386,23 +395,73 @@ def split_views(
     return [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
 
 
-def _load_init(path: Path | None, generator: Generator) -> Inversion | None:
+def _init(
+    request: Request, generator: Generator, capture: Capture, chosen: Sequence[int]
+) -> tuple[Inversion | None, InitPart | None, list[str]]:
+    """Return what a run starts from, its record, and what the user should know of it."""
+    path = request.init
     if path is None:
-        return None
+        return None, None, []
+    if (named := _named_method(path)) is not None:
+        init, said = _made_by(*named, generator, capture[chosen], request.seed)
+        return init, InitPart(path=named[1], method=named[0], digest=init.digest()), said
     init = Inversion.load(path)
     init.check_generator(generator)
-    return init
+    return init, InitPart(path=path.absolute(), sha256=file_digest(path / FILE)), []
 
 
-def _load_init_again(part: InitPart | None, generator: Generator) -> Inversion | None:
-    """Load the run to start from; it's the same to the last byte."""
+def _named_method(path: Path) -> tuple[str, Path | None] | None:
+    """Return the method that --init names, or whose training, with that directory; else None."""
+    if (path / TRAINED).is_file():
+        return Trained.load(path).plugin, path.absolute()
+    known = {record.name for record in registry().of_kind("methods")}
+    return (str(path), None) if str(path) in known and not path.exists() else None
+
+
+def _made_by(
+    name: str, weights: Path | None, generator: Generator, capture: Capture, seed: int
+) -> tuple[Inversion, list[str]]:
+    """Return what a method without steps makes of the views that a run begins with.
+
+    Args:
+        name: of the method.
+        weights: directory of its training, or None.
+        generator: of the run.
+        capture: the views.
+        seed: of the run.
+
+    Raises:
+        UnsupportedError: where the method takes steps.
+    """
+    kind: type[AnyInverter] = registry().load("methods", name)
+    if not kind.instant:
+        others = ", ".join(_methods_that(lambda other: other.instant)) or "none is installed"
+        raise UnsupportedError(
+            f"--init {name}: method {name} takes steps; run it first and give its directory, or "
+            f"name one that takes none ({others})"
+        )
+    context = Context.create(generator.device, seed)
+    options = {} if weights is None else {"weights": str(weights)}
+    made = load_method(name, options, generator).invert(generator, capture, context)
+    return made, context.state.notices
+
+
+def _init_again(plan: Plan, generator: Generator, capture: Capture) -> Inversion | None:
+    """Return what a run started from; it's the same to the last byte."""
+    part = plan.init
     if part is None:
         return None
+    if part.method or part.path is None:
+        init, _ = _made_by(part.method, part.path, generator, capture, plan.seed)
+        if init.digest() != part.digest:
+            raise RunError(
+                f"--init {part.method}: no longer makes of the input what the run began with; "
+                f"{_AGAIN}"
+            )
+        return init
     file = part.path / FILE
     if not file.is_file() or file_digest(file) != part.sha256:
         raise changed(file)
-    return _load_init(part.path, generator)
-
-
-def _init_part(path: Path | None) -> InitPart | None:
-    return InitPart(path=path.absolute(), sha256=file_digest(path / FILE)) if path else None
+    init = Inversion.load(part.path)
+    init.check_generator(generator)
+    return init

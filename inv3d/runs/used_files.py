@@ -13,6 +13,7 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.loss import WEIGHTS, AnyLoss, loss_config
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
+from inv3d.core.trained import FILE as TRAINED
 
 _DEFAULTS = "default_losses"
 
@@ -80,8 +81,10 @@ def _of_options(options: Mapping[str, Any], default_losses: Mapping[str, float])
             yield from _of_options(value, default_losses)
         # options that are handed on to another method are plain texts
         elif isinstance(value, Path) or (name == WEIGHTS and isinstance(value, str)):
-            if Path(value).is_file():
-                yield Path(value)
+            # of a directory of a training, the networks are what is read
+            found = Path(value) / TRAINED if Path(value).is_dir() else Path(value)
+            if found.is_file():
+                yield found
 
 
 def _of_losses(losses: Mapping[str, Any]) -> Iterator[Path]:

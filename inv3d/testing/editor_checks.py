@@ -160,7 +160,7 @@ def returns_an_edited_inversion(subject: Subject) -> None:
     assert isinstance(edited, Inversion), f"apply returns a {type(edited).__name__}"
     spec = whole.generator.spec
     shaped("ws", edited.ws, None, spec.num_ws, spec.w_dim)
-    for name, tensor in edited._tensors().items():
+    for name, tensor in edited.tensors().items():
         finite(name, tensor)
     assert edited.fingerprint == spec.fingerprint, "another fingerprint"
     assert len(edited.history) == len(whole.inversion.history) + 1, "its history isn't one longer"

@@ -102,7 +102,7 @@ def _picture(run: Run) -> Tensor:
 
 def _same(first: Inversion, second: Inversion) -> str:
     """Say where two results differ; empty where they're the same to the last bit."""
-    ours, theirs = first._tensors(), second._tensors()
+    ours, theirs = first.tensors(), second.tensors()
     if ours.keys() != theirs.keys():
         return f"has {sorted(ours.keys() ^ theirs.keys())[0]} in only one of two runs"
     others = [name for name in ours if not torch.equal(ours[name], theirs[name])]
@@ -145,7 +145,7 @@ def returns_an_inversion(subject: Subject) -> None:
     assert isinstance(run.inversion, Inversion), f"returns a {type(run.inversion).__name__}"
     spec = run.generator.spec
     shaped("ws", run.inversion.ws, None, spec.num_ws, spec.w_dim)
-    for name, tensor in run.inversion._tensors().items():
+    for name, tensor in run.inversion.tensors().items():
         finite(name, tensor)
         assert tensor.device.type == "cpu", f"{name} is on {tensor.device}, expected the CPU"
         assert not tensor.requires_grad, f"{name} hangs on a graph"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from inv3d.core.config import PluginConfig, build_config, merge, preset_options
-from inv3d.core.errors import InputError, PluginError, RunError
+from inv3d.core.errors import ConfigError, InputError, PluginError, RunError, suggest
 from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, load_generator
@@ -38,7 +38,7 @@ class TrainRequest:
         options: of the plugin, those of the training in a table "training", those of the generator
             in a table "generator".
         data: paths, or "generated", each with "=WEIGHT" behind it or not.
-        preset: of the plugin, which may have a table "training" too.
+        preset: of the plugin's options, of its training's, or of both.
     """
 
     plugin: str
@@ -180,8 +180,20 @@ def _options(
     """What suits the generator, the preset, the user's."""
     suited = dict(maker.method_options.get(request.plugin, {}))
     suited[OF_TRAINING] = dict(maker.training_options.get(request.plugin, {}))
-    preset = preset_options(plugin, request.preset, request.plugin)
-    return merge(merge(suited, preset), request.options)
+    return merge(merge(suited, _preset(plugin, request.preset)), request.options)
+
+
+def _preset(plugin: type[Trainable[Any]], name: str | None) -> dict[str, Any]:
+    """Return what a preset says of plugin and training; it may be of either or of both.
+
+    Raises:
+        ConfigError: where there's none of that name.
+    """
+    known = {"default": {}, **plugin.presets, **plugin.training_presets}
+    if name is not None and name not in known:
+        raise ConfigError(f"{plugin.name} has no preset '{name}'{suggest(name, known)}")
+    options = dict(plugin.presets.get(name or "default", {}))
+    return options | {OF_TRAINING: dict(plugin.training_presets.get(name or "default", {}))}
 
 
 def _sources(

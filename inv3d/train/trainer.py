@@ -73,7 +73,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "weights") >> 32)
             network = plugin.build(generator)
-            plugin.begin(network, training, torch.Generator().manual_seed(seed))
+            plugin.begin(network, generator, training, torch.Generator().manual_seed(seed))
         self.network = network.to(self.device).train()
         self.average: nn.Module | None = None
         if training.average:
@@ -203,7 +203,10 @@ class Trainer:
 
     def kept(self) -> dict[str, Tensor]:
         """Return the state dict of what is kept in the end."""
-        return self.plugin.kept(self.result).state_dict()
+        state = self.plugin.kept(self.result).state_dict()
+        if self.training.keep == "fp32":
+            return dict(state)
+        return {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and plain values of a checkpoint."""
@@ -256,5 +259,7 @@ def _fault(losses: Mapping[str, float], gradients: list[Tensor]) -> str:
     for name, value in losses.items():
         if not math.isfinite(value):
             return f"loss '{name}' ({value})"
+    if not gradients:  # no optimiser is due
+        return ""
     norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
     return "" if bool(norms.sum().isfinite()) else "a gradient"

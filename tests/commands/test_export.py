@@ -184,7 +184,7 @@ def test_refusals(
 
 def test_a_lost_generator_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "inv3d.core.generator.registry",
+        "inv3d.rundir.opening.registry",
         lambda: SimpleNamespace(load=_unknown),
     )
     assert "made with generator 'toy'" in fault(command, run, "--resolution", 16)

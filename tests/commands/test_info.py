@@ -119,6 +119,18 @@ def test_what_is_said_fits_80_columns(name: str) -> None:
     assert "type [default], what it is" in text
 
 
+def test_hooks_say_what_they_implement() -> None:
+    found = facts("tensorboard")
+    assert found["kind"] == "hooks" and found["capabilities"] == ["inv3d_loggers"]
+    assert "can:          inv3d_loggers" in info("tensorboard").stdout
+
+
+def test_a_plugin_says_where_it_is_and_what_it_can() -> None:
+    found = facts("wplus")
+    assert found["status"] == "ok" and found["file"].endswith("wplus.py")
+    assert "takes --init" in found["capabilities"] and found["seconds"] >= 0
+
+
 def test_options_for_the_rays_exist() -> None:
     for record in registry().of_kind("generators"):
         generator = registry().load("generators", record.name)

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from inv3d.cli import main
 from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.known_plugins import KNOWN
+from inv3d.core.registry.record import singular
 
 TOY = "generators:toy=inv3d.testing.toy:ToyGenerator"
 
@@ -57,6 +59,47 @@ def test_the_table_shows_reason_or_summary(monkeypatch: pytest.MonkeyPatch) -> N
     (toy,) = [line for line in lines if " toy " in line]
     assert "INV3D_PLUGINS" in toy
     assert "coloured Gaussian blobs" in toy
+
+
+def test_without_third_parties_ours_are_left() -> None:
+    found = rows("--no-third-party")
+    assert {row["distribution"] for row in found.values()} == {"3dinv"}
+    assert {"wplus", "mse", "minihead", "tensorboard"} <= set(found)
+
+
+def test_requirements_name_the_distributions_of_others() -> None:
+    result = CliRunner().invoke(main, ["list-plugins", "--format", "requirements"])
+    lines = result.stdout.splitlines()
+    # what the environment variable names has no version that could be installed
+    assert result.exit_code == 0 and not [line for line in lines if "3dinv=" in line]
+    assert all("==" in line or " @ " in line for line in lines)
+
+
+def test_nothing_can_be_timed_that_isnt_imported() -> None:
+    result = CliRunner().invoke(main, ["list-plugins", "--times", "--no-check"])
+    assert result.exit_code == 2 and "nothing to check or to time" in result.stderr
+
+
+def test_known_plugins_that_arent_there_have_the_line_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(main, ["list-plugins", "--no-check"]).stdout
+    missing = shown.partition("not installed")[2]
+    for known in KNOWN:
+        assert f"{singular(known.kind)} {known.name}" in missing and known.install in missing
+    assert (
+        "not installed"
+        not in CliRunner().invoke(main, ["list-plugins", "--no-check", "--kind", "losses"]).stdout
+    )
+
+
+@pytest.mark.slow
+def test_times_are_those_of_each_import() -> None:
+    found = rows("--kind", "losses", "--times")
+    assert all(row["seconds"] is not None for row in found.values())
+    result = CliRunner().invoke(main, ["list-plugins", "--kind", "hooks", "--times"])
+    assert "seconds" in result.stdout.splitlines()[0]
 
 
 @pytest.mark.slow

@@ -122,3 +122,11 @@ def test_a_file_that_was_fetched_since_is_no_change(folder: Path) -> None:
     before = used_files(Encoder, EncoderConfig(), {})
     (folder / "away.pt").rename(folder / "weights" / "encoder.pt")
     check_unchanged(before, used_files(Encoder, EncoderConfig(), {}))
+
+
+def test_of_a_training_the_networks_count(folder: Path) -> None:
+    (folder / "training").mkdir()
+    (folder / "training" / "trained.safetensors").write_text("networks")
+    (folder / "training" / "steps.jsonl").write_text("{}")
+    config = build_config(EncoderConfig, {"weights": "training"}, "")
+    assert found(Encoder, config, folder) == {"training/trained.safetensors"}

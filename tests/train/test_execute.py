@@ -97,6 +97,15 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> 
     assert [row["step"] for row in directory.rows()][-1] == STEPS - 1
 
 
+def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:
+    _train(_request(), tmp_path / "whole")
+    _train(_request(keep="fp16"), tmp_path / "half")
+    whole, half = (Trained.load(tmp_path / name).tensors for name in ("whole", "half"))
+    for name, tensor in whole.items():
+        assert torch.equal(half[name], tensor.half() if tensor.is_floating_point() else tensor)
+    assert _same(_checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "half"))
+
+
 class Killed(BaseException):
     """A process that dies at once."""
 

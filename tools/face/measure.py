@@ -23,6 +23,7 @@ from inv3d.nn.face.detector import Detection, Detector
 from inv3d.nn.face.landmarks import Landmarker, Landmarks
 from inv3d.nn.face.model import PREFIX, FaceModel, angles, keypoint_features, rigid_fit
 from inv3d.nn.face.program import FILE
+from inv3d.nn.face.trust import doubt
 from tools.minihead.cameras import FOCAL, orbit
 from tools.minihead.captures import make_capture, neutral
 from tools.minihead.heads import Heads
@@ -122,7 +123,11 @@ def _is_sound(model: FaceModel, view: Look) -> bool:
 
 def table(model: FaceModel, views: Sequence[Look]) -> Iterator[str]:
     """Lines of mean and largest errors in degrees by true yaw, for views that aren't refused."""
-    kept = [view for view in views if _is_sound(model, view)]
+    kept = [
+        view
+        for view in views
+        if not doubt(view.found, model.pose(view.found, view.detection), view.detection)
+    ]
     yield f"{len(kept)} of {len(views)} views kept"
     yield "true yaw   views  uncorrected  corrected    pitch  (mean / largest error, degrees)"
     for low, high in _BINS_DEG:

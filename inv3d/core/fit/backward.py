@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
 from inv3d.core.fit.objective import Objective
 from inv3d.core.generator import Generator
@@ -275,7 +276,10 @@ class _Pass:
         wanted = () if look.objective is None else look.objective.outputs
         outputs = tuple(dict.fromkeys((*wanted, *look.outputs)))
         camera = self.cameras[index][views]
-        return self.generator.render(scene, camera, outputs=outputs, resolution=look.resolution)
+        side = look.resolution
+        seen = self.generator.render(scene, camera, outputs=outputs, resolution=side)
+        check_rendering(self.generator, seen, outputs, len(camera), side)
+        return seen
 
     def _with_latent(self, rendering: Rendering, look: Look, views: slice) -> Rendering:
         """Show losses the latent that isn't the one that was synthesised."""

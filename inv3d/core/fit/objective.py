@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.errors import ConfigError, PluginError
+from inv3d.core.border import check_values
+from inv3d.core.errors import ConfigError
 from inv3d.core.fit.terms import Picture
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import OutputName, Rendering
@@ -75,17 +76,7 @@ class Term:
             rendering = replace(rendering, image=rendering.require("image") * self.map[views])
         loss = self.weighted.loss
         value: Tensor = loss(rendering, loss.select(self.cache, views))
-        count = views.stop - views.start
-        if not isinstance(value, Tensor) or tuple(value.shape) != (count,):
-            found = (
-                f"shape {tuple(value.shape)}"
-                if isinstance(value, Tensor)
-                else f"a {type(value).__name__}"
-            )
-            raise PluginError(
-                f"loss '{self.name}': returned {found} for {count} views, expected a tensor of "
-                f"shape ({count},), one number a view; report it to the loss's author"
-            )
+        check_values(self.name, value, views.stop - views.start)
         return value
 
 

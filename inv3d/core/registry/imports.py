@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -29,13 +29,12 @@ def import_plugin(record: PluginRecord) -> tuple[PluginRecord, Any]:
             target = _imported(record.target)
             tried = replace(record, seconds=round(time.perf_counter() - started, 3))
             reason = fault(record, target)
+            tried = replace(tried, file=_file(record), **_said(record.kind, target, reason))
     except (Exception, SystemExit) as error:
         reason = f"import of {record.target}: {type(error).__name__}: {first_line(error)}"
         return replace(record, status="broken", reason=reason, prints=printed.anything), None
-    tried = replace(tried, prints=printed.anything, file=_file(record))
-    if reason:
-        return replace(tried, status="broken", reason=reason), target
-    return replace(tried, **_said(record.kind, target)), target
+    tried = replace(tried, prints=printed.anything)
+    return (replace(tried, status="broken", reason=reason) if reason else tried), target
 
 
 class _Printed:
@@ -53,8 +52,10 @@ class _Printed:
         sys.stderr.flush()
 
 
-def _said(kind: str, target: Any) -> dict[str, Any]:
-    """Return what a plugin says of itself."""
+def _said(kind: str, target: Any, reason: str) -> dict[str, Any]:
+    """Return what a plugin says of itself; nothing where that can't be trusted."""
+    if reason:
+        return {}
     texts = {n: str(getattr(target, n, "")) for n in ("licence", "reference")}
     summary = getattr(target, "summary", "") or _summary(target)
     return {"summary": summary, **texts, "capabilities": tuple(_capabilities(kind, target))}
@@ -79,6 +80,12 @@ def _capabilities(kind: str, target: Any) -> Iterator[str]:
 def _file(record: PluginRecord) -> str:
     module = sys.modules.get(record.target.partition(":")[0])
     return str(getattr(module, "__file__", None) or "")
+
+
+def import_contracts() -> None:
+    """Import what every plugin stands on, PyTorch among it."""
+    for contract in KINDS.values():
+        _imported(contract)
 
 
 def _imported(target: str) -> Any:
@@ -112,7 +119,27 @@ def fault(record: PluginRecord, target: Any) -> str:
         return f"{record.target}.Config is no subclass of inv3d.PluginConfig"
     if not _are_weight_files(target.weights):
         return f"{record.target}.weights is no tuple of inv3d.WeightFile"
-    return _api_fault(target, record.target) or _shadowed(record, target.Config)
+    return (
+        _mistyped(record, target)
+        or _api_fault(target, record.target)
+        or _shadowed(record, target.Config)
+    )
+
+
+def _mistyped(record: PluginRecord, target: Any) -> str:
+    """Say which attribute of a class isn't of the type that its kind demands."""
+    for name in ("summary", "licence", "reference"):
+        if not isinstance(getattr(target, name), str):
+            return f"{record.target}.{name} is {getattr(target, name)!r}, expected a text"
+    if not isinstance(target.presets, Mapping) or not all(
+        isinstance(options, Mapping) for options in target.presets.values()
+    ):
+        return f"{record.target}.presets is no mapping of names to tables of options"
+    names = [target.requires, getattr(target, "needs", ())]
+    for given in names:
+        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+            return f"{record.target} has {given!r} where a collection of names is expected"
+    return ""
 
 
 def _shadowed(record: PluginRecord, config: Any) -> str:

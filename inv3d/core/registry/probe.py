@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from inv3d.core.registry.imports import import_plugin
+from inv3d.core.registry.imports import import_contracts, import_plugin
 from inv3d.core.registry.record import PluginRecord
 from inv3d.core.registry.source import file_of, find_class, summary_of, text_of
 from inv3d.core.registry.tolerance import tolerant_metadata
@@ -18,7 +18,11 @@ _CHILD = "from inv3d.core.registry.probe import try_imports; try_imports()"
 
 
 def probe_plugins(
-    records: Iterable[PluginRecord], *, own: bool = False, seconds: float = 60.0
+    records: Iterable[PluginRecord],
+    *,
+    own: bool = False,
+    seconds: float = 60.0,
+    warm: bool = False,
 ) -> list[PluginRecord]:
     """Return the records with what is wrong with each, and with the summaries of the good ones.
 
@@ -30,19 +34,20 @@ def probe_plugins(
         records: as the registry has them.
         own: import this package's plugins too.
         seconds: after which an import counts as hanging.
+        warm: import what all plugins share beforehand, so that times are theirs alone.
     """
     records = list(records)
     suspects = [r for r in records if r.status == "ok" and (own or not r.own)]
-    tried = dict(zip(suspects, _tried(suspects, seconds), strict=True))
+    tried = dict(zip(suspects, _tried(suspects, seconds, warm), strict=True))
     return [tried.get(r) or (_described(r) if r.own and r.status == "ok" else r) for r in records]
 
 
-def _tried(records: Sequence[PluginRecord], seconds: float) -> list[PluginRecord]:
+def _tried(records: Sequence[PluginRecord], seconds: float, warm: bool) -> list[PluginRecord]:
     """Import plugins elsewhere; where the interpreter dies of one, go on with the next."""
     done: list[PluginRecord] = []
     while len(done) < len(records):
         rest = records[len(done) :]
-        found, end = _child(rest, seconds)
+        found, end = _child(rest, seconds, warm)
         done += found
         if len(found) < len(rest):
             culprit = rest[len(found)]
@@ -51,11 +56,13 @@ def _tried(records: Sequence[PluginRecord], seconds: float) -> list[PluginRecord
     return done
 
 
-def _child(records: Sequence[PluginRecord], seconds: float) -> tuple[list[PluginRecord], str]:
+def _child(
+    records: Sequence[PluginRecord], seconds: float, warm: bool
+) -> tuple[list[PluginRecord], str]:
     """Return the records that a second interpreter got through, and how it ended."""
     try:
         child = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD],
+            [sys.executable, "-P", "-c", _CHILD, *(["warm"] if warm else [])],
             input=json.dumps([asdict(record) for record in records]).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -75,6 +82,8 @@ def try_imports() -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer, tolerant_metadata():
         # whatever a plugin prints, from C as well, must not mix with the answer
         os.dup2(2, 1)
+        if "warm" in sys.argv:
+            import_contracts()
         for record in records:
             print(json.dumps(asdict(import_plugin(record)[0])), file=answer, flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -89,9 +90,9 @@ class LandmarkEstimator(Estimator[LandmarkConfig]):
         yaw = pose.yaw if self.config.correct_yaw else pose.uncorrected_yaw
         camera = camera_at(alignment, torch.tensor([yaw]), torch.tensor([pose.pitch]))
         spin = torch.eye(4, dtype=torch.float64)
-        c, s = torch.tensor(-pose.roll).cos(), torch.tensor(-pose.roll).sin()
-        spin[:2, :2] = torch.tensor([[c, -s], [s, c]])
-        cam2world = camera.cam2world @ spin.T
+        c, s = math.cos(pose.roll), math.sin(pose.roll)
+        spin[:2, :2] = torch.tensor([[c, s], [-s, c]])
+        cam2world = camera.cam2world @ spin
         camera = Camera(cam2world, camera.intrinsics)
         uv = face.found.points[:, :2].to(cam2world) / image.shape[-1]
         world = placed_face(self.reader.model, alignment)

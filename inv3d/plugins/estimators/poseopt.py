@@ -90,7 +90,13 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
         """Return an untrained network."""
         return PoseNetwork(self.config.network)
 
-    def begin(self, network: nn.Module, training: PoseTraining, rng: torch.Generator) -> None:
+    def begin(
+        self,
+        network: nn.Module,
+        generator: Generator,
+        training: PoseTraining,
+        rng: torch.Generator,
+    ) -> None:
         """Let an untrained network tell the frontal camera, from where all others are near."""
         assert isinstance(network, PoseNetwork)
         front = CameraPrior(radius=1.0, focal=1.0).front().rotation

@@ -62,6 +62,7 @@ POSE_NETWORK = {
     "widths": (24, 48, 96, 192),
     "hidden": (192, 96),
 }
+BRANCH = {"trunk": {"width": 16, "units": [1, 2, 2, 1]}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
@@ -84,6 +85,12 @@ METHOD_OPTIONS: Presets = {
     "psp": {"encoder": ENCODER},
     "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
     "poseopt-estimator": {"network": POSE_NETWORK},
+    "triplanenet": {"encoder": {"kind": "e4e", **ENCODER}, "branch": BRANCH},
+    "dualencoder": {
+        "encoder": {"kind": "e4e", **ENCODER},
+        "branch": BRANCH,
+        "discriminator": 16,
+    },
 }
 # Trainings of minutes of a CPU: true latents teach faster than pictures, which teach what matters.
 LEARN = {
@@ -96,8 +103,9 @@ LEARN = {
     "render_every": 4,
     "yaw_deg": 45,
     "pitch_deg": 20,
-    "hold_out": 8,
+    "keep": "fp16",
 }
+LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
     "psp": {"steps": 1200, **LEARN},
     "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
@@ -115,6 +123,8 @@ TRAINING_OPTIONS: Presets = {
         "both_sides": True,
         "hold_out": 64,
     },
+    "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
+    "dualencoder": {"steps": 800, **LEARN_BRANCH},
 }
 
 

@@ -45,12 +45,14 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
     Config = E4EConfig
     Training: ClassVar[type[TrainingConfig]] = E4ETraining
     weights = (IR_SE50_WEIGHTS,)
-    presets: ClassVar[Presets] = {
+    training_presets: ClassVar[Presets] = {
         "paper": {
-            "training": {
-                "losses": {"mse": 1.0, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.5},
-                "trunk": IR_SE50_WEIGHTS.name,
-            }
+            "losses": {
+                "mse": {"weight": 1.0, "resolution": 256},
+                "lpips": {"weight": 0.8, "net": "alex"},
+                "arcface": 0.5,
+            },
+            "trunk": IR_SE50_WEIGHTS.name,
         }
     }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
+from inv3d.core.fit.options import PivotalOptions, SearchOptions, SingleLatentConfig
+
+# of latent and tuning together, where an encoder has begun
+MOST_STEPS = 100
 
 
 class WPlusConfig(SingleLatentConfig):
@@ -44,3 +47,31 @@ class MultiViewConfig(SingleLatentConfig):
         "and 9 (official: 10, 7 in its README)",
     )
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
+
+
+class HybridConfig(WPlusConfig):
+    """Options of an encoder's latent, refined and tuned."""
+
+    encoder: str = Field(
+        default="e4e", description="method that makes the latent; --init takes its place"
+    )
+    encoder_options: dict[str, Any] = Field(
+        default_factory=dict, description="its options, such as encoder_options.weights=PATH"
+    )
+    latent: SearchOptions = Field(
+        default=SearchOptions(steps=30, lr=0.02, rampup=0.1, noise=0.0, pull=0.0),
+        description="the latent stage, from where the encoder's latent lies",
+    )
+    tuning: PivotalOptions = Field(
+        default=PivotalOptions(steps=60, rampup=0.1, rampdown=0.3), description="the tuning stage"
+    )
+
+    @model_validator(mode="after")
+    def _few_steps(self) -> Self:
+        steps = self.latent.steps + self.tuning.steps
+        if steps > MOST_STEPS:
+            raise ValueError(
+                f"latent.steps and tuning.steps are {steps} together, expected at most "
+                f"{MOST_STEPS}; method pti takes more, from --init {self.encoder} too"
+            )
+        return self

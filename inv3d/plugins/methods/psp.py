@@ -10,7 +10,11 @@ from inv3d.nn.ir_se import IR_SE50_WEIGHTS
 from inv3d.plugins.methods.encoders.latents import LatentEncoder
 from inv3d.plugins.methods.encoders.options import PSPConfig, PSPTraining
 
-LOSSES = {"mse": 1.0, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.1}
+LOSSES = {
+    "mse": {"weight": 1.0, "resolution": 256},
+    "lpips": {"weight": 0.8, "net": "alex"},
+    "arcface": 0.1,
+}
 
 
 class PSP(LatentEncoder[PSPConfig, PSPTraining]):
@@ -23,6 +27,6 @@ class PSP(LatentEncoder[PSPConfig, PSPTraining]):
     Config = PSPConfig
     Training: ClassVar[type[TrainingConfig]] = PSPTraining
     weights = (IR_SE50_WEIGHTS,)
-    presets: ClassVar[Presets] = {
-        "paper": {"training": {"losses": LOSSES, "trunk": IR_SE50_WEIGHTS.name}}
+    training_presets: ClassVar[Presets] = {
+        "paper": {"losses": LOSSES, "trunk": IR_SE50_WEIGHTS.name}
     }

@@ -285,6 +285,20 @@ BROKEN = {
         "    class Config(FitConfig):\n        losses: float = 1.0",
         "its option 'losses' is one of inv3d.FitConfig with another type; keep the type",
     ),
+    "a summary that is no text": (GOOD + "    summary = 3", "Good.summary is 3, expected a text"),
+    "presets that are no tables": (
+        GOOD + "    presets = {'fast': 3}",
+        "Good.presets is no mapping of names to tables of options",
+    ),
+    "a need that is a text": (
+        GOOD + "    needs = 'cameras'",
+        "has 'cameras' where a collection of names is expected",
+    ),
+    "an attribute that raises": (
+        GOOD + "    class Bad:\n        def __get__(self, *_): raise ValueError('no')\n"
+        "    presets = Bad()",
+        "import of thrown_away:Good: ValueError: no",
+    ),
     "weights that are no files": (
         GOOD + "    weights = ('net.pkl',)",
         "Good.weights is no tuple of inv3d.WeightFile",

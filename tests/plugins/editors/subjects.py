@@ -20,6 +20,8 @@ LAYERS, W_DIM = 4, 8
 class KnownToy(ToyGenerator):
     """A toy that knows two things of its latents: a number of w, and one that is often zero."""
 
+    api = "1.0"
+
     def attributes(self, z: Tensor) -> dict[str, Tensor]:
         """Return the first number of w, and what of the second lies above its mean."""
         w = self.map(z)[:, 0]

@@ -124,7 +124,7 @@ def test_cameras_of_a_training_lie_within_its_ranges() -> None:
 def test_it_begins_at_the_front_and_learns(form: PoseForm) -> None:
     made = estimator(form)
     given = lesson(made, lr=5e-3)
-    made.begin(given.network, given.training, torch.Generator())
+    made.begin(given.network, given.generator, given.training, torch.Generator())
     batch = Batch(VIEWS, None, 0)
     start = made.check(given, batch).values["angle_deg"]
     front = angles_deg(GENERATOR.spec.camera.front(), VIEWS.camera)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inv3d.core.camera import Camera
-from inv3d.core.capture import Capture, front
+from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.stages import prepare
@@ -30,6 +30,7 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import E4EConfig, EncoderTraining, PSPConfig
 from inv3d.plugins.methods.encoders.reading import read_networks
+from inv3d.plugins.methods.encoders.views import by_frame, fitted_views, parts_of
 
 C = TypeVar("C", PSPConfig, E4EConfig)
 T = TypeVar("T", bound=EncoderTraining)
@@ -52,11 +53,11 @@ class LatentEncoder(Inverter[C], Trainable[T]):
     instant: ClassVar[bool] = True
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
-        """Return the view nearest to the front."""
-        return [front(cameras)]
+        """Return the view nearest to the front, or all."""
+        return fitted_views(self.config, cameras, count)
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
-        """Encode the front view."""
+        """Encode the front view, or every view by itself."""
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
         spec, config = generator.spec, self.config
@@ -74,10 +75,19 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         )
         size = ready.options.encoder.size
         with torch.no_grad():
-            ws = encode(
-                ready.network, views.images, size, spec.num_ws, ready.average, config.precision
-            )
-        return self.inversion(generator, context, ws, views.camera)
+            found = [
+                encode(
+                    ready.network,
+                    part.images,
+                    size,
+                    spec.num_ws,
+                    ready.average,
+                    config.precision,
+                )
+                for part in parts_of(views)
+            ]
+        ws = torch.cat(found)
+        return self.inversion(generator, context, ws, views.camera, **by_frame(views))
         yield
 
     def build(self, generator: Generator) -> nn.Module:
@@ -88,7 +98,9 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         """Return the encoder among the networks."""
         return network
 
-    def begin(self, network: nn.Module, training: T, rng: torch.Generator) -> None:
+    def begin(
+        self, network: nn.Module, generator: Generator, training: T, rng: torch.Generator
+    ) -> None:
         """Begin with the trunk of a face recognition network, where wanted."""
         start_trunks([self.encoder(network)], training, rng)
 

@@ -34,7 +34,12 @@ def terms_of(generator: Generator, *layers: Mapping[str, LossTerm]) -> dict[str,
 
 
 def compare(
-    lesson: Lesson[Any], terms: Mapping[str, LossTerm], rendering: Rendering, images: Tensor
+    lesson: Lesson[Any],
+    terms: Mapping[str, LossTerm],
+    rendering: Rendering,
+    images: Tensor,
+    *,
+    maps: Mapping[str, Tensor] | None = None,
 ) -> Metrics:
     """Return the losses between renderings and pictures, means over the pictures.
 
@@ -43,12 +48,13 @@ def compare(
         terms: of the losses.
         rendering: of N views.
         images: [N, 3, H, W] in [-1, 1].
+        maps: of the pictures, such as their uncertainty.
 
     Returns:
         Name -> scalar, with their weighted sum as "total".
     """
     rays = lesson.generator.spec.render_resolution
-    objective = Objective(lesson.context.losses(terms), Target(images, rays=rays))
+    objective = Objective(lesson.context.losses(terms), Target(images, rays=rays, maps=maps or {}))
     count = len(images)
     total, parts = objective.evaluate(rendering, slice(0, count))
     return {name: value / count for name, value in parts.items()} | {TOTAL: total / count}

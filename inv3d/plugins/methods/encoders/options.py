@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.fit.terms import LossTerms
@@ -21,10 +21,21 @@ _WEIGHTS = (
 class EncodingConfig(PluginConfig):
     """Options of all encoders."""
 
+    views: Literal["front", "all"] = Field(
+        default="front",
+        description="the view nearest to the front, or every view given, each by itself: frames "
+        "of a video",
+    )
     weights: Path | None = Field(default=None, description=_WEIGHTS)
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32", description="of the encoder's convolutions"
     )
+
+    @field_validator("weights")
+    @classmethod
+    def _found_again(cls, value: Path | None) -> Path | None:
+        """A run that goes on may do so from another working directory."""
+        return value.absolute() if value is not None and value.exists() else value
 
 
 class PSPConfig(EncodingConfig):
@@ -37,11 +48,17 @@ class PSPConfig(EncodingConfig):
     )
 
 
+class E4EEncoderOptions(EncoderOptions):
+    """Sizes of e4e's encoder."""
+
+    kind: Literal["e4e"] = Field(default="e4e", description="the only kind that e4e has")
+
+
 class E4EConfig(EncodingConfig):
     """Options of e4e."""
 
-    encoder: EncoderOptions = Field(
-        default=EncoderOptions(kind="e4e"),
+    encoder: E4EEncoderOptions = Field(
+        default=E4EEncoderOptions(),
         description="sizes that are trained, and of published files; files of a training have "
         "their own",
     )
@@ -58,17 +75,13 @@ class TriPlaneNetConfig(PSPConfig):
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
 
+    views: Literal["front"] = Field(default="front", description="it sees one picture")
+
     discriminator: int = Field(
         default=64,
         ge=8,
         le=512,
         description="channels of the discriminator's first layer, for trainings. paper: 64",
-    )
-    widen: int = Field(
-        default=1,
-        ge=0,
-        le=16,
-        description="cells around visible ones that count as visible too. paper: not given",
     )
 
 
@@ -137,8 +150,8 @@ class BranchTraining(EncoderTraining):
 
     first: Path | None = Field(
         default=None,
-        description="training of psp whose encoder the first branch begins with; it then stays as "
-        "it is until `first_until` says otherwise",
+        description="training whose encoder the first branch begins with: a directory or file of "
+        "e4e or psp, or one of these names for the networks at hand",
     )
     second_from: int = Field(
         default=20_000,

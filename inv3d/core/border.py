@@ -1,0 +1,128 @@
+"""Where what generators and methods of others return is looked at before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inv3d.core.errors import PluginError
+from inv3d.core.generator import Generator, neutral_condition
+from inv3d.core.inversion import Inversion
+from inv3d.core.scene import OutputName, Rendering, Scene
+
+_OURS = __name__.partition(".")[0]
+_CHANNELS: dict[str, int | None] = {"image": 3, "raw": 3, "depth": 1, "mask": 1, "features": None}
+
+
+def is_foreign(plugin: Any) -> bool:
+    """Whether a plugin's class is another distribution's."""
+    return type(plugin).__module__.partition(".")[0] != _OURS
+
+
+@torch.no_grad()
+def check_generator(generator: Generator) -> None:
+    """See, with one small picture, that a generator makes what its spec says.
+
+    Raises:
+        PluginError: naming what it returned.
+    """
+    spec, owner = generator.spec, f"generator {type(generator).name}"
+    z = torch.zeros(1, spec.z_dim).to(generator.device, generator.dtype)
+    ws = generator.map(z, neutral_condition(generator, 1))
+    _check(f"{owner}: its map()", "ws", ws, (1, spec.num_ws, spec.w_dim))
+    scene = generator.synthesize(ws)
+    if not isinstance(scene, Scene) or len(scene) != 1:
+        raise _report(f"{owner}: its synthesize() returned a {type(scene).__name__}", "a Scene")
+    camera = spec.camera.front().to(generator.device, generator.dtype)
+    names = [name for name in spec.outputs if name != "features"]
+    seen = generator.render(scene, camera, outputs=names)
+    check_rendering(generator, seen, names, 1)
+    for name in names:
+        _check_finite(f"{owner}: its render()", name, seen.require(name))
+
+
+def check_rendering(
+    generator: Generator,
+    seen: Any,
+    outputs: Iterable[OutputName],
+    views: int,
+    resolution: int | None = None,
+) -> None:
+    """See that a rendering has what was asked for, in its shape; numbers aren't looked at.
+
+    Args:
+        generator: that made it.
+        seen: what it returned.
+        outputs: that were asked for.
+        views: number of cameras.
+        resolution: rays a side, the spec's if None.
+
+    Raises:
+        PluginError: naming the first that isn't as it should be.
+    """
+    spec, owner = generator.spec, f"generator {type(generator).name}: its render()"
+    if not isinstance(seen, Rendering):
+        raise _report(f"{owner} returned a {type(seen).__name__}", "a Rendering")
+    for name in outputs:
+        value = getattr(seen, name)
+        side = spec.resolution if name == "image" else resolution or spec.render_resolution
+        if name == "image" and resolution is not None and isinstance(value, Tensor):
+            side = value.shape[-1]  # a generator without super-resolution may follow the rays
+        _check(owner, name, value, (views, _CHANNELS[name], side, side))
+
+
+def check_values(loss: str, values: Any, views: int) -> None:
+    """See that a loss returned one number a view.
+
+    Raises:
+        PluginError: naming what it returned.
+    """
+    if isinstance(values, Tensor) and tuple(values.shape) == (views,):
+        return
+    kind = isinstance(values, Tensor)
+    found = f"shape {tuple(values.shape)}" if kind else f"a {type(values).__name__}"
+    raise PluginError(
+        f"loss '{loss}': returned {found} for {views} views, expected a tensor of shape ({views},),"
+        " one number a view; report it to the loss's author"
+    )
+
+
+def check_result(result: Inversion, generator: Generator, method: str) -> None:
+    """See that an inversion is one of this generator, and all of its numbers are finite.
+
+    Raises:
+        PluginError: naming what isn't as it should be.
+    """
+    spec, owner = generator.spec, f"method {method}: its result"
+    _check(owner, "ws", result.ws, (None, spec.num_ws, spec.w_dim))
+    if result.fingerprint != spec.fingerprint:
+        raise _report(
+            f"{owner} is of generator {result.fingerprint}", f"{spec.name}, {spec.fingerprint}"
+        )
+    for name, tensor in result.tensors().items():
+        _check_finite(owner, name, tensor)
+
+
+def _check(owner: str, name: str, value: Any, shape: tuple[int | None, ...]) -> None:
+    wanted = f"a tensor [{', '.join('N' if size is None else str(size) for size in shape)}]"
+    if not isinstance(value, Tensor):
+        raise _report(f"{owner} has a {type(value).__name__} as {name}", wanted)
+    found = tuple(value.shape)
+    same = len(found) == len(shape) and all(
+        size in (None, there) for size, there in zip(shape, found, strict=True)
+    )
+    if not same:
+        raise _report(f"{owner} has {name} of shape {list(found)}", wanted)
+
+
+def _check_finite(owner: str, name: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        bad = int((~tensor.isfinite()).sum())
+        raise _report(f"{owner} has {bad} of {tensor.numel()} numbers of {name} not finite", "all")
+
+
+def _report(found: str, expected: str) -> PluginError:
+    return PluginError(f"{found}, expected {expected}; report it to the plugin's author")

@@ -1,0 +1,173 @@
+"""What plugins return is looked at before anything is made of it, and they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inv3d.core.border import check_generator, check_rendering, check_result, is_foreign
+from inv3d.core.errors import PluginError
+from inv3d.core.fit.backward import Look
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.stages import target_of
+from inv3d.core.fit.terms import LossTerm
+from inv3d.core.inversion import Inversion
+from inv3d.core.scene import Rendering
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
+from tests.commands.run_cli import QUICK, fails, registered, resume, write_capture
+from tests.commands.run_cli import run as run_toy
+
+HERE = "tests.core.test_border"
+
+
+class Mine(ToyGenerator):
+    """A generator of others."""
+
+    name = "mine"
+    api = "1.0"
+
+    def changed(self, images: torch.Tensor) -> Any:
+        """What becomes of its pictures."""
+        return images
+
+    def render(self, scene: Any, camera: Any, **options: Any) -> Any:
+        seen = super().render(scene, camera, **options)
+        return replace(seen, image=None if seen.image is None else self.changed(seen.image))
+
+
+class Burnt(Mine):
+    """Makes numbers that aren't any."""
+
+    name = "burnt"
+
+    def changed(self, images: torch.Tensor) -> Any:
+        return images * torch.nan
+
+
+class Small(Mine):
+    """Makes pictures of another size."""
+
+    name = "small"
+
+    def changed(self, images: torch.Tensor) -> Any:
+        return images[..., ::2, ::2]
+
+
+class Bare(Mine):
+    """Makes tensors without what belongs to them."""
+
+    name = "bare"
+
+    def render(self, scene: Any, camera: Any, **options: Any) -> Any:
+        return super().render(scene, camera, **options).image
+
+
+class Wide(Mine):
+    """Maps to more latents than it says."""
+
+    name = "wide"
+
+    def map(self, z: Any, condition: Any = None, truncation: float = 1.0) -> Any:
+        return super().map(z, condition, truncation).repeat(1, 2, 1)
+
+
+FAULTS = {
+    Burnt: "generator burnt: its render() has 3072 of 3072 numbers of image not finite",
+    Small: "generator small: its render() has image of shape [1, 3, 16, 16], expected a tensor "
+    "[1, 3, 32, 32]",
+    Bare: "generator bare: its render() returned a Tensor, expected a Rendering",
+    Wide: "generator wide: its map() has ws of shape [1, 8, 8], expected a tensor [1, 4, 8]",
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_generator_that_doesnt_do_as_it_says_is_named(kind: type[Mine]) -> None:
+    check_generator(Mine(ToyConfig()))
+    with pytest.raises(PluginError) as caught:
+        check_generator(kind(ToyConfig()))
+    assert str(caught.value).startswith(FAULTS[kind]) and "\n" not in str(caught.value)
+
+
+def test_only_those_of_others_are_tried_before_a_run() -> None:
+    assert is_foreign(Mine(ToyConfig())) and not is_foreign(ToyGenerator(ToyConfig()))
+
+
+def test_what_a_fit_renders_is_looked_at_too() -> None:
+    generator = Small(ToyConfig()).requires_grad_(False)
+    context, views = Context.create(), toy_capture(ToyGenerator(ToyConfig()), 2)
+    target = target_of(generator, views)
+    look = Look(views.camera, context.objective({"mse": LossTerm(weight=1)}, target))
+    ws = toy_latents(generator, 1).requires_grad_()
+    with pytest.raises(PluginError, match=r"generator small: .* \[2, 3, 16, 16\]"):
+        context.backward(generator, ws, look)
+
+
+def test_what_wasnt_asked_for_may_be_missing() -> None:
+    generator = Mine(ToyConfig())
+    check_rendering(generator, Rendering(), (), 1)
+    with pytest.raises(PluginError, match="has a NoneType as depth, expected a tensor"):
+        check_rendering(generator, Rendering(), ("depth",), 1)
+
+
+def result(generator: ToyGenerator, **changes: Any) -> Inversion:
+    front = generator.spec.camera.front()
+    made = Inversion(toy_latents(generator, 1), front, "toy", generator.spec.fingerprint)
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ws": torch.full((1, 4, 8), torch.nan)}, "has 32 of 32 numbers of ws not finite"),
+        ({"ws": torch.zeros(1, 2, 8)}, "has ws of shape [1, 2, 8], expected a tensor [N, 4, 8]"),
+        ({"fingerprint": "other"}, "is of generator other, expected toy, "),
+        ({"offset": {"centres": torch.full((1, 8, 3), torch.inf)}}, "numbers of offset/centres"),
+    ],
+)
+def test_a_result_that_cant_be_one_is_the_methods(changes: dict[str, Any], said: str) -> None:
+    generator = ToyGenerator(ToyConfig())
+    check_result(result(generator), generator, "mine")
+    with pytest.raises(PluginError) as caught:
+        check_result(result(generator, **changes), generator, "mine")
+    assert str(caught.value).startswith("method mine: its result ") and said in str(caught.value)
+
+
+@pytest.fixture
+def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    written = write_capture(tmp_path / "capture", 2)
+    more = (f"generators:{name}={HERE}:{name.title()}" for name in ("burnt", "mine"))
+    for _ in registered(monkeypatch, *more):
+        yield written
+
+
+def test_a_run_with_a_broken_generator_leaves_nothing(capture: Path, tmp_path: Path) -> None:
+    words = ("--generator", "burnt", "--input", capture, *QUICK, "--out", tmp_path / "run")
+    fails(run_toy(*words), 2, FAULTS[Burnt])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_plugins_are_gone_says_what_to_install(
+    capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    words = ("--generator", "mine", "--input", capture, *QUICK, "--out", out, "--no-report")
+    assert run_toy(*words).exit_code == 0
+    text = (out / "run.json").read_text().replace('"INV3D_PLUGINS"', '"inv3d-mine"')
+    (out / "run.json").write_text(text.replace('"version": ""', '"version": "1.2"'))
+    for _ in registered(monkeypatch):
+        from click.testing import CliRunner
+
+        from inv3d.cli import main
+
+        done = CliRunner().invoke(main, ["render", str(out), "-o", str(tmp_path / "x.png")])
+        fails(done, 2, "made with generator 'mine', which can't be used here (unknown generator")
+        assert "install it again with 'pip install inv3d-mine==1.2'" in done.stderr
+        (out / "run.json").write_text(
+            text.replace('"finished"', '"interrupted"').replace('"wplus"', '"lost"')
+        )
+        fails(resume(out), 2, "made with method 'lost', which can't be used here")

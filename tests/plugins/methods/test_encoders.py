@@ -1,0 +1,319 @@
+"""psp, e4e, triplanenet, dualencoder and hybrid: trainings, results, and what doesn't fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from inv3d.core.camera import Camera
+from inv3d.core.errors import ConfigError, MismatchError, UnsupportedError, WeightsError
+from inv3d.core.fit.context import Context
+from inv3d.core.geometry.views import mirrored_camera
+from inv3d.core.inverter import load_method
+from inv3d.core.latent import latent_statistics
+from inv3d.core.scene import Scene
+from inv3d.nn.encoders.encode import make_encoder
+from inv3d.nn.encoders.options import EncoderOptions
+from inv3d.plugins.generators.eg3d import EG3D
+from inv3d.plugins.generators.panohead import PanoHead
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from tests.plugins.methods.encoder_trainings import (
+    CPU,
+    ENCODER,
+    Training,
+    changed,
+    one_picture,
+    states,
+)
+from tests.tiny_generators import tiny, untouched
+
+
+@pytest.mark.parametrize("name", ["psp", "e4e"])
+def test_an_encoder_learns_latents_and_is_found_again(name: str, tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    training = Training(name, generator, latent=1.0, lr=3e-3, batch=4, optimizer="adam").steps(40)
+    losses = training.losses("latent")
+    assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
+    method = load_method(name, {"weights": str(training.save(tmp_path))})
+    context, capture = Context.create(CPU), one_picture(generator)
+    found = method.invert(generator, capture, context)
+    assert found.ws.shape == (1, 4, 8) and not found.offset and method.instant
+    assert found.cameras.labels().equal(capture.camera.labels()) and not context.state.notices
+    again = load_method(name, {"weights": str(tmp_path / "trained.safetensors")})
+    assert torch.equal(again.invert(generator, capture, Context.create(CPU)).ws, found.ws)
+
+
+@pytest.mark.parametrize("name", ["psp", "triplanenet"])
+def test_sixteen_bits_train_nearly_the_same(name: str) -> None:
+    generator = tiny(EG3D)
+    options = {"second_from": 0} if name == "triplanenet" else {}
+    exact = Training(name, generator, **options).steps(1).taken[0].losses["total"]
+    training = Training(name, generator, precision="bf16", **options).steps(1)
+    assert training.taken[0].losses["total"] == pytest.approx(exact, rel=0.1)
+    assert training.taken[0].losses["total"] != exact
+    assert {t.dtype for t in training.trainer.network.parameters()} == {torch.float32}
+
+
+def test_the_latents_of_a_picture_are_seen_by_evaluations() -> None:
+    generator = ToyGenerator(ToyConfig())
+    training = Training("psp", generator, lr=1e-4).steps(1)
+    check = training.trainer.check(training.source.held_out())
+    assert {"total", "mse", "latent", "mean latent"} <= set(check.values)
+    assert check.pictures["reconstruction"].shape == (2, 3, 32, 32)
+    assert training.trainer.network.training
+
+
+def test_e4e_lets_latents_differ_one_after_another() -> None:
+    generator = ToyGenerator(ToyConfig())
+    options = {"progressive": 3, "progressive_every": 2, "steps": 100, "r1_every": 2}
+    training = Training("e4e", generator, **options)
+    lesson, method = training.trainer.lesson, training.method
+    deltas = [method.deltas(lesson, step) for step in range(9)]
+    assert deltas == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    batch = training.feed.batch(0, 0)
+    ws = method.latents(lesson, batch) - lesson.average
+    assert torch.allclose(ws, ws[:, :1].expand_as(ws), atol=1e-6)
+    before = states(training.trainer, "critic.", "encoder.", "pool.")
+    training.steps(2)
+    assert changed(before, states(training.trainer, "critic.", "encoder.", "pool.")) == [True] * 3
+    assert len(training.losses("critic/r1")) == 1 and len(training.losses("near")) == 2
+    assert not any(name.startswith("critic") for name in training.trainer.kept())
+
+
+@pytest.mark.parametrize("kind", [EG3D, PanoHead])
+def test_triplanenet_keeps_what_latents_lack_as_an_offset(kind, tmp_path: Path) -> None:
+    generator = tiny(kind)
+    training = Training("triplanenet", generator, second_from=1, novel=0.5, lr=1e-3).steps(3)
+    assert len(training.losses("second/total")) == 2 and len(training.losses("second/novel")) == 2
+    capture = one_picture(generator)
+    method = load_method("triplanenet", {"weights": str(training.save(tmp_path))})
+    found = method.invert(generator, capture, Context.create(CPU))
+    network = training.trainer.network.eval()
+    average = training.trainer.lesson.average
+    with torch.no_grad():
+        look, offset = network(generator, capture.images, capture.camera, average)
+    torch.testing.assert_close(found.ws, look.scene.ws)
+    torch.testing.assert_close(found.offset["planes"], offset["planes"])
+    (pictures,) = method.diagnostics()
+    assert pictures.images.shape[0] == 3 == len(pictures.labels)
+    # equation 16: what an editor adds to the latents keeps the offset
+    edited = replace(found, ws=found.ws + 0.1)
+    front = generator.spec.camera.front()
+    planes = edited.scene_for(generator, front).parts["planes"]
+    with torch.no_grad():
+        plain, moved = (generator.synthesize(ws).parts["planes"] for ws in (found.ws, edited.ws))
+        whole = found.scene_for(generator, front).parts["planes"]
+    torch.testing.assert_close(planes, whole + moved - plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["psp", "triplanenet"])
+def test_every_frame_of_a_video_has_a_result_of_its_own(name: str, tmp_path: Path) -> None:
+    generator = tiny(EG3D)
+    place = Training(name, generator).steps(1).save(tmp_path)
+    video = toy_capture(generator, 11, motion=0.5, yaw_deg=20)
+    method = load_method(name, {"weights": str(place), "views": "all"})
+    found = method.invert(generator, video, Context.create(CPU))
+    assert found.blend == "frame" and found.frames == video.names and len(found.ws) == 11
+    alone = load_method(name, {"weights": str(place)})
+    assert (
+        method.fitted(video.cameras, 11) == range(11) and len(alone.fitted(video.cameras, 11)) == 1
+    )
+    one = alone.invert(generator, video[[9]], Context.create(CPU))
+    torch.testing.assert_close(found.ws[9:10], one.ws, atol=1e-5, rtol=1e-4)
+    scene = found.scene_for(generator, video.camera[9], video.names[9:10])
+    single = one.scene_for(generator, video.camera[9])
+    torch.testing.assert_close(scene.parts["planes"], single.parts["planes"], atol=1e-4, rtol=1e-3)
+
+
+def test_the_branches_of_triplanenet_take_turns() -> None:
+    training = Training("triplanenet", tiny(EG3D), second_from=1, first_until=2, lr=1e-3)
+    parts = ("psp_encoder.", "triplanenet_encoder.")
+    moved = []
+    for _ in range(3):
+        before = states(training.trainer, *parts)
+        training.steps(1)
+        moved.append(changed(before, states(training.trainer, *parts)))
+    # a branch that stays as it is keeps its statistics too
+    assert moved == [[True, False], [True, True], [False, True]]
+    idle = Training("triplanenet", tiny(EG3D), second_from=9, first_until=0)
+    before = states(idle.trainer, *parts)
+    assert idle.steps(1).taken[0].losses == {} and idle.trainer.done == 1
+    assert changed(before, states(idle.trainer, *parts)) == [False, False]
+
+
+def test_the_mirror_image_counts_from_the_mirrored_camera() -> None:
+    """A head that is its own mirror image has no loss against it."""
+    generator = ToyGenerator(ToyConfig())
+    from inv3d.plugins.methods.encoders.branches import Sided
+    from inv3d.plugins.methods.encoders.learning import terms_of
+
+    training = Training("psp", generator)
+    lesson = replace(
+        training.trainer.lesson,
+        training=load_training("triplanenet", {"losses": {"mse": 1.0}, "mirrored": 0.5}),
+    )
+    batch = training.feed.batch(0, 0)
+    camera = batch.capture.camera
+    with torch.no_grad():
+        scene = generator.synthesize(batch.ws)
+        sided = Sided(lesson, batch)
+        assert torch.equal(sided.sides.cameras[0].labels(), camera[0].labels())
+        assert torch.equal(sided.sides.cameras[3].labels(), mirrored_camera(camera)[1].labels())
+        found = sided.losses(scene, terms_of(generator, lesson.training.losses))
+        other = generator.render(scene, mirrored_camera(camera)).require("image")
+        squared = (other - batch.capture.images.flip(-1)).square().mean()
+    torch.testing.assert_close(found["mirrored"], squared)
+    torch.testing.assert_close(found["total"], found["mse"] + 0.5 * squared)
+    symmetric = Scene({n: _mirrored(n, p) for n, p in scene.parts.items()}, scene.ws)
+    with torch.no_grad():
+        both = Camera.cat([camera, mirrored_camera(camera)])
+        seen = generator.render(symmetric, both[[0, 2, 1, 3]])
+    images = seen.require("image")
+    torch.testing.assert_close(images[::2], images[1::2].flip(-1), atol=1e-4, rtol=0)
+
+
+def _mirrored(name: str, part: torch.Tensor) -> torch.Tensor:
+    """Half of the blobs as they are, half as their mirror images."""
+    half = part[:, : part.shape[1] // 2]
+    other = half * torch.tensor([-1.0, 1.0, 1.0]) if name == "centres" else half
+    return torch.cat([half, other], dim=1)
+
+
+def load_training(name: str, options: dict):
+    from inv3d.core.registry.discovery import registry
+
+    return registry().load("methods", name).Training.model_validate(options)
+
+
+@pytest.mark.parametrize("kind", [EG3D, PanoHead])
+def test_the_dual_encoder_stitches_and_trains_against_its_discriminator(kind, tmp_path) -> None:
+    generator = tiny(kind)
+    options = {"adversarial": 0.1, "r1_every": 2, "lr": 1e-3}
+    training = Training("dualencoder", generator, **options)
+    parts = ("encoders.first.", "encoders.second.", "critic.")
+    before = states(training.trainer, *parts)
+    training.steps(3)
+    assert changed(before, states(training.trainer, *parts)) == [True, True, True]
+    assert len(training.losses("critic/r1")) == 2 and len(training.losses("second/near")) == 3
+    check = training.trainer.check(training.source.held_out())
+    assert {"first total", "second from behind", "stitched total"} <= set(check.values)
+    capture = one_picture(generator)
+    method = load_method("dualencoder", {"weights": str(training.save(tmp_path))})
+    found = method.invert(generator, capture, Context.create(CPU))
+    network, average = training.trainer.network.eval(), training.trainer.lesson.average
+    with torch.no_grad():
+        stitched = network.encoders(generator, capture.images, capture.camera, average)
+    scene = found.scene_for(generator, capture.camera)
+    for name, part in stitched.scene.parts.items():
+        torch.testing.assert_close(scene.parts[name], part, atol=1e-4, rtol=1e-3)
+    assert len(method.diagnostics()[0].images) == 7
+
+
+def test_the_discriminator_has_the_labels_the_right_way_round() -> None:
+    """High scores of encoded planes cost it much, and an encoder little."""
+
+    class Mean(torch.nn.Module):
+        def forward(self, maps: torch.Tensor) -> torch.Tensor:
+            return maps.mean((1, 2, 3))[:, None]
+
+    training = Training("dualencoder", tiny(EG3D), r1=0.0, judged=0.5)
+    encoded, visible = torch.ones(2, 12, 16, 16), torch.zeros(2, 3, 1, 16, 16)
+    lesson, method = training.trainer.lesson, training.method
+    high, low = (
+        float(method._critic(lesson, Mean(), scale * encoded, visible, 0)["total"])
+        for scale in (20.0, -20.0)
+    )
+    assert high == pytest.approx(low + 10, abs=0.01) and low < 1
+
+
+def test_a_first_branch_begins_with_an_encoder_that_was_trained(tmp_path: Path) -> None:
+    generator = tiny(EG3D)
+    place = Training("psp", generator).steps(1).save(tmp_path)
+    begun = Training("triplanenet", generator, first=str(place), first_until=0, second_from=0)
+    kept = Training("psp", generator).steps(1).trainer.kept()
+    found = begun.trainer.network.state_dict()
+    assert all(torch.equal(t, found[f"psp_encoder.{name}"]) for name, t in kept.items())
+    with pytest.raises(WeightsError, match="was trained for generator"):
+        Training("triplanenet", untouched(EG3D, channels=(8, 8, 8)), first=str(place))
+    sizes = {"encoder": {**ENCODER, "style_channels": 16}}
+    with pytest.raises(MismatchError, match="weights of another architecture"):
+        Training("triplanenet", generator, sizes, first=str(place))
+
+
+def test_networks_that_are_nowhere_say_how_to_train_them() -> None:
+    generator = ToyGenerator(ToyConfig())
+    for name in ("psp", "e4e"):
+        with pytest.raises(WeightsError, match=f"3dinv train {name} --generator toy -o"):
+            load_method(name).invert(generator, one_picture(generator), Context.create(CPU))
+
+
+def test_a_generator_without_planes_is_told() -> None:
+    with pytest.raises(UnsupportedError, match="centres, looks, but no planes"):
+        Training("triplanenet", ToyGenerator(ToyConfig()))
+    with pytest.raises(UnsupportedError, match="no tri-planes or tri-grid"):
+        Training("dualencoder", ToyGenerator(ToyConfig()))
+
+
+def _published(path: Path, num_ws: int, average: bool) -> Path:
+    torch.manual_seed(0)
+    encoder = make_encoder(EncoderOptions.model_validate(ENCODER), num_ws, 8)
+    state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    checkpoint = {"state_dict": state, "opts": {"start_from_latent_avg": True}}
+    torch.save(checkpoint | ({"latent_avg": torch.ones(8)} if average else {}), path)
+    return path
+
+
+def test_a_published_file_counts_from_its_average_or_the_generators(tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    found = {}
+    for average in (True, False):
+        path = _published(tmp_path / f"{average}.pt", 4, average)
+        context = Context.create(CPU)
+        method = load_method("psp", {"encoder": ENCODER, "weights": str(path)})
+        found[average] = method.invert(generator, one_picture(generator), context).ws
+        assert any("doesn't say which generator" in text for text in context.state.notices)
+        said = any("no latent_avg; the mean latent" in text for text in context.state.notices)
+        assert said is not average
+    difference = torch.ones(8) - latent_statistics(generator).mean
+    torch.testing.assert_close(found[True] - found[False], difference.expand(1, 4, 8))
+
+
+def test_a_published_file_of_other_latents_is_refused(tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    path = _published(tmp_path / "x.pt", 7, True)
+    method = load_method("psp", {"encoder": ENCODER, "weights": str(path)})
+    with pytest.raises(WeightsError, match=r"an encoder of 7 latents of 8 numbers.*takes 4 of 8"):
+        method.invert(generator, one_picture(generator), Context.create(CPU))
+
+
+def test_hybrid_begins_where_an_encoder_ends(tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    place = Training("psp", generator).steps(1).save(tmp_path)
+    options = {
+        "encoder": "psp",
+        "encoder_options": {"weights": str(place)},
+        "latent": {"steps": 0, "samples": 50},
+        "tuning": {"steps": 2},
+    }
+    capture = one_picture(generator)
+    start = load_method("psp", {"weights": str(place)})
+    begun = start.invert(generator, capture, Context.create(CPU))
+    found = load_method("hybrid", options).invert(generator, capture, Context.create(CPU))
+    torch.testing.assert_close(found.ws, begun.ws)
+    assert found.generator_delta and [made.name for made in found.history] == ["psp", "hybrid"]
+    given = Context.create(CPU, init=begun)
+    fresh = ToyGenerator(ToyConfig())
+    again = load_method("hybrid", {**options, "encoder": "e4e"}).invert(fresh, capture, given)
+    torch.testing.assert_close(again.ws, begun.ws)  # --init takes the encoder's place
+
+
+def test_hybrid_takes_few_steps_and_no_method_with_steps() -> None:
+    with pytest.raises(ConfigError, match="are 130 together, expected at most 100"):
+        load_method("hybrid", {"latent": {"steps": 70}})
+    generator = ToyGenerator(ToyConfig())
+    with pytest.raises(ConfigError, match="method wplus takes steps of its own"):
+        method = load_method("hybrid", {"encoder": "wplus"})
+        method.invert(generator, one_picture(generator), Context.create(CPU))
