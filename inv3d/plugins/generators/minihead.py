@@ -112,7 +112,7 @@ TRAINING_OPTIONS: Presets = {
     "poseopt-estimator": {
         "steps": 2000,
         "batch": 32,
-        "pool": 3000,
+        "pool": 2000,
         "lr": 2e-3,
         "warmup": 50,
         "cooldown": 0.5,
@@ -121,6 +121,7 @@ TRAINING_OPTIONS: Presets = {
         "pitch_deg": 25,
         "roll_deg": 5,
         "both_sides": True,
+        "keep": "fp16",
         "hold_out": 64,
     },
     "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
