@@ -81,11 +81,11 @@ LEARN = {
     "pitch_deg": 20,
     "keep": "fp16",
 }
-LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
+LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
     "psp": {"steps": 1200, **LEARN},
     "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
-    "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
+    "triplanenet": {"steps": 800, "first_until": 0, "second_from": 0, **LEARN_BRANCH},
     "dualencoder": {"steps": 800, **LEARN_BRANCH},
 }
 
