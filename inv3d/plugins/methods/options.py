@@ -6,9 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.fit.options import PivotalOptions, SearchOptions, SingleLatentConfig
+from inv3d.core.fit.terms import LossTerms
 
-# of latent and tuning together, where an encoder has begun
+# of all stages together, where an encoder has begun
 MOST_STEPS = 100
 
 
@@ -49,6 +51,21 @@ class MultiViewConfig(SingleLatentConfig):
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 
+class OffsetOptions(PluginConfig):
+    """Options of the stage that optimises an offset of the planes."""
+
+    steps: int = Field(
+        default=0,
+        ge=0,
+        description="iterations of L-BFGS; 0 leaves the offset as the encoder makes it, or none. "
+        "TriPlaneNet, section 4.3: so for a single picture",
+    )
+    history: int = Field(default=10, ge=1, description="iterations that L-BFGS remembers")
+    losses: LossTerms = Field(
+        default_factory=dict, description="losses of this stage, stronger than the method's"
+    )
+
+
 class HybridConfig(WPlusConfig):
     """Options of an encoder's latent, refined and tuned."""
 
@@ -62,16 +79,19 @@ class HybridConfig(WPlusConfig):
         default=SearchOptions(steps=30, lr=0.02, rampup=0.1, noise=0.0, pull=0.0),
         description="the latent stage, from where the encoder's latent lies",
     )
+    offset: OffsetOptions = Field(
+        default=OffsetOptions(), description="the stage of the planes' offset, after the latent's"
+    )
     tuning: PivotalOptions = Field(
         default=PivotalOptions(steps=60, rampup=0.1, rampdown=0.3), description="the tuning stage"
     )
 
     @model_validator(mode="after")
     def _few_steps(self) -> Self:
-        steps = self.latent.steps + self.tuning.steps
+        steps = self.latent.steps + self.offset.steps + self.tuning.steps
         if steps > MOST_STEPS:
             raise ValueError(
-                f"latent.steps and tuning.steps are {steps} together, expected at most "
+                f"the steps of latent, offset and tuning are {steps} together, expected at most "
                 f"{MOST_STEPS}; method pti takes more, from --init {self.encoder} too"
             )
         return self
