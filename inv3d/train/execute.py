@@ -153,7 +153,7 @@ def _lead(
                 if recent.add(taken, seconds) or last or taken.stop:
                     directory.log(recent.row(trainer.done - 1))
                 if last or trainer.done % request.evaluate_every == 0:
-                    _evaluate(prepared, directory)
+                    display.say(_evaluate(prepared, directory))
                 if last or taken.stop or trainer.done % request.checkpoint_every == 0:
                     directory.save(trainer, prepared)
                 if taken.stop and not last:
@@ -180,12 +180,14 @@ def _lead(
     return directory
 
 
-def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> None:
-    """Look at held-out pictures, and write the page."""
+def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> str:
+    """Look at held-out pictures, write the page, and return a line of the numbers."""
     values, grids = evaluate(prepared)
     rows = [*directory.record["evaluations"], {"step": prepared.trainer.done, "values": values}]
     directory.write(evaluations=rows)
     write_text(directory.path / PAGE, training_page(directory.record, directory.rows(), grids))
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return f"held-out pictures after {prepared.trainer.done} steps: {numbers}"
 
 
 @dataclass
