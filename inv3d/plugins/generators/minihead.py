@@ -58,7 +58,7 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
-    "hybrid": {"latent": {"samples": 2000}, "tuning": {"steps": 60, "lr": 2e-3, **RAMPS}},
+    "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": ENCODER},
     "e4e": {"encoder": {"kind": "e4e", **ENCODER}},

@@ -66,6 +66,32 @@ class OffsetOptions(PluginConfig):
     )
 
 
+class ShortSearchOptions(SearchOptions):
+    """Options of a latent stage that begins near its end."""
+
+    steps: int = Field(default=30, ge=0, description="optimisation steps")
+    lr: float = Field(default=0.02, gt=0, description="learning rate of the plateau")
+    rampup: float = Field(
+        default=0.1, ge=0, le=1, description="share of the steps with a rising rate"
+    )
+    noise: float = Field(
+        default=0.0, ge=0, description="noise on the latent at step 0, in units of the spread of W"
+    )
+    pull: float = Field(default=0.0, ge=0, description="weight of the pull to the mean latent")
+
+
+class ShortTuningOptions(PivotalOptions):
+    """Options of a short tuning stage."""
+
+    steps: int = Field(default=60, ge=0, description="optimisation steps")
+    rampup: float = Field(
+        default=0.1, ge=0, le=1, description="share of the steps with a rising rate"
+    )
+    rampdown: float = Field(
+        default=0.3, ge=0, le=1, description="share of the steps with a falling rate"
+    )
+
+
 class HybridConfig(WPlusConfig):
     """Options of an encoder's latent, refined and tuned."""
 
@@ -75,16 +101,14 @@ class HybridConfig(WPlusConfig):
     encoder_options: dict[str, Any] = Field(
         default_factory=dict, description="its options, such as encoder_options.weights=PATH"
     )
-    latent: SearchOptions = Field(
-        default=SearchOptions(steps=30, lr=0.02, rampup=0.1, noise=0.0, pull=0.0),
+    latent: ShortSearchOptions = Field(
+        default=ShortSearchOptions(),
         description="the latent stage, from where the encoder's latent lies",
     )
     offset: OffsetOptions = Field(
         default=OffsetOptions(), description="the stage of the planes' offset, after the latent's"
     )
-    tuning: PivotalOptions = Field(
-        default=PivotalOptions(steps=60, rampup=0.1, rampdown=0.3), description="the tuning stage"
-    )
+    tuning: ShortTuningOptions = Field(default=ShortTuningOptions(), description="the tuning stage")
 
     @model_validator(mode="after")
     def _few_steps(self) -> Self:

@@ -354,6 +354,8 @@ def test_an_offset_needs_planes() -> None:
 
 
 def test_hybrid_takes_few_steps_and_no_method_with_steps() -> None:
+    few = load_method("hybrid", {"latent": {"samples": 50}, "tuning": {"lr": 1e-3}}).config
+    assert (few.latent.steps, few.tuning.steps) == (30, 60)
     with pytest.raises(ConfigError, match="are 130 together, expected at most 100"):
         load_method("hybrid", {"latent": {"steps": 70}})
     generator = ToyGenerator(ToyConfig())
