@@ -21,11 +21,11 @@ from inv3d.core.inversion import Inversion
 from inv3d.report.edits import Palette, tuned_for, views
 from inv3d.report.metrics import build_judges, compare_images
 
-SIDE = 32
+SIDE = 64
 READER = "pictures"
 _AT_ONCE = 8
 _CHECKED = 0.2
-_PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 # heads that tell how much attributes vary
 _SPREAD = 10_000
 # change of an attribute, standard deviations, and the farthest way of z to it

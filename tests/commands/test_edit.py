@@ -26,7 +26,10 @@ from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.blank_plots import blank_plots
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 
-TOY = "generators:toy=tests.plugins.editors.subjects:KnownToy"
+TOY = (
+    "generators:toy=tests.plugins.editors.subjects:KnownToy,"
+    "editors:calm=tests.plugins.editors.subjects:Calm"
+)
 QUICK = ("--set", "samples=3000")
 
 
@@ -347,3 +350,27 @@ def test_edits_are_measured_on_pictures(runs: Path) -> None:
 @pytest.mark.parametrize("module", ["edit", "editor"])
 def test_the_commands_are_light_until_they_run(module: str) -> None:
     assert imports_nothing_heavy(f"inv3d.commands.{module}")
+
+
+def test_an_editor_of_somebody_else_is_an_editor_like_any_other(runs: Path, tmp_path: Path) -> None:
+    with blank_plots():
+        good(
+            edit,
+            runs / "one",
+            "--editor",
+            "calm",
+            "--strength",
+            1,
+            "--end",
+            2,
+            "-o",
+            tmp_path / "x",
+        )
+    assert {"strength.mp4", "report.html"} <= {p.name for p in (tmp_path / "x").iterdir()}
+    ws = Inversion.load(tmp_path / "x").ws
+    assert torch.allclose(ws[:, :2], ws[:1, :1].expand(len(ws), 2, -1), atol=1e-6)
+    facts = answer(
+        edit, runs / "one", "--editor", "calm", "--sheet", "--strengths", "1",
+        "-o", tmp_path / "x.png",
+    )  # fmt: skip
+    assert [row["title"] for row in facts["rows"]] == ["calm"]
