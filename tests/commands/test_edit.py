@@ -158,6 +158,18 @@ def test_interpolating_tuned_runs_tunes_in_between(runs: Path, tmp_path: Path) -
         assert torch.allclose(same.generator.state_dict()[name], value, atol=1e-6), name
 
 
+def test_strengths_without_a_sign_are_shown_too(runs: Path, tmp_path: Path) -> None:
+    for name, shown in (("stylemix", True), ("transfer", False)):
+        more = ("--box=-0.5,-0.5,-0.5,0.5,0.5,0.5", "--grid", 6) if name == "transfer" else ()
+        with blank_plots():
+            good(
+                edit, runs / "one", "--editor", name, "--with", runs / "other", *more,
+                "-o", tmp_path / name,
+            )  # fmt: skip
+        assert (tmp_path / name / "strength.mp4").is_file() == shown
+        assert (tmp_path / name / "before_after.mp4").is_file()
+
+
 def test_painting_on_the_photo(runs: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "white.png")
     good(

@@ -366,7 +366,7 @@ def test_a_file_that_is_no_basis_is_refused(tmp_path: Path) -> None:
     _fails(InputError, "holds no directions but", lambda: taken(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("name", ["minihead"])
+@pytest.mark.parametrize("name", ["minihead", "minihead360"])
 def test_the_shipped_directions_fit_the_embedded_generator(name: str) -> None:
     generator = load_generator(name)
     path = GANSpace.shipped(generator)
