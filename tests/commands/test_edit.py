@@ -350,7 +350,7 @@ def test_without_directions_it_says_how_to_find_some(
 def test_edits_are_measured_on_pictures(runs: Path) -> None:
     rows = answer(
         editor, "measure", "interfacegan", runs / "one", "--edit", "size=1", "--edit", "size=-1",
-        "--heads", 12,
+        "--samples", 200,
     )  # fmt: skip
     up, down = rows
     assert up["moved"] > 0 > down["moved"] and up["trust"] > 0.3
