@@ -27,6 +27,7 @@ from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import MOST_DISAGREEMENT
+from inv3d.prepare.bundle import share_a_face
 from inv3d.prepare.coverage import NOT_NEEDED, choose, warnings
 from inv3d.prepare.cutting import Cutter, to_levels
 from inv3d.prepare.drawing import misaligned, overview
@@ -60,12 +61,14 @@ class Prepared:
         sights: all frames that were looked at, in order.
         warnings: what the user should know.
         pictures: name -> overview, and crop where it was kept.
+        outside: origin -> share of the crop that lies outside of the frame.
     """
 
     out: Path
     sights: list[Sight]
     warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[Frame, Frame | None]] = field(default_factory=dict)
+    outside: dict[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> list[Sight]:
@@ -160,6 +163,7 @@ def _settle(
             use_angles(sight, yaw_deg, options.pitch_deg)
     if not options.keep_all:
         judge(sights)
+    share_a_face(reader.model, sights, correct_yaw=options.correct_yaw)
     _place(alignment, reader, sights)
     if options.smooth:
         _smooth(sights)
@@ -227,11 +231,7 @@ def _cut_all(
                     mask = to_levels(made.mask)[..., 0]
                     (folder / MASKS).mkdir(exist_ok=True)
                     Image.fromarray(mask).save(folder / MASKS / f"{sight.name}.png")
-                if made.outside > _MUCH_OUTSIDE:
-                    result.warnings.append(
-                        f"{sight.origin}: {100 * made.outside:.0f} % of its crop lies outside of "
-                        "the picture; the generator shows more around the face than there is"
-                    )
+                result.outside[sight.origin] = made.outside
             result.pictures[sight.name] = (overview(shot.pixels, sight, alignment), crop)
             done += 1
             on_progress("cutting", done, len(wanted))
@@ -258,6 +258,14 @@ def cameras(alignment: Alignment, sights: list[Sight]) -> Camera:
 
 def _notices(options: Options, alignment: Alignment, result: Prepared) -> list[str]:
     said = list(warnings(result.sights, alignment.camera.yaw_deg))
+    cut = {name: share for name, share in result.outside.items() if share > _MUCH_OUTSIDE}
+    if cut:
+        worst = max(cut, key=lambda name: cut[name])
+        said.append(
+            f"{worst}: {100 * cut[worst]:.0f} % of its crop lies outside of the picture (so in "
+            f"{len(cut)} of {len(result.kept)} frames); the generator shows more around the face "
+            "than there is"
+        )
     several = [s for s in result.kept if s.faces > 1]
     if several:
         which = "the largest" if options.face == 1 else f"number {options.face} by size"
