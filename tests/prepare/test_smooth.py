@@ -15,7 +15,7 @@ def test_steady_motion_is_not_changed() -> None:
 
 def test_noise_and_outliers_go() -> None:
     time = torch.arange(90).double() / 30
-    clean = torch.sin(time)[:, None]
+    clean = torch.sin(time / 3)[:, None]
     noise = 0.02 * torch.randn(90, 1, generator=torch.Generator().manual_seed(1)).double()
     noisy = clean + noise
     noisy[40] += 0.5
