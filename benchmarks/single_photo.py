@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge, preset_options
 from inv3d.core.files import write_json
@@ -113,7 +114,8 @@ def measure(
     rows = [row, *(view_at(capture, yaw + offset) for offset in OFFSETS[1:])]
     views = capture[rows]
     judges, _ = build_judges(generator.spec.metrics, generator.device)
-    seen = [one for _, one in render_views(generator, found, views.camera)]
+    cameras = seen_from(found.cameras[0], capture.camera[row], views.camera)
+    seen = [one for _, one in render_views(generator, found, cameras)]
     images = torch.cat([one.require("image") for one in seen])
     with torch.no_grad():
         scores = compare_images(images, views.images, judges)
@@ -126,6 +128,15 @@ def measure(
         numbers |= by_visibility(capture, rows, images)
         numbers["depth"] = depth_error(generator, found, capture, row)
     return numbers, torch.cat([views.images, images])
+
+
+def seen_from(found: Camera, true: Camera, views: Camera) -> Camera:
+    """Return views that lie to a method's camera as the true ones lie to the true camera.
+
+    Where a head is turned in the world counts as the camera's error, not as that of each view.
+    """
+    cam2world = found.cam2world @ torch.linalg.inv(true.cam2world) @ views.cam2world
+    return Camera(cam2world, views.intrinsics)
 
 
 def by_visibility(capture: Capture, rows: Sequence[int], images: Tensor) -> Row:
@@ -152,7 +163,7 @@ def by_visibility(capture: Capture, rows: Sequence[int], images: Tensor) -> Row:
 
 def depth_error(generator: Generator, found: Inversion, capture: Capture, row: int) -> float:
     """Return the mean difference from the true depth of the head, world units."""
-    camera = capture.camera[row]
+    camera = found.cameras[0]
     with torch.no_grad():
         scene = found.scene_for(generator, camera)
         depth = generator.render(scene, camera, outputs=("depth",)).require("depth")

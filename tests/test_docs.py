@@ -23,11 +23,20 @@ import torch
 from click.testing import CliRunner
 
 from inv3d.cli import main
-from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
+from inv3d.core.config import (
+    Options,
+    PluginConfig,
+    build_config,
+    merge,
+    parse_overrides,
+    preset_options,
+)
+from inv3d.core.editor import Subject
 from inv3d.core.errors import ConfigError, PluginError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import load_method
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
@@ -40,7 +49,7 @@ from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_LATENTS, CONSISTENCY_RAYS, CONSISTENCY_VIEWS
 from inv3d.testing.conformance import CHECKS
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from inv3d.train.prepare import find_trainable
 from tests.tiny_generators import TINY
 
@@ -290,7 +299,10 @@ def module_of(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.
 def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.ModuleType]]:
     """The programs on the page about plugins: loss, method, generator, hooks."""
     sources = blocks(DOCS / "plugins.md", "python")
-    names = ("inv3d_edges", "inv3d_plain", "inv3d_balloon", "inv3d_ball", "inv3d_loss_csv")
+    names = (
+        *("inv3d_edges", "inv3d_plain", "inv3d_balloon", "inv3d_ball", "inv3d_calm"),
+        "inv3d_loss_csv",
+    )
     plugins = [source for source in sources if "check_plugin" not in source]
     made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, plugins, strict=True)}
     monkeypatch.setenv("INV3D_PLUGINS", "losses:edges=inv3d_edges:Edges")
@@ -394,6 +406,21 @@ def test_the_generator_of_the_documentation_works(
     camera = generator.spec.camera.front()
     image = generator.render(scene, camera).require("image")
     assert image.shape[-1] == architecture.img_resolution and image.isfinite().all()
+
+
+@torch.no_grad()
+def test_the_editor_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
+    calm = examples["inv3d_calm"].Calm
+    generator = ToyGenerator(ToyConfig())
+    capture = toy_capture(generator, 3, motion=0.5)
+    inversion = Inversion(
+        toy_latents(generator, 3, motion=0.5), capture.camera, "toy", generator.spec.fingerprint
+    )
+    subject = Subject(generator, inversion)
+    edited = calm(PluginConfig()).apply(subject, calm.Edit(strength=1.0, end=2))
+    assert torch.allclose(edited.ws[:, :2], edited.ws[:1, :1].expand(3, 2, -1), atol=1e-6)
+    assert torch.equal(edited.ws[:, 2:], inversion.ws[:, 2:])
+    assert edited.history[-1].name == "calm"
 
 
 def test_the_hooks_of_the_documentation_work(

@@ -18,6 +18,7 @@ from tests.captures import files_of, write
 from tests.commands.run_cli import registered
 
 HEAD = toy_capture(ToyGenerator(ToyConfig()), 17, yaw_deg=80)
+GIVEN = ToyGenerator(ToyConfig()).spec.camera
 QUICK = {"latent": {"steps": 2, "samples": 20}}
 SEARCH = {
     "pose": {"estimator": "none"},
@@ -47,6 +48,14 @@ def test_what_a_method_is_given() -> None:
     off = given(HEAD, row, Variant("wplus", off_deg=10.0))
     turned = float(off.camera.yaw - view.camera.yaw)
     assert math.degrees(turned) == pytest.approx(10, abs=0.1)
+
+
+def test_views_lie_to_the_camera_that_was_found() -> None:
+    row = view_at(HEAD, 0.5)
+    true, found = HEAD.camera[row], GIVEN.orbit(torch.tensor([0.7]))
+    views = single_photo.seen_from(found, true, HEAD.camera)
+    torch.testing.assert_close(views[row].cam2world, found.cam2world, atol=1e-5, rtol=0)
+    torch.testing.assert_close(views.yaw, HEAD.camera.yaw + 0.7 - true.yaw, atol=1e-4, rtol=0)
 
 
 def test_errors_are_told_apart_by_what_the_picture_shows() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inv3d.core.errors import ConfigError, InputError, PluginError, UnsupportedError
+from inv3d.core.registry.discovery import registry
 from inv3d.runs.prepare import PreparedRun, Request, prepare, split_views
 from inv3d.testing.toy import ToyGenerator
 from tests.captures import content, noise_image, png, write
@@ -89,6 +90,7 @@ def test_where_no_method_does_without(tmp_path: Path, monkeypatch: pytest.Monkey
         prepare(request(tmp_path, "cutter"))
     with pytest.raises(UnsupportedError, match=r"does without \(blind, poseopt\)"):
         prepare(request(tmp_path, "wplus"))
+    monkeypatch.setattr(registry().load("methods", "poseopt"), "needs", frozenset({"cameras"}))
     for _ in registered(monkeypatch, CUTTER):
         with pytest.raises(UnsupportedError, match=r"does without \(poseopt\)"):
             prepare(request(tmp_path, "wplus"))

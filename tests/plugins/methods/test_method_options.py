@@ -53,6 +53,8 @@ def test_presets_of_a_source_win_over_the_quick_way_that_suits_a_generator(name:
         "start": search,
         "tuning": {"rampup": 0.3, "rampdown": 0.3},
     }
+    if name == "poseopt":  # which has no line search
+        quick["latent"] = {"rampup": 0.3}
     quick = {key: value for key, value in quick.items() if key in kind.Config.model_fields}
     for preset in set(SOURCES) & set(kind.presets):
         options = merge(quick, kind.presets[preset])

@@ -335,6 +335,16 @@ def test_the_weights_of_its_network_change(leaning: None) -> None:
     assert [p.stage for p in done.log] == ["latent"] * 40
 
 
+def test_an_estimator_without_weights_that_change_it_is_refused(
+    leaning: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = torch.no_grad()(Leaning.estimate)
+    monkeypatch.setattr(Leaning, "estimate", fixed)
+    network = {"estimator": "leaning", "through": "network"}
+    with pytest.raises(ConfigError, match=r"pose\.through.*set pose\.through=numbers"):
+        run(pose=network, starts={"steps": 0})
+
+
 # --- what it says of its answer
 
 

@@ -28,7 +28,8 @@ class PoseOptions(PluginConfig):
         "grid of them. official: its own, trained for the generator",
     )
     estimator_options: dict[str, Any] = Field(
-        default_factory=dict, description="options of that estimator, such as weights"
+        default_factory=dict,
+        description="options of that estimator, such as weights. official: its own",
     )
     form: Literal["angles", "quaternion", "sixd"] = Field(
         default="quaternion",
@@ -81,11 +82,17 @@ class StartOptions(PluginConfig):
         "symmetric. official: false",
     )
     yaws: int = Field(
-        default=24, ge=1, description="yaws of the grid without an estimator, over the prior"
+        default=24,
+        ge=1,
+        description="yaws of the grid without an estimator, over the prior. official: no grid",
     )
-    pitches: int = Field(default=3, ge=1, description="pitches of the grid, over the prior")
+    pitches: int = Field(
+        default=3, ge=1, description="pitches of the grid, over the prior. official: no grid"
+    )
     apart_deg: float = Field(
-        default=20.0, ge=0, description="angle that starts are apart from one another at least"
+        default=20.0,
+        ge=0,
+        description="angle that starts are apart from one another at least. official: one start",
     )
 
 
@@ -177,7 +184,7 @@ class PoseOptConfig(FitConfig):
         "first camera; none starts from the mean of W, or from --init. official: e4e",
     )
     encoder_options: dict[str, Any] = Field(
-        default_factory=dict, description="options of that method"
+        default_factory=dict, description="options of that method. official: its own"
     )
     latent: PosedLatentOptions = Field(
         default=PosedLatentOptions(), description="the stage of latent and camera"

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera, CameraPrior
+from inv3d.core.errors import ConfigError
 from inv3d.core.estimator import AnyEstimator
 from inv3d.core.fit.loop import Group
 from inv3d.core.fit.schedule import constant
+from inv3d.core.fit.stages import trainable
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import numbers_of, rotation_of, standing_camera
 from inv3d.plugins.methods.poseopt.config import RATES, PoseOptions
@@ -84,7 +86,11 @@ class Numbers(Pose):
 
 
 class Network(Pose):
-    """A camera that turns as an estimator tells, whose weights change."""
+    """A camera that turns as an estimator tells, whose weights change.
+
+    Raises:
+        ConfigError: where the estimator's answer doesn't follow from weights.
+    """
 
     def __init__(
         self,
@@ -97,6 +103,13 @@ class Network(Pose):
         self.estimator = estimator
         self.picture = picture
         self.generator = generator
+        with trainable(self._turned_by()):
+            follows = self.rotation().requires_grad
+        if not follows:
+            raise ConfigError(
+                f"option 'pose.through': what estimator {estimator.name} tells doesn't follow from "
+                "weights that could change; set pose.through=numbers, or name another estimator"
+            )
 
     def rotation(self) -> Tensor:
         """Return the rotation that the estimator tells now."""
