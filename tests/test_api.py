@@ -80,3 +80,14 @@ def test_examples_work(module: str) -> None:
         optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
     )
     assert results.attempted and not results.failed
+
+
+def test_the_reference_of_the_site_has_every_class_and_function() -> None:
+    spec = importlib.util.spec_from_file_location("make_site", MAKE.HERE / "make_site.py")
+    assert spec is not None and spec.loader is not None
+    site = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site)
+    shown = {target.rpartition(".")[2] for _, targets in site.groups() for target in targets}
+    described = {n for n in inv3d.__all__ if MAKE.first_sentence(getattr(inv3d, n))}
+    assert not described - shown, "not found in their modules"
+    assert {"Generator", "Inverter", "check_plugin", "hookimpl"} & shown
