@@ -37,15 +37,19 @@ def groups() -> Iterator[tuple[str, list[str]]]:
             module = f"inv3d.{found[1]}"
         elif " as " in line:
             name = line.split(" as ")[1].rstrip(",")
-            if documented(module, name):
-                targets.append(f"{module}.{name}")
+            if home := home_of(module, name):
+                targets.append(f"{home}.{name}")
     yield title, targets
 
 
-def documented(module: str, name: str) -> bool:
-    """Whether a name is a class or a function of its module, and so has a docstring."""
+def home_of(module: str, name: str) -> str:
+    """Return the module that a class or function is written in; empty for a mere value."""
     base = STUB.parents[1].joinpath(*module.split("."))
     file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"
-    kinds = (ast.ClassDef, ast.FunctionDef)
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    return any(isinstance(node, kinds) and node.name == name for node in body)
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return module
+        named = isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]
+        if named and (node.module or "").startswith("inv3d."):
+            return home_of(str(node.module), name)
+    return ""
