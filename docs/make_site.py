@@ -33,9 +33,9 @@ def groups() -> Iterator[tuple[str, list[str]]]:
             if targets:
                 yield title, targets
             title, targets = line[2:3].upper() + line[3:], []
-        elif found := re.match(r"from \.(\S+) import", line):
+        if found := re.match(r"from \.(\S+) import", line):
             module = f"inv3d.{found[1]}"
-        elif " as " in line:
+        if " as " in line:
             name = line.split(" as ")[1].rstrip(",")
             if home := home_of(module, name):
                 targets.append(f"{home}.{name}")
