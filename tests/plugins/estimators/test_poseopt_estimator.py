@@ -87,12 +87,12 @@ def test_losses_are_those_of_the_reference(form: PoseForm) -> None:
     torch.testing.assert_close(losses["total"], expected)
 
 
-def test_the_diagonal_term_stays_finite() -> None:
+def test_the_diagonal_term_cannot_undo_a_training() -> None:
     front = GENERATOR.spec.camera.orbit(torch.tensor([0.0, 0.5])).rotation.requires_grad_()
     value = diagonal_term(front)
-    assert 0 < float(value.detach()) <= 1e12
+    assert 0 < float(value.detach()) <= 1e6
     value.backward()
-    assert front.grad is not None and bool(front.grad.isfinite().all())
+    assert front.grad is not None and float(front.grad.abs().max()) * 1e-10 < 1
 
 
 @pytest.mark.parametrize("step", [0, 1])
