@@ -118,6 +118,9 @@ from .core.plugin import (
     Plugin as Plugin,
     Presets as Presets,
 )
+from .core.deprecation import (
+    deprecated as deprecated,
+)
 from .core.config import (
     PluginConfig as PluginConfig,
 )
@@ -284,6 +287,10 @@ from .nn.eg3d.architecture import (
 )
 from .nn.eg3d.options import (
     ComputeOptions as ComputeOptions,
+)
+from .nn.eg3d.official.network import (
+    Network as Network,
+    read_network as read_network,
 )
 from .nn.eg3d.spec import (
     spec_of as spec_of,

@@ -7,11 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from inv3d.core.weights.fetch import OFFLINE
 from inv3d.core.weights.known import DIRECTORY
 from tests.offline import sitecustomize
+
+# A busy machine is no failure: examples have no deadline.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # Shared checks show the values that they compared, as tests do.
 for module in ("golden_generators", "golden_images", "tiny_generators"):

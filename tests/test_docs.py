@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import inspect
@@ -22,11 +23,20 @@ import torch
 from click.testing import CliRunner
 
 from inv3d.cli import main
-from inv3d.core.config import Options, build_config, merge, parse_overrides, preset_options
+from inv3d.core.config import (
+    Options,
+    PluginConfig,
+    build_config,
+    merge,
+    parse_overrides,
+    preset_options,
+)
+from inv3d.core.editor import Subject
 from inv3d.core.errors import ConfigError, PluginError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.terms import LossTerm
+from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import load_method
 from inv3d.core.loss import Loss, Target
 from inv3d.core.registry.discovery import registry
@@ -38,7 +48,8 @@ from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_LATENTS, CONSISTENCY_RAYS, CONSISTENCY_VIEWS
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.testing.conformance import CHECKS
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from inv3d.train.prepare import find_trainable
 from tests.tiny_generators import TINY
 
@@ -46,7 +57,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
 # plugins that only exist in the documentation's own examples
-INVENTED = {"edges", "ball", "balloon"}
+INVENTED = {"edges", "ball", "balloon", "my-method", "my-generator"}
 
 
 def text_of(page: Path) -> str:
@@ -186,7 +197,8 @@ def check(line: str) -> None:
 
 def check_run(given: dict[str, Any], settings: Options) -> None:
     """Options of methods, generators and losses exist."""
-    method = registry().load("methods", given["method"])
+    own = given["method"] in INVENTED
+    method = registry().load("methods", "wplus" if own else given["method"])
     invented = given["generator"] in INVENTED
     generator = registry().load("generators", "toy" if invented else given["generator"])
     preset = preset_options(method, given["preset"], "preset")
@@ -287,8 +299,12 @@ def module_of(source: str, name: str, monkeypatch: pytest.MonkeyPatch) -> types.
 def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.ModuleType]]:
     """The programs on the page about plugins: loss, method, generator, hooks."""
     sources = blocks(DOCS / "plugins.md", "python")
-    names = ("inv3d_edges", "inv3d_plain", "inv3d_balloon", "inv3d_ball", "inv3d_loss_csv")
-    made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, sources, strict=True)}
+    names = (
+        *("inv3d_edges", "inv3d_plain", "inv3d_balloon", "inv3d_ball", "inv3d_calm"),
+        "inv3d_loss_csv",
+    )
+    plugins = [source for source in sources if "check_plugin" not in source]
+    made = {n: module_of(s, n, monkeypatch) for n, s in zip(names, plugins, strict=True)}
     monkeypatch.setenv("INV3D_PLUGINS", "losses:edges=inv3d_edges:Edges")
     registry.cache_clear()
     yield made
@@ -308,6 +324,18 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.Module
 def test_plugins_of_the_documentation_can_be_used(kind: str, name: str, target: str) -> None:
     checked, _ = import_plugin(PluginRecord(name, kind, "of the docs", "1", target))
     assert (checked.status, checked.reason) == ("ok", "")
+
+
+def test_the_documentation_counts_the_checks() -> None:
+    page = text_of(DOCS / "plugins.md")
+    for kind, count in CHECKS.items():
+        assert f"| {kind} | {count} |" in page
+
+
+def test_the_documentation_names_every_field_of_a_row() -> None:
+    table = text_of(DOCS / "plugins.md").partition("## What `--json` says")[2]
+    for field in dataclasses.fields(PluginRecord):
+        assert f"`{field.name}`" in table
 
 
 def test_the_loss_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
@@ -378,6 +406,21 @@ def test_the_generator_of_the_documentation_works(
     camera = generator.spec.camera.front()
     image = generator.render(scene, camera).require("image")
     assert image.shape[-1] == architecture.img_resolution and image.isfinite().all()
+
+
+@torch.no_grad()
+def test_the_editor_of_the_documentation_works(examples: dict[str, types.ModuleType]) -> None:
+    calm = examples["inv3d_calm"].Calm
+    generator = ToyGenerator(ToyConfig())
+    capture = toy_capture(generator, 3, motion=0.5)
+    inversion = Inversion(
+        toy_latents(generator, 3, motion=0.5), capture.camera, "toy", generator.spec.fingerprint
+    )
+    subject = Subject(generator, inversion)
+    edited = calm(PluginConfig()).apply(subject, calm.Edit(strength=1.0, end=2))
+    assert torch.allclose(edited.ws[:, :2], edited.ws[:1, :1].expand(3, 2, -1), atol=1e-6)
+    assert torch.equal(edited.ws[:, 2:], inversion.ws[:, 2:])
+    assert edited.history[-1].name == "calm"
 
 
 def test_the_hooks_of_the_documentation_work(

@@ -169,11 +169,11 @@ def show(
 )  # fmt: skip
 @click.option("--directions", type=click.Path(path_type=Path), help="File of directions.")
 @click.option(
-    "--heads",
-    type=click.IntRange(5),
-    default=40,
+    "--samples",
+    type=click.IntRange(50),
+    default=1500,
     show_default=True,
-    help="That reading attributes off pictures is learned from, once a generator.",
+    help="Heads that reading attributes off pictures is learned from, once a generator.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -182,7 +182,7 @@ def measure(
     runs: tuple[Path, ...],
     edits: tuple[str, ...],
     directions: Path | None,
-    heads: int,
+    samples: int,
     device: str,
     as_json: bool,
 ) -> None:
@@ -198,7 +198,7 @@ def measure(
     from inv3d.runs.measure_edits import measure_edits
 
     rows = measure_edits(
-        name, runs, strengths, directions=directions, heads=heads,
+        name, runs, strengths, directions=directions, samples=samples,
         device=resolve_device(device), say=lambda text: click.echo(text, err=True),
     )  # fmt: skip
     if as_json:

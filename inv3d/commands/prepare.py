@@ -93,6 +93,19 @@ if TYPE_CHECKING:
 @click.option("--keep-all", is_flag=True, help="Keep blurred, blinking and doubled frames.")
 @click.option("--no-smooth", is_flag=True, help="Leave the cameras of a video unsmoothed.")
 @click.option("--no-correct", is_flag=True, help="Leave the yaw as the rigid fit has it.")
+@click.option(
+    "--refine",
+    is_flag=False,
+    flag_value=150,
+    type=click.IntRange(min=1),
+    metavar="[STEPS]",
+    help="Fit the generator to the frames, and their cameras and crops with it; 150 steps.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    help="Of the generator, for --refine, where none are embedded.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(inputs: tuple[Path, ...], out: Path, as_json: bool, **given: Any) -> None:
     """Make a capture of INPUTS: a video, photographs, or folders of them.
@@ -184,6 +197,8 @@ def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
         keep_all=given["keep_all"],
         smooth=not given["no_smooth"],
         correct_yaw=not given["no_correct"],
+        refine=given["refine"] or 0,
+        weights=given["weights"],
     )
 
 

@@ -147,12 +147,15 @@ class Editor(Plugin, ABC, Generic[C, E]):
         needs_directions: whether `apply` needs what `fit` finds.
         partners: least and most number of other runs that an edit takes.
         needs_capture: whether `apply` needs the frames that were inverted.
+        quick: whether an edit takes no more than a moment, so that a run's report can show it at
+            many strengths.
     """
 
     Edit: ClassVar[type[PluginConfig]] = PluginConfig
     needs_directions: ClassVar[bool] = True
     partners: ClassVar[tuple[int, int]] = (0, 0)
     needs_capture: ClassVar[bool] = False
+    quick: ClassVar[bool] = True
     config: C
 
     @classmethod

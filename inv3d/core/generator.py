@@ -77,6 +77,8 @@ class Generator(nn.Module, Plugin, ABC):
             generator, likewise.
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
+        signature: names of tensors that its networks have and no others, by which a weight file
+            that's given to another generator is told.
         rng: source of random samples and noise, where it uses any; set by the run.
         config: its options, as its weight file and those that were given settle them.
         tuned: whether its weights are no longer those of its fingerprint.
@@ -86,6 +88,7 @@ class Generator(nn.Module, Plugin, ABC):
     method_options: ClassVar[Presets] = {}
     training_options: ClassVar[Presets] = {}
     rays_option: ClassVar[str] = ""
+    signature: ClassVar[tuple[str, ...]] = ()
     rng: torch.Generator | None = None
     config: PluginConfig | None = None
     tuned: bool = False

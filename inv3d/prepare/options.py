@@ -32,6 +32,8 @@ class Options:
         keep_all: drop no frame for blur, closed eyes or being like another.
         smooth: smooth the cameras of a video over time.
         correct_yaw: undo the compression of yaws.
+        refine: steps in which the generator refines cameras and crops; 0 leaves them.
+        weights: of the generator, for refining: a file, or a name that it knows.
     """
 
     inputs: tuple[Path, ...]
@@ -51,3 +53,5 @@ class Options:
     keep_all: bool = False
     smooth: bool = True
     correct_yaw: bool = True
+    refine: int = 0
+    weights: Path | None = None

@@ -17,7 +17,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
 from inv3d.core.errors import InputError, UnsupportedError
 from inv3d.core.files import atomic_directory, write_json, write_text
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, load_generator
 from inv3d.core.registry.discovery import registry
 from inv3d.io.cameras import LABELS, write_labels, write_transforms
 from inv3d.io.colmapfiles import write_colmap
@@ -27,6 +27,7 @@ from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import MOST_DISAGREEMENT
+from inv3d.prepare.bundle import share_a_face
 from inv3d.prepare.coverage import NOT_NEEDED, choose, warnings
 from inv3d.prepare.cutting import Cutter, to_levels
 from inv3d.prepare.drawing import misaligned, overview
@@ -40,6 +41,7 @@ from inv3d.prepare.given import (
 from inv3d.prepare.judge import judge
 from inv3d.prepare.options import Options
 from inv3d.prepare.page import page
+from inv3d.prepare.refine import refine
 from inv3d.prepare.sight import Sight, look
 from inv3d.prepare.smooth import smoothed
 from inv3d.prepare.sources import Shot, Source, mirrored, open_sources
@@ -60,12 +62,14 @@ class Prepared:
         sights: all frames that were looked at, in order.
         warnings: what the user should know.
         pictures: name -> overview, and crop where it was kept.
+        outside: origin -> share of the crop that lies outside of the frame.
     """
 
     out: Path
     sights: list[Sight]
     warnings: list[str] = field(default_factory=list)
     pictures: dict[str, tuple[Frame, Frame | None]] = field(default_factory=dict)
+    outside: dict[str, float] = field(default_factory=dict)
 
     @property
     def kept(self) -> list[Sight]:
@@ -99,6 +103,9 @@ def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Pre
         size = options.size or alignment.resolution
         white = alignment.white if options.white is None else options.white
         cutter = Cutter(size, options.matte, white, options.masks)
+        if options.refine:
+            rough = Cutter(alignment.resolution, options.matte, white, options.masks)
+            _refine(options, alignment, sources, rough, result, on_progress)
         _cut_all(options, alignment, sources, cutter, result, folder, on_progress)
         result.warnings += _notices(options, alignment, result)
         _write_cameras(folder, alignment, result.kept, size)
@@ -126,6 +133,11 @@ def alignment_of(name: str, options: Mapping[str, Any]) -> Alignment:
 
 def _shots(options: Options, source: Source) -> Iterator[Shot]:
     return map(mirrored, source.shots()) if options.mirror else source.shots()
+
+
+def _again(options: Options, source: Source, names: list[str]) -> Iterator[Shot]:
+    shots = source.again(names)
+    return map(mirrored, shots) if options.mirror else shots
 
 
 def _look_at_all(
@@ -160,6 +172,7 @@ def _settle(
             use_angles(sight, yaw_deg, options.pitch_deg)
     if not options.keep_all:
         judge(sights)
+    share_a_face(reader.model, sights, correct_yaw=options.correct_yaw)
     _place(alignment, reader, sights)
     if options.smooth:
         _smooth(sights)
@@ -199,6 +212,40 @@ def _smooth(sights: list[Sight]) -> None:
             sight.square = Square(x, y, math.exp(side), roll)
 
 
+def _refine(
+    options: Options,
+    alignment: Alignment,
+    sources: list[Source],
+    cutter: Cutter,
+    result: Prepared,
+    on_progress: OnProgress,
+) -> None:
+    """Let the generator refine angles and squares of the kept frames."""
+    generator = load_generator(options.generator, options.generator_options, options.weights)
+    kept = {sight.name: sight for sight in result.kept}
+    images = {}
+    for source in sources:
+        for shot in _again(options, source, list(kept)):
+            square = kept[shot.name].square
+            assert square is not None
+            images[shot.name] = cutter.cut(shot, square).image * 2 - 1
+    angles = torch.tensor([[kept[name].yaw, kept[name].pitch] for name in images])
+    moves = refine(
+        generator,
+        alignment,
+        torch.stack(list(images.values())),
+        angles,
+        options.refine,
+        lambda done, total: on_progress("refining", done, total),
+    )
+    for row, (sight, turn) in enumerate(
+        zip((kept[name] for name in images), moves.angles.tolist(), strict=True)
+    ):
+        sight.yaw, sight.pitch = sight.yaw + turn[0], sight.pitch + turn[1]
+        assert sight.square is not None
+        sight.square = moves.square(row, sight.square)
+
+
 def _cut_all(
     options: Options,
     alignment: Alignment,
@@ -215,8 +262,7 @@ def _cut_all(
     wanted = {s.name: s for s in [*result.kept, *others[::step]]}
     done = 0
     for source in sources:
-        for shot in source.again(list(wanted)):
-            shot = mirrored(shot) if options.mirror else shot
+        for shot in _again(options, source, list(wanted)):
             sight = wanted[shot.name]
             crop = None
             if sight.kept and sight.square is not None:
@@ -227,11 +273,7 @@ def _cut_all(
                     mask = to_levels(made.mask)[..., 0]
                     (folder / MASKS).mkdir(exist_ok=True)
                     Image.fromarray(mask).save(folder / MASKS / f"{sight.name}.png")
-                if made.outside > _MUCH_OUTSIDE:
-                    result.warnings.append(
-                        f"{sight.origin}: {100 * made.outside:.0f} % of its crop lies outside of "
-                        "the picture; the generator shows more around the face than there is"
-                    )
+                result.outside[sight.origin] = made.outside
             result.pictures[sight.name] = (overview(shot.pixels, sight, alignment), crop)
             done += 1
             on_progress("cutting", done, len(wanted))
@@ -258,6 +300,14 @@ def cameras(alignment: Alignment, sights: list[Sight]) -> Camera:
 
 def _notices(options: Options, alignment: Alignment, result: Prepared) -> list[str]:
     said = list(warnings(result.sights, alignment.camera.yaw_deg))
+    cut = {name: share for name, share in result.outside.items() if share > _MUCH_OUTSIDE}
+    if cut:
+        worst = max(cut, key=lambda name: cut[name])
+        said.append(
+            f"{worst}: {100 * cut[worst]:.0f} % of its crop lies outside of the picture (so in "
+            f"{len(cut)} of {len(result.kept)} frames); the generator shows more around the face "
+            "than there is"
+        )
     several = [s for s in result.kept if s.faces > 1]
     if several:
         which = "the largest" if options.face == 1 else f"number {options.face} by size"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 # seconds: half width of the window; degrees: what is far off the others counts less and less
-WIDTH_S, ROBUST = 0.12, 1.5
+WIDTH_S, ROBUST = 0.12, 3.0
 _ROUNDS = 3
 
 

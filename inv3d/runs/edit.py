@@ -23,7 +23,7 @@ from inv3d.core.editor import (
     find_directions,
     load_editor,
 )
-from inv3d.core.errors import InvError, PluginError, UsageError
+from inv3d.core.errors import ConfigError, InvError, PluginError, UsageError
 from inv3d.core.files import file_digest
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import FILE, Inversion
@@ -298,23 +298,26 @@ def write_turntables(edited: Edited, path: Path) -> None:
 
 
 def write_rising(editing: Editing, edits: Sequence[Edit], path: Path) -> None:
-    """Write a video of the last edit's strength going up, down and back, where it has one."""
-    if STRENGTH not in editing.editor.Edit.model_fields:
+    """Write a video of the last edit's strength going up, down and back, where that's quick.
+
+    Where a strength can't be negative, it goes up twice.
+    """
+    editor, options = editing.editor, edits[-1].options
+    if STRENGTH not in editor.Edit.model_fields or not editor.quick:
         return
     palette = editing.palette
     if len(edits) > 1:
         before = editing.apply(edits[:-1])
         subject = replace(editing.subject, inversion=before.inversion, generator=before.generator)
         palette = replace(palette, subject=subject)
-    options = edits[-1].options
-    edit = build_config(editing.editor.Edit, options, f"editor {editing.editor.name}")
-    camera = shown_cameras(editing.run.generator, SHOWN_YAWS[:2])
-    strengths = rising(getattr(edit, STRENGTH), VIDEO_FRAMES)
+    strength = getattr(build_config(editor.Edit, options, f"editor {editor.name}"), STRENGTH)
+    strengths = rising(strength, VIDEO_FRAMES)
     try:
-        frames = list(strength_frames(palette, options, strengths, camera, editing.reopen))
-    except UsageError:  # of a strength that has a range
-        return
-    _write_video(path, frames)
+        build_config(editor.Edit, {**options, STRENGTH: -strength}, f"editor {editor.name}")
+    except ConfigError:
+        strengths = [abs(value) for value in strengths]
+    camera = shown_cameras(editing.run.generator, SHOWN_YAWS[:2])
+    _write_video(path, list(strength_frames(palette, options, strengths, camera, editing.reopen)))
 
 
 def _write_video(path: Path, frames: Sequence[Frame]) -> None:

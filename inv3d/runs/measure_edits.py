@@ -22,7 +22,7 @@ def measure_edits(
     edits: Sequence[tuple[str, float]],
     *,
     directions: Path | None = None,
-    heads: int = 40,
+    samples: int = 1500,
     device: torch.device,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def measure_edits(
         runs: directories.
         edits: name and strength.
         directions: a file, or None for those that are known here.
-        heads: that reading attributes is learned from.
+        samples: heads that reading attributes is learned from.
         device: where everything runs.
         say: is told what happens.
 
@@ -47,7 +47,7 @@ def measure_edits(
     rows: list[dict[str, Any]] = []
     for path in runs:
         editing = Editing(open_run(path, device), editor, directions=directions)
-        reader = known_reader(editing.reopen_untuned(), heads, say)
+        reader = known_reader(editing.reopen_untuned(), samples, say)
         for name, strength in edits:
             options = editing.editor.named(editing.directions, name, strength)
             found = effect_of(editing.palette, options, name, reader, editing.reopen)
@@ -66,7 +66,7 @@ def measure_edits(
     return rows
 
 
-def known_reader(generator: Generator, heads: int, say: Callable[[str], None]) -> Reader:
+def known_reader(generator: Generator, samples: int, say: Callable[[str], None]) -> Reader:
     """Return the reader of a generator: the one that is kept, else a new one, which is kept."""
     path = directions_path(READER, generator)
     try:
@@ -74,7 +74,7 @@ def known_reader(generator: Generator, heads: int, say: Callable[[str], None]) -
         found.check_generator(generator)
         return Reader.of(found)
     except (WeightsError, KeyError):
-        say(f"learning to read attributes off pictures of {heads} heads")
-    reader = fit_reader(generator, heads)
+        say(f"learning to read attributes off pictures of {samples} heads")
+    reader = fit_reader(generator, samples)
     reader.as_directions(generator).save(path)
     return reader

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from inv3d.train.feed import on_device
-
-if TYPE_CHECKING:
-    from inv3d.train.prepare import PreparedTraining
+from inv3d.train.prepare import PreparedTraining
 
 Grids = dict[str, dict[str, Tensor]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -136,33 +137,15 @@ def _lead(
     prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory, display: Display
 ) -> TrainingDirectory:
     """Take all steps, show, evaluate and keep."""
-    trainer, request = prepared.trainer, prepared.request
-    state, steps = trainer.lesson.context.state, trainer.training.steps
-    recent = _Recent()
-    with stop_on_signals(state, display.say):
+    trainer = prepared.trainer
+    with stop_on_signals(trainer.lesson.context.state, display.say):
         try:
-            while trainer.done < steps:
-                started = time.perf_counter()
-                taken = trainer.step(feed)
-                seconds = time.perf_counter() - started
-                progress = Progress(
-                    STAGE, trainer.done - 1, steps, taken.losses, taken.rate, seconds
-                )
-                display.step(progress)
-                last = trainer.done == steps
-                if recent.add(taken, seconds) or last or taken.stop:
-                    directory.log(recent.row(trainer.done - 1))
-                if last or trainer.done % request.evaluate_every == 0:
-                    _evaluate(prepared, directory)
-                if last or taken.stop or trainer.done % request.checkpoint_every == 0:
-                    directory.save(trainer, prepared)
-                if taken.stop and not last:
-                    raise InterruptedRun("stopped")
+            _take_steps(prepared, feed, directory, display)
         except (InterruptedRun, KeyboardInterrupt) as error:
             directory.write(status="interrupted")
             raise InterruptedRun(
-                f"{str(error) or 'stopped'} after {trainer.done} of {steps} steps; continue with "
-                f"'3dinv train --resume {directory.path}'"
+                f"{str(error) or 'stopped'} after {trainer.done} of {trainer.training.steps} "
+                f"steps; continue with '3dinv train --resume {directory.path}'"
             ) from error
         except DivergedError as error:
             directory.save(trainer, prepared)
@@ -172,7 +155,8 @@ def _lead(
                 f"(--set training.lr={trainer.training.lr / 3:.1g}), or check the pictures"
             ) from error
         except Exception as error:
-            directory.write(status="failed", error=str(error))
+            with contextlib.suppress(RunError):  # the disk may be full
+                directory.write(status="failed", error=str(error))
             raise
         finally:
             feed.close()
@@ -180,12 +164,40 @@ def _lead(
     return directory
 
 
-def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> None:
-    """Look at held-out pictures, and write the page."""
+def _take_steps(
+    prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory, display: Display
+) -> None:
+    """Take the steps that are left.
+
+    Raises:
+        InterruptedRun: where a process was asked to stop; the state has been saved.
+    """
+    trainer, request, recent = prepared.trainer, prepared.request, _Recent()
+    steps = trainer.training.steps
+    while trainer.done < steps:
+        started = time.perf_counter()
+        taken = trainer.step(feed)
+        seconds = time.perf_counter() - started
+        done, last = trainer.done, trainer.done == steps
+        display.step(Progress(STAGE, done - 1, steps, taken.losses, taken.rate, seconds))
+        if recent.add(taken, seconds) or last or taken.stop:
+            directory.log(recent.row(done - 1))
+        if last or done % request.evaluate_every == 0:
+            display.say(_evaluate(prepared, directory))
+        if last or taken.stop or done % request.checkpoint_every == 0:
+            directory.save(trainer, prepared)
+        if taken.stop and not last:
+            raise InterruptedRun("stopped")
+
+
+def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> str:
+    """Look at held-out pictures, write the page, and return a line of the numbers."""
     values, grids = evaluate(prepared)
     rows = [*directory.record["evaluations"], {"step": prepared.trainer.done, "values": values}]
     directory.write(evaluations=rows)
     write_text(directory.path / PAGE, training_page(directory.record, directory.rows(), grids))
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return f"held-out pictures after {prepared.trainer.done} steps: {numbers}"
 
 
 @dataclass

@@ -17,7 +17,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.generator import Generator
-from inv3d.core.training import Check, Lesson, Trainable
+from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights.tensors import under_prefix
 from inv3d.train.draws import seed_of
@@ -192,12 +192,12 @@ class Trainer:
         """The networks as they're kept: averaged, where an average is taken."""
         return self.network if self.average is None else self.average
 
-    def check(self, feed_batch: Any) -> Check:
+    def check(self, batch: Batch) -> Check:
         """Return how well the kept networks do on held-out pictures."""
         self._seed(0)
         network = self.result.eval()
         try:
-            return self.plugin.check(replace(self.lesson, network=network), feed_batch)
+            return self.plugin.check(replace(self.lesson, network=network), batch)
         finally:
             self.network.train()
 

@@ -26,7 +26,10 @@ from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.blank_plots import blank_plots
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 
-TOY = "generators:toy=tests.plugins.editors.subjects:KnownToy"
+TOY = (
+    "generators:toy=tests.plugins.editors.subjects:KnownToy,"
+    "editors:calm=tests.plugins.editors.subjects:Calm"
+)
 QUICK = ("--set", "samples=3000")
 
 
@@ -153,6 +156,18 @@ def test_interpolating_tuned_runs_tunes_in_between(runs: Path, tmp_path: Path) -
     first, same = open_run(runs / "one"), open_run(tmp_path / "x")
     for name, value in first.generator.state_dict().items():
         assert torch.allclose(same.generator.state_dict()[name], value, atol=1e-6), name
+
+
+def test_strengths_without_a_sign_are_shown_too(runs: Path, tmp_path: Path) -> None:
+    for name, shown in (("stylemix", True), ("transfer", False)):
+        more = ("--box=-0.5,-0.5,-0.5,0.5,0.5,0.5", "--grid", 6) if name == "transfer" else ()
+        with blank_plots():
+            good(
+                edit, runs / "one", "--editor", name, "--with", runs / "other", *more,
+                "-o", tmp_path / name,
+            )  # fmt: skip
+        assert (tmp_path / name / "strength.mp4").is_file() == shown
+        assert (tmp_path / name / "before_after.mp4").is_file()
 
 
 def test_painting_on_the_photo(runs: Path, tmp_path: Path) -> None:
@@ -335,7 +350,7 @@ def test_without_directions_it_says_how_to_find_some(
 def test_edits_are_measured_on_pictures(runs: Path) -> None:
     rows = answer(
         editor, "measure", "interfacegan", runs / "one", "--edit", "size=1", "--edit", "size=-1",
-        "--heads", 12,
+        "--samples", 200,
     )  # fmt: skip
     up, down = rows
     assert up["moved"] > 0 > down["moved"] and up["trust"] > 0.3
@@ -347,3 +362,27 @@ def test_edits_are_measured_on_pictures(runs: Path) -> None:
 @pytest.mark.parametrize("module", ["edit", "editor"])
 def test_the_commands_are_light_until_they_run(module: str) -> None:
     assert imports_nothing_heavy(f"inv3d.commands.{module}")
+
+
+def test_an_editor_of_somebody_else_is_an_editor_like_any_other(runs: Path, tmp_path: Path) -> None:
+    with blank_plots():
+        good(
+            edit,
+            runs / "one",
+            "--editor",
+            "calm",
+            "--strength",
+            1,
+            "--end",
+            2,
+            "-o",
+            tmp_path / "x",
+        )
+    assert {"strength.mp4", "report.html"} <= {p.name for p in (tmp_path / "x").iterdir()}
+    ws = Inversion.load(tmp_path / "x").ws
+    assert torch.allclose(ws[:, :2], ws[:1, :1].expand(len(ws), 2, -1), atol=1e-6)
+    facts = answer(
+        edit, runs / "one", "--editor", "calm", "--sheet", "--strengths", "1",
+        "-o", tmp_path / "x.png",
+    )  # fmt: skip
+    assert [row["title"] for row in facts["rows"]] == ["calm"]

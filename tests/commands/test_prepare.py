@@ -256,3 +256,16 @@ def test_a_capture_is_replaced_only_when_asked(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     fails(prepare(head, "-o", other, "--overwrite"), 1, "no capture of 'prepare'")
+
+
+def test_run_prepares_a_photograph_and_a_clip(tmp_path: Path) -> None:
+    quick = ("--no-report", "--generator-preset", "fast", "--set", "latent.samples=50")
+    rays = ("--set", "generator.render_resolution=16", "--set", "latent.steps=1")
+    out = tmp_path / "run"
+    arguments = ["run", "--method", "wplus", "--input", str(photograph("astronaut.png"))]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(out), *quick, *rays])
+    assert result.exit_code == 0, result.stderr
+    assert "1 of 1 frames, yaw" in result.stderr
+    record = json.loads((out / "run.json").read_text())
+    assert record["input"]["path"] == str(tmp_path / "run-capture")
+    assert (tmp_path / "run-capture" / "prepare.html").is_file()

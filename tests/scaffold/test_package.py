@@ -1,4 +1,7 @@
-"""Packages to begin with: written, built, installed, tested and used, one of each kind."""
+"""Packages of plugins: those to begin with, one of each kind, and those of the examples.
+
+Each is built, installed from its wheel, tested by its own tests, and used.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from inv3d.cli import main
+from inv3d.core.registry.known_plugins import KNOWN
 from inv3d.core.registry.record import GROUPS, singular
 from tests.commands.run_cli import write_capture
-from tests.environment import PIP, Environment
+from tests.environment import PIP, ROOT, Environment
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+EXAMPLES = sorted((ROOT / "examples" / "plugins").glob("inv3d-*"))
 NAMES = {kind: f"my-{singular(kind)}" for kind in GROUPS}
+
+
+OFFERED = {known.name: known.kind for known in KNOWN}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,7 @@ def environment(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFact
     """An environment in which a wheel of each is installed."""
     folder = tmp_path_factory.mktemp("environment")
     made = Environment(folder / "venv")
-    made.pip("wheel", *PIP, "--wheel-dir", folder / "wheels", *packages.values())
+    made.pip("wheel", *PIP, "--wheel-dir", folder / "wheels", *packages.values(), *EXAMPLES)
     made.pip("install", *PIP, *sorted((folder / "wheels").glob("*.whl")))
     return made
 
@@ -57,7 +66,10 @@ def test_they_are_all_there_and_pass_their_own_tests(
         row = rows[name, f"inv3d-{name}"]
         assert (row["kind"], row["status"]) == (kind, "ok"), row["reason"]
         assert row["summary"]
-    tests = [str(folder / "tests") for folder in packages.values()]
+    for name, kind in OFFERED.items():
+        row = rows[name, f"inv3d-{name}"]
+        assert (row["kind"], row["status"]) == (kind, "ok"), row["reason"]
+    tests = [str(folder / "tests") for folder in (*packages.values(), *EXAMPLES)]
     done = environment.python_run(
         "-m",
         "pytest",
@@ -67,7 +79,7 @@ def test_they_are_all_there_and_pass_their_own_tests(
         "no:cacheprovider",
         "-s",
         *tests,
-        OMP_NUM_THREADS="1",
+        **ONE_THREAD,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "checks: " in done.stdout and "failed" not in done.stdout
@@ -94,7 +106,7 @@ def test_they_work_together_in_a_run(environment: Environment, tmp_path: Path) -
         "--out",
         str(out),
         "--json",
-        OMP_NUM_THREADS="1",
+        **ONE_THREAD,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["run"]["method"]["distribution"] == "inv3d-my-method"

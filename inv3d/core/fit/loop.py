@@ -337,9 +337,12 @@ class _Loop:
         self.evaluations += 1
         metrics = update.run(step)
         for name, group in self.stage.groups.items():
-            if name not in stepped:
-                for variable in group.variables.values():
+            for variable in group.variables.values():
+                if name not in stepped:
                     variable.grad = None
+                elif variable.grad is not None:
+                    # L-BFGS takes gradients in the order of memory
+                    variable.grad = variable.grad.contiguous()
         return metrics
 
     def _step(

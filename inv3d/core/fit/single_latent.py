@@ -47,7 +47,8 @@ class SingleLatent:
     """One latent fitted to N views, and the generator tuned around it.
 
     Construct it, run `optimise_latent` and, for pivotal tuning, `tune`; then `ws`, `camera` and
-    `snapshot` are the result.
+    `snapshot` are the result. An offset, part name -> [1, ...], is added to every scene and stays
+    as it is.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class SingleLatent:
         capture: Capture,
         context: Context,
         config: SingleLatentConfig,
+        offset: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.capture = prepare(generator, capture, context)
+        self.offset = dict(offset or {})
         self.generator = generator
         self.context = context
         self.config = config
@@ -133,7 +136,7 @@ class SingleLatent:
 
     def _backward(self, ws: Tensor, look: Look, latent: Tensor | None = None) -> Metrics:
         latent = None if latent is None else latent.expand(len(ws), -1, -1)
-        source = latent_source(self.generator, ws, latent=latent)
+        source = latent_source(self.generator, ws, offset=self.offset, latent=latent)
         return self.context.backward(self.generator, source, look)
 
     def tune(self, options: PivotalOptions) -> Iterator[Progress]:

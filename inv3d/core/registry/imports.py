@@ -135,7 +135,7 @@ def _mistyped(record: PluginRecord, target: Any) -> str:
         isinstance(options, Mapping) for options in target.presets.values()
     ):
         return f"{record.target}.presets is no mapping of names to tables of options"
-    names = [target.requires, getattr(target, "needs", ())]
+    names = [target.requires, getattr(target, "needs", ()), getattr(target, "signature", ())]
     for given in names:
         if isinstance(given, str) or not all(isinstance(name, str) for name in given):
             return f"{record.target} has {given!r} where a collection of names is expected"

@@ -50,7 +50,7 @@ KNOWN = (
         "inv3d-spherehead",
         "a relative of PanoHead: one map split into three planes and a sphere",
         "pip install ./examples/plugins/inv3d-spherehead  (in a checkout of 3dinv)",
-        ("sphere.radius", "backbone.synthesis.b4.const"),
+        ("sphere.radius", "sphere.gain"),
     ),
 )
 

@@ -42,6 +42,7 @@ class OtherGenerator(Editor[PluginConfig, OtherGeneratorEdit]):
     licence = "Apache-2.0"
     Edit = OtherGeneratorEdit
     needs_directions: ClassVar[bool] = False
+    quick: ClassVar[bool] = False
 
     def apply(
         self,

@@ -71,6 +71,7 @@ class Texture(Editor[PluginConfig, TextureEdit]):
     reference = "Xie et al., High-fidelity 3D GAN Inversion, CVPR 2023, section 4.3"
     Edit = TextureEdit
     needs_directions: ClassVar[bool] = False
+    quick: ClassVar[bool] = False
     needs_capture: ClassVar[bool] = True
 
     def apply(

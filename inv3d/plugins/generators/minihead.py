@@ -80,6 +80,7 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
+    "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": ENCODER},
@@ -105,7 +106,7 @@ LEARN = {
     "pitch_deg": 20,
     "keep": "fp16",
 }
-LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "second_from": 0, "novel": 0.5}
+LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
     "psp": {"steps": 1200, **LEARN},
     "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
@@ -125,7 +126,7 @@ TRAINING_OPTIONS: Presets = {
         "keep": "fp16",
         "hold_out": 64,
     },
-    "triplanenet": {"steps": 800, "first_until": 0, **LEARN_BRANCH},
+    "triplanenet": {"steps": 800, "first_until": 0, "second_from": 0, **LEARN_BRANCH},
     "dualencoder": {"steps": 800, **LEARN_BRANCH},
 }
 

@@ -38,13 +38,18 @@ from inv3d.nn.ir_se import IR_SE50_WEIGHTS
 from inv3d.plugins.methods.encoders.branches import (
     Sided,
     begin_first,
-    branch_terms,
     make_network,
     novel_loss,
     plane_channels,
     uncertainty_of,
 )
-from inv3d.plugins.methods.encoders.learning import adds, compare, optimizer_of, start_trunks
+from inv3d.plugins.methods.encoders.learning import (
+    adds,
+    compare,
+    optimizer_of,
+    start_trunks,
+    terms_of,
+)
 from inv3d.plugins.methods.encoders.options import DualEncoderConfig, DualEncoderTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
 
@@ -79,7 +84,6 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
                 "lpips": {"weight": 0.8, "net": "alex"},
                 "arcface": 0.5,
             },
-            "mirrored": 0.0,
         }
     }
     _shown: tuple[Diagnostic, ...] = ()
@@ -182,18 +186,18 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         encoder.precision = training.precision
         sigma = uncertainty_of(training.confidence, generator.spec.resolution)
         sided = Sided(lesson, batch, sigma)
-        first_terms, second_terms = branch_terms(generator, training)
+        terms = terms_of(generator, training.losses)
         ws = encoder.latents(batch.capture.images, lesson.average)
         look = encoder.look(generator, ws, batch.capture.camera)
-        coarse = _seen(lesson, look, batch, first_terms)
+        coarse = _seen(lesson, look, batch, terms)
         scene = look.scene + encoder.offset(batch.capture.images, look)
-        made = sided.losses(scene, second_terms)
+        made = sided.losses(scene, terms)
         extra = {"latents alone": (1.0, coarse)}
         if batch.ws is not None:
             extra["latent"] = (training.latent, (ws - batch.ws).square().mean())
         rng = lesson.context.state.generators["cpu"]
         camera = self.cameras(generator.spec, training, len(scene), rng)
-        other = novel_loss(lesson, batch, scene, camera.to(ws.device, ws.dtype))
+        other = novel_loss(lesson, batch, scene, camera, terms)
         if other is not None:
             extra["novel"] = (training.novel, other)
         return adds(made, extra), scene
@@ -229,7 +233,7 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         generator = _with_planes(lesson.generator)
         found = network.encoders(generator, capture.images, capture.camera, lesson.average)
         scenes = {"first": found.first, "second": found.second, "stitched": found.scene}
-        _, terms = branch_terms(generator, lesson.training)
+        terms = terms_of(generator, lesson.training.losses)
         behind = generator.spec.camera.orbit(capture.camera.yaw + torch.pi, capture.camera.pitch)
         values: Metrics = {}
         pictures: dict[str, Tensor] = {}

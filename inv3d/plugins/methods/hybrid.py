@@ -1,19 +1,30 @@
-"""An encoder's latent, then a few steps of optimisation and tuning from there."""
+"""What an encoder makes, then a few steps of optimisation and tuning from there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
-from inv3d.core.errors import ConfigError
+from inv3d.core.errors import ConfigError, UnsupportedError
+from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update
+from inv3d.core.fit.optimizers import lbfgs
+from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.single_latent import SingleLatent
+from inv3d.core.fit.stages import loss_terms, target_of, trainable
 from inv3d.core.generator import Generator
+from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import Inverter, Steps, load_method
 from inv3d.plugins.methods.options import HybridConfig
+
+PLANES = "planes"
 
 
 class Hybrid(Inverter[HybridConfig]):
@@ -22,7 +33,10 @@ class Hybrid(Inverter[HybridConfig]):
     name = "hybrid"
     summary = "an encoder's latent, refined and tuned in at most 100 steps"
     licence = "Apache-2.0"
-    reference = "Multi-view Inversion for 3D-aware GANs, future work; Roich et al., pivotal tuning"
+    reference = (
+        "Multi-view Inversion for 3D-aware GANs, future work; Bhattarai et al., TriPlaneNet, "
+        "section 4.3; Roich et al., pivotal tuning"
+    )
     default_views: ClassVar[int] = 1
     takes_init: ClassVar[bool] = True
     Config = HybridConfig
@@ -32,15 +46,22 @@ class Hybrid(Inverter[HybridConfig]):
         return range(count) if self.config.views == "all" else [front(cameras)]
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
-        """Encode, optimise the latent, tune the generator in place."""
+        """Encode, optimise the latent and the offset, tune the generator in place."""
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         if context.init is None:
             found = yield from self._encoded(generator, fitted, context)
             context = replace(context, init=found)
-        fit = SingleLatent(generator, fitted, context, self.config)
+        assert context.init is not None
+        begun = context.init
+        plain = replace(context, init=replace(begun, offset={}))
+        fit = SingleLatent(generator, fitted, plain, self.config, _offset(begun, generator))
         yield from fit.optimise_latent()
+        if self.config.offset.steps:
+            yield from self._refine(fit)
         yield from fit.tune(self.config.tuning)
-        return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)
+        return self.inversion(
+            generator, context, fit.ws, fit.camera, fit.snapshot, offset=fit.offset
+        )
 
     def _encoded(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Take what the encoder makes of the same views."""
@@ -53,3 +74,45 @@ class Hybrid(Inverter[HybridConfig]):
             )
         found = yield from encoder.steps(generator, capture, context.within("encoder"))
         return found
+
+    def _refine(self, fit: SingleLatent) -> Iterator[Progress]:
+        """Optimise the offset of the planes, from the encoder's own where it makes one."""
+        options, generator, context = self.config.offset, fit.generator, fit.context
+        planes = _planes(fit)
+        terms = loss_terms(generator, self.config, options.losses)
+        target = target_of(generator, fit.capture)
+        look = Look(fit.capture.camera, context.objective(terms, target))
+
+        def update(step: int) -> Metrics:
+            source = latent_source(generator, fit.ws, offset={**fit.offset, PLANES: planes})
+            return context.backward(generator, source, look)
+
+        group = Group({PLANES: planes}, constant(1.0), optimizer=lbfgs(history=options.history))
+        updates = {"fit": Update(update, still=True)}
+        with trainable({PLANES: planes}):
+            yield from context.run(Stage("offset", options.steps, {PLANES: group}, updates))
+        fit.offset[PLANES] = planes.detach()
+
+
+def _offset(begun: Inversion, generator: Generator) -> Mapping[str, Tensor]:
+    """Return the offset that a result brings, if it has a single latent."""
+    if len(begun.ws) > 1:
+        return {}
+    return {n: p.to(generator.device, generator.dtype) for n, p in begun.offset.items()}
+
+
+@torch.no_grad()
+def _planes(fit: SingleLatent) -> Tensor:
+    """Return the offset to begin with, [1, ...], of its own.
+
+    Raises:
+        UnsupportedError: where the generator's scenes have no planes.
+    """
+    parts = fit.generator.synthesize(fit.ws).parts
+    if PLANES not in parts:
+        raise UnsupportedError(
+            f"option 'offset.steps': scenes of generator {fit.generator.spec.name} have "
+            f"{', '.join(parts)}, but no planes; set it to 0"
+        )
+    begun = fit.offset.get(PLANES)
+    return torch.zeros_like(parts[PLANES]) if begun is None else begun.clone()

@@ -6,9 +6,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.fit.options import PivotalOptions, SearchOptions, SingleLatentConfig
+from inv3d.core.fit.terms import LossTerms
 
-# of latent and tuning together, where an encoder has begun
+# of all stages together, where an encoder has begun
 MOST_STEPS = 100
 
 
@@ -49,6 +51,47 @@ class MultiViewConfig(SingleLatentConfig):
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 
 
+class OffsetOptions(PluginConfig):
+    """Options of the stage that optimises an offset of the planes."""
+
+    steps: int = Field(
+        default=0,
+        ge=0,
+        description="iterations of L-BFGS; 0 leaves the offset as the encoder makes it, or none. "
+        "TriPlaneNet, section 4.3: so for a single picture",
+    )
+    history: int = Field(default=10, ge=1, description="iterations that L-BFGS remembers")
+    losses: LossTerms = Field(
+        default_factory=dict, description="losses of this stage, stronger than the method's"
+    )
+
+
+class ShortSearchOptions(SearchOptions):
+    """Options of a latent stage that begins near its end."""
+
+    steps: int = Field(default=30, ge=0, description="optimisation steps")
+    lr: float = Field(default=0.02, gt=0, description="learning rate of the plateau")
+    rampup: float = Field(
+        default=0.1, ge=0, le=1, description="share of the steps with a rising rate"
+    )
+    noise: float = Field(
+        default=0.0, ge=0, description="noise on the latent at step 0, in units of the spread of W"
+    )
+    pull: float = Field(default=0.0, ge=0, description="weight of the pull to the mean latent")
+
+
+class ShortTuningOptions(PivotalOptions):
+    """Options of a short tuning stage."""
+
+    steps: int = Field(default=60, ge=0, description="optimisation steps")
+    rampup: float = Field(
+        default=0.1, ge=0, le=1, description="share of the steps with a rising rate"
+    )
+    rampdown: float = Field(
+        default=0.3, ge=0, le=1, description="share of the steps with a falling rate"
+    )
+
+
 class HybridConfig(WPlusConfig):
     """Options of an encoder's latent, refined and tuned."""
 
@@ -58,20 +101,21 @@ class HybridConfig(WPlusConfig):
     encoder_options: dict[str, Any] = Field(
         default_factory=dict, description="its options, such as encoder_options.weights=PATH"
     )
-    latent: SearchOptions = Field(
-        default=SearchOptions(steps=30, lr=0.02, rampup=0.1, noise=0.0, pull=0.0),
+    latent: ShortSearchOptions = Field(
+        default=ShortSearchOptions(),
         description="the latent stage, from where the encoder's latent lies",
     )
-    tuning: PivotalOptions = Field(
-        default=PivotalOptions(steps=60, rampup=0.1, rampdown=0.3), description="the tuning stage"
+    offset: OffsetOptions = Field(
+        default=OffsetOptions(), description="the stage of the planes' offset, after the latent's"
     )
+    tuning: ShortTuningOptions = Field(default=ShortTuningOptions(), description="the tuning stage")
 
     @model_validator(mode="after")
     def _few_steps(self) -> Self:
-        steps = self.latent.steps + self.tuning.steps
+        steps = self.latent.steps + self.offset.steps + self.tuning.steps
         if steps > MOST_STEPS:
             raise ValueError(
-                f"latent.steps and tuning.steps are {steps} together, expected at most "
+                f"the steps of latent, offset and tuning are {steps} together, expected at most "
                 f"{MOST_STEPS}; method pti takes more, from --init {self.encoder} too"
             )
         return self

@@ -15,6 +15,7 @@ from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
 from inv3d.core.fit.stages import prepare
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inverter import Diagnostic, Inverter, Steps
 from inv3d.core.plugin import Presets
@@ -180,7 +181,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         batch: Batch,
         look: FirstLook,
         sided: Sided,
-        terms: Mapping[str, object],
+        terms: Mapping[str, LossTerm],
     ) -> Metrics:
         """Return the second branch's losses."""
         network, training = lesson.network, lesson.training
@@ -191,10 +192,10 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
                 image = lesson.generator.render(look.scene, camera).require("image")
             look = FirstLook(look.scene, look.rendered, image)
         scene = look.scene + network.offset(batch.capture.images, look)
-        made = sided.losses(scene, terms)  # type: ignore[arg-type]
+        made = sided.losses(scene, terms)
         rng = lesson.context.state.generators["cpu"]
         camera = self.cameras(lesson.generator.spec, training, len(scene), rng)
-        other = novel_loss(lesson, batch, scene, camera.to(scene.ws.device, scene.ws.dtype))
+        other = novel_loss(lesson, batch, scene, camera, terms)
         return made if other is None else adds(made, {"novel": (training.novel, other)})
 
     @torch.no_grad()

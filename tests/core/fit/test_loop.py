@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError, WeightsError
+from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update, run_stage
 from inv3d.core.fit.optimizers import lbfgs
 from inv3d.core.fit.schedule import Schedule, constant, ramped
@@ -791,3 +792,19 @@ def test_a_state_after_a_bad_loss_is_not_saved_where_memory_runs_out(
     with pytest.raises(DivergedError, match=f"step {bad[0]}: loss 'total'"):
         problem.finish()
     _identical(Problem().finish(), problem.restored().finish())
+
+
+def test_variables_that_lie_across_memory_are_searched_too() -> None:
+    """As an offset of every second part of a tensor does."""
+    whole = torch.zeros(2, 4, 3)
+    across = whole[:, ::2].transpose(1, 2).requires_grad_()
+
+    def update(step: int) -> dict[str, Tensor]:
+        loss = (across - 1).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        across.grad = across.grad.contiguous().transpose(0, 1).contiguous().transpose(0, 1)
+        return {"total": loss.detach()}
+
+    groups = {"across": Group({"across": across}, constant(1.0), optimizer=lbfgs())}
+    log = list(Context.create().run(Stage("search", 3, groups, {"fit": update})))
+    assert log[-1].losses["total"] < 1e-6

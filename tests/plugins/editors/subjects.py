@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from inv3d.core.config import build_config
-from inv3d.core.editor import AnyEditor, Directions, Subject
+from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.editor import AnyEditor, Directions, Editor, Subject
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
+from inv3d.core.latent import latent_statistics
+from inv3d.core.moves import LayerRange
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_latents
 
 LAYERS, W_DIM = 4, 8
@@ -26,6 +30,36 @@ class KnownToy(ToyGenerator):
         """Return the first number of w, and what of the second lies above its mean."""
         w = self.map(z)[:, 0]
         return {"size": w[:, 0], "shine": (w[:, 1] - w[:, 1].mean()).clamp_min(0)}
+
+
+class CalmEdit(LayerRange):
+    strength: float = Field(0.5, description="0 is the head, 1 the mean of all")
+
+
+class Calm(Editor[PluginConfig, CalmEdit]):
+    """An editor of somebody else's, by the contract alone; docs/plugins.md has it."""
+
+    name = "calm"
+    api = "1.0"
+    Edit = CalmEdit
+    needs_directions = False
+
+    def apply(
+        self,
+        subject: Subject,
+        edit: CalmEdit,
+        directions: Directions | None = None,
+        others: Sequence[Directions] = (),
+    ) -> Inversion:
+        """Go towards the mean."""
+        mean = latent_statistics(subject.generator, 2000).mean.cpu()
+
+        def move(ws: Tensor) -> Tensor:
+            layers, moved = edit.layers(ws, "editor calm"), ws.clone()
+            moved[:, layers] = ws[:, layers].lerp(mean, edit.strength)
+            return moved
+
+        return self.moved(subject, edit, move)
 
 
 def toy(seed: int = 0) -> KnownToy:

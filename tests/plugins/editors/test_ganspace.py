@@ -16,6 +16,7 @@ from inv3d.core.editor import Directions, Subject
 from inv3d.core.errors import ConfigError, InputError, InvError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import load_generator
+from inv3d.core.inversion import Inversion
 from inv3d.plugins.editors.ganspace import GANSpace
 from inv3d.plugins.editors.ganspace.basis import (
     Basis,
@@ -365,7 +366,7 @@ def test_a_file_that_is_no_basis_is_refused(tmp_path: Path) -> None:
     _fails(InputError, "holds no directions but", lambda: taken(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("name", ["minihead"])
+@pytest.mark.parametrize("name", ["minihead", "minihead360"])
 def test_the_shipped_directions_fit_the_embedded_generator(name: str) -> None:
     generator = load_generator(name)
     path = GANSpace.shipped(generator)
@@ -387,3 +388,36 @@ def test_the_sheet_shows_components_in_order_with_their_names(directions: Direct
     assert [title for title, _ in rows] == ["0", "1", "2 size", "3"]
     assert rows[2][1]["strength"] == -1.0 and rows[3][1] == {"component": 3, "strength": 1.0}
     assert len(editor().rows(named, 99)) == 6
+
+
+@torch.no_grad()
+def test_the_effect_on_several_latents_does_not_depend_on_the_angle() -> None:
+    """What the edit does to a view is what it does to one latent there, within a tenth."""
+    generator = load_generator("minihead", {"render_resolution": 24, "samples": 8})
+    found = Directions.load(GANSpace.shipped(generator) or Path())
+    rng = torch.Generator().manual_seed(11)
+    first, second = generator.map(torch.randn(2, generator.spec.z_dim, generator=rng))
+    # five latents of one head that changes its expression a little
+    share = torch.linspace(0, 0.15, 5)[:, None, None]
+    views = generator.spec.camera.orbit(torch.linspace(60, -60, 5).deg2rad())
+    several = Inversion(
+        torch.lerp(first[None], second[None], share), views, "minihead", found.fingerprint
+    )
+    edit = edit_of(editor(), component=5, strength=1.5)
+    edited = editor().apply(Subject(generator, several), edit, found)
+    camera = generator.spec.camera.orbit(torch.linspace(55, -55, 11).deg2rad())
+    sizes = []
+    for i in range(len(camera)):
+        one = camera[[i]]
+        alone = replace(several, ws=several.ws_for(one), cameras=one)
+        moved = editor().apply(Subject(generator, alone), edit, found)
+        pictures = [
+            generator.render(inversion.scene_for(generator, one), one).require("image")
+            for inversion in (edited, several, moved, alone)
+        ]
+        sizes.append([float((a - b).norm()) for a, b in (pictures[:2], pictures[2:])])
+    ratio = torch.tensor(sizes)[:, 0] / torch.tensor(sizes)[:, 1]
+    assert float(ratio.min()) > 0.9 and float(ratio.max()) < 1.1
+    # and no seam: neighbouring views change by alike amounts
+    steps = torch.tensor(sizes)[:, 0]
+    assert float((steps[1:] / steps[:-1] - 1).abs().max()) < 0.25

@@ -267,7 +267,7 @@ def offers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Offers]:
     yield offers
 
 
-def test_a_classifier_of_a_plugin_looks_at_pictures(offers: Offers) -> None:
+def test_hook_classifiers_look_at_pictures(offers: Offers) -> None:
     sizes = []
 
     def look(images: Tensor) -> dict[str, Tensor]:
@@ -290,7 +290,7 @@ def test_a_classifier_of_a_plugin_looks_at_pictures(offers: Offers) -> None:
     assert float(after) > float(before)
 
 
-def test_classifiers_that_are_none_are_blamed(offers: Offers) -> None:
+def test_hook_classifiers_that_are_none_are_blamed(offers: Offers) -> None:
     offers.offered = {"colours": lambda images: {"red": images.mean()}}
     _fails(
         PluginError,
@@ -304,7 +304,7 @@ def test_classifiers_that_are_none_are_blamed(offers: Offers) -> None:
     _fails(PluginError, "hooks of theirs", lambda: fitted(editor(classifier="colours"), toy()))
 
 
-@pytest.mark.parametrize("name", ["minihead"])
+@pytest.mark.parametrize("name", ["minihead", "minihead360"])
 def test_the_shipped_directions_fit_the_embedded_generator(name: str) -> None:
     generator = load_generator(name)
     path = InterFaceGAN.shipped(generator)

@@ -310,7 +310,52 @@ def test_hybrid_begins_where_an_encoder_ends(tmp_path: Path) -> None:
     torch.testing.assert_close(again.ws, begun.ws)  # --init takes the encoder's place
 
 
+def test_hybrid_keeps_an_offset_and_refines_it(tmp_path: Path) -> None:
+    generator = tiny(EG3D)
+    place = Training("triplanenet", generator, second_from=0).steps(1).save(tmp_path)
+    capture = one_picture(generator)
+    start = load_method("triplanenet", {"weights": str(place)})
+    begun = start.invert(generator, capture, Context.create(CPU))
+    options = {
+        "losses": {"mse": 1.0},
+        "default_losses": False,
+        "encoder": "triplanenet",
+        "encoder_options": {"weights": str(place)},
+        "latent": {"steps": 0, "samples": 50},
+        "tuning": {"steps": 0},
+    }
+    kept = load_method("hybrid", options).invert(generator, capture, Context.create(CPU))
+    torch.testing.assert_close(kept.offset["planes"], begun.offset["planes"])
+    refining = load_method("hybrid", {**options, "offset": {"steps": 6}})
+    totals: list[float] = []
+    found = refining.invert(
+        generator, capture, Context.create(CPU), lambda step: totals.append(step.losses["total"])
+    )
+    assert totals[-1] < 0.5 * totals[0] and found.ws.equal(kept.ws)
+    assert not found.offset["planes"].allclose(kept.offset["planes"])
+    scene = found.scene_for(generator, capture.camera)
+    with torch.no_grad():
+        image = generator.render(scene, capture.camera).require("image")
+    assert float((image - capture.images).square().mean()) < totals[0]
+    tuned = load_method("hybrid", {**options, "tuning": {"steps": 2}})
+    last = tuned.invert(generator, capture, Context.create(CPU))
+    assert last.generator_delta and last.offset["planes"].equal(kept.offset["planes"])
+
+
+def test_an_offset_needs_planes() -> None:
+    generator = ToyGenerator(ToyConfig())
+    capture = one_picture(generator)
+    wplus = load_method("wplus", {"latent": {"steps": 0, "samples": 50}})
+    init = wplus.invert(generator, capture, Context.create(CPU))
+    options = {"latent": {"steps": 0, "samples": 50}, "offset": {"steps": 1}}
+    with pytest.raises(UnsupportedError, match="have centres, looks, but no planes"):
+        context = Context.create(CPU, init=init)
+        load_method("hybrid", options).invert(generator, capture, context)
+
+
 def test_hybrid_takes_few_steps_and_no_method_with_steps() -> None:
+    few = load_method("hybrid", {"latent": {"samples": 50}, "tuning": {"lr": 1e-3}}).config
+    assert (few.latent.steps, few.tuning.steps) == (30, 60)
     with pytest.raises(ConfigError, match="are 130 together, expected at most 100"):
         load_method("hybrid", {"latent": {"steps": 70}})
     generator = ToyGenerator(ToyConfig())

@@ -14,6 +14,8 @@ from typing import Any
 
 from inv3d.core.config import merge
 from inv3d.core.errors import WeightsError, plain_text
+from inv3d.core.registry.known_plugins import KnownPlugin
+from inv3d.core.registry.recognition import reader_of
 from inv3d.nn.eg3d.official.entries import SIGN
 from inv3d.nn.eg3d.official.network import Network
 from inv3d.nn.stylegan2 import default_channels
@@ -93,6 +95,10 @@ def recognise(
     named = stored.get("name")
     if named is not None and named not in GENERATORS:
         return Recognised(str(named), variant or "", "the file says so", True, {})
+    if generator is None and (other := reader_of(network.tensors)) is not None:
+        return Recognised(
+            _read_by(network.path, other), variant or "", "its tensors say so", True, {}
+        )
     shapes = {name: tuple(tensor.shape) for name, tensor in network.tensors.items()}
     missing = [name for name in _SIGNS if name not in shapes]
     if missing:
@@ -121,6 +127,20 @@ def recognise(
             f"{network.path}: a network of another architecture ({plain_text(reason)}); give a "
             "generator of EG3D or PanoHead"
         ) from None
+
+
+def _read_by(path: Path, reader: str | KnownPlugin) -> str:
+    """Return the generator of a plugin that reads a network.
+
+    Raises:
+        WeightsError: where it isn't installed.
+    """
+    if isinstance(reader, KnownPlugin):
+        raise WeightsError(
+            f"{path}: a network for the generator '{reader.name}' of {reader.distribution}, which "
+            f"isn't installed; {reader.install}"
+        )
+    return reader
 
 
 def _generator(network: Network) -> str:

@@ -40,6 +40,7 @@ class Transfer(Editor[PluginConfig, TransferEdit]):
     reference = "Dual Encoder GAN Inversion, NeurIPS 2024, section 5.3"
     Edit = TransferEdit
     needs_directions: ClassVar[bool] = False
+    quick: ClassVar[bool] = False
     partners = (1, 1)
 
     def apply(

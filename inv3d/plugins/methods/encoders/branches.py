@@ -25,7 +25,11 @@ from inv3d.nn.encoders.confidence import mirror_uncertainty
 from inv3d.nn.encoders.published import read_confidence
 from inv3d.nn.encoders.triplanenet import PLANES, TriPlaneNet
 from inv3d.plugins.methods.encoders.learning import adds, compare, terms_of
-from inv3d.plugins.methods.encoders.options import BranchTraining, TriPlaneNetConfig
+from inv3d.plugins.methods.encoders.options import (
+    BranchTraining,
+    TriPlaneNetConfig,
+    TriPlaneNetTraining,
+)
 
 T = TypeVar("T", bound=BranchTraining)
 # losses of pixels -> how they are compared with a mirror image, which may be wrong in places
@@ -169,21 +173,26 @@ def _mirror_terms(terms: Mapping[str, LossTerm]) -> dict[str, LossTerm]:
 
 
 def branch_terms(
-    generator: Generator, training: BranchTraining
+    generator: Generator, training: TriPlaneNetTraining
 ) -> tuple[dict[str, LossTerm], dict[str, LossTerm]]:
     """Return the losses of the first branch and of the second one."""
     first = terms_of(generator, training.losses)
     return first, terms_of(generator, first, training.second_losses)
 
 
-def novel_loss(lesson: Lesson[T], batch: Batch, scene: Scene, camera: Camera) -> Tensor | None:
-    """Return how far scenes are from the truth from another camera; None for photos."""
+def novel_loss(
+    lesson: Lesson[T],
+    batch: Batch,
+    scene: Scene,
+    camera: Camera,
+    terms: Mapping[str, LossTerm],
+) -> Tensor | None:
+    """Return how far scenes are from the truth from other cameras; None for photos."""
     if batch.ws is None or not lesson.training.novel:
         return None
-    generator = lesson.generator
+    generator, camera = lesson.generator, camera.to(scene.ws.device, scene.ws.dtype)
     with torch.no_grad():
         truth = generator.render(generator.synthesize(batch.ws), camera).require("image")
-    _, terms = branch_terms(generator, lesson.training)
     return compare(lesson, terms, generator.render(scene, camera), truth)["total"]
 
 

@@ -153,21 +153,6 @@ class BranchTraining(EncoderTraining):
         description="training whose encoder the first branch begins with: a directory or file of "
         "e4e or psp, or one of these names for the networks at hand",
     )
-    second_from: int = Field(
-        default=20_000,
-        ge=0,
-        description="first step at which the second branch is trained. TriPlaneNet: 20000",
-    )
-    first_until: int = Field(
-        default=500_000,
-        ge=0,
-        description="step from which on the first branch stays as it is. TriPlaneNet: 500000",
-    )
-    second_losses: LossTerms = Field(
-        default_factory=dict,
-        description="losses of the second branch, stronger than `losses`. TriPlaneNet: smooth_l1 "
-        "1 in place of mse",
-    )
     mirrored: float = Field(
         default=0.1,
         ge=0,
@@ -192,13 +177,31 @@ class TriPlaneNetTraining(BranchTraining):
 
     steps: int = Field(default=1_500_000, ge=1, description="training steps. paper: 1500000")
     batch: int = Field(default=3, ge=1, description="pictures a step. paper: 3")
+    second_from: int = Field(
+        default=20_000,
+        ge=0,
+        description="first step at which the second branch is trained. TriPlaneNet: 20000",
+    )
+    first_until: int = Field(
+        default=500_000,
+        ge=0,
+        description="step from which on the first branch stays as it is. TriPlaneNet: 500000",
+    )
+    second_losses: LossTerms = Field(
+        default_factory=dict,
+        description="losses of the second branch, stronger than `losses`. TriPlaneNet: smooth_l1 "
+        "1 in place of mse",
+    )
 
 
 class DualEncoderTraining(BranchTraining):
     """Options of the training of the dual encoder."""
 
-    batch: int = Field(default=3, ge=1, description="pictures a step. paper: 3")
     steps: int = Field(default=500_000, ge=1, description="training steps. paper: 500000")
+    batch: int = Field(default=3, ge=1, description="pictures a step. paper: 3")
+    mirrored: float = Field(
+        default=0.0, ge=0, description="weight of the losses against the mirror image. paper: 0"
+    )
     adversarial: float = Field(
         default=1e-3,
         ge=0,

@@ -1,0 +1,89 @@
+"""One face for all frames of a person, and how it's turned in each of them.
+
+A mean face fits nobody exactly, and what doesn't fit is taken for a turn. With several frames the
+person's own face is found together with the turns, near to the mean one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from inv3d.nn.face.model import FaceModel, angles, rigid_fit
+from inv3d.prepare.sight import Sight
+
+FEWEST = 6
+_ROUNDS = 30
+# how much the mean face counts beside what all frames together say
+_PRIOR = 0.1
+# x and y count; depths are guessed by the network
+_SEEN = (1.0, 1.0, 0.0)
+
+
+def share_a_face(model: FaceModel, sights: Sequence[Sight], *, correct_yaw: bool) -> None:
+    """Find the angles of the kept frames again, together.
+
+    Args:
+        model: the mean face.
+        sights: of all frames; those with a pose given by hand stay as they are.
+        correct_yaw: whether the compression of yaws is undone.
+    """
+    together = [s for s in sights if s.kept and s.found is not None and not s.by_hand]
+    if len(together) < FEWEST:
+        return
+    points = torch.stack([s.found.points for s in together if s.found is not None])
+    rotations, _ = bundle(model.points, points.to(model.points))
+    for sight, rotation in zip(together, rotations, strict=True):
+        yaw, pitch, _ = angles(rotation)
+        sight.yaw = float(model.correct(yaw) if correct_yaw else yaw)
+        sight.pitch = float(pitch)
+
+
+def bundle(mean: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Find turns and a shared shape in turns, seen from afar.
+
+    Args:
+        mean: [P, 3] the mean shape.
+        points: [N, P, 3] pixels of every frame, depth in the same unit.
+
+    Returns:
+        Rotations [N, 3, 3] from face axes to the camera's, and the shape [P, 3].
+    """
+    weights = torch.tensor(_SEEN).to(points)
+    seen = points - points.mean(1, keepdim=True)
+    base = mean - mean.mean(0)
+    shape = base
+    rotations = torch.stack([rigid_fit(mean, frame) for frame in points])
+    for _ in range(_ROUNDS):
+        turned = shape @ rotations.mT
+        scale = (weights * turned * seen).sum((1, 2)) / (weights * turned**2).sum((1, 2))
+        turned = turned * scale[:, None, None]
+        rotations = _turns(turned, seen - turned, weights) @ rotations
+        shape = _shape(base, seen / scale[:, None, None], rotations, weights)
+        back = rigid_fit(shape, base)  # turns of the shape itself are the frames' turns
+        shape, rotations = shape @ back.T, rotations @ back.T
+    return rotations, shape
+
+
+def _turns(turned: Tensor, rest: Tensor, weights: Tensor) -> Tensor:
+    """Small rotations [N, 3, 3] that take points nearest to where the rest says they should be."""
+    axes = torch.eye(3).to(turned)
+    moves = torch.stack([torch.linalg.cross(axis.expand_as(turned), turned) for axis in axes], -1)
+    normal = torch.einsum("npci,c,npcj->nij", moves, weights, moves)
+    goal = torch.einsum("npci,c,npc->ni", moves, weights, rest)
+    x, y, z = torch.linalg.solve(normal, goal).unbind(1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+    return torch.matrix_exp(skew)
+
+
+def _shape(base: Tensor, seen: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
+    """The shape [P, 3] that fits all frames best, near to the mean one."""
+    count = len(rotations)
+    normal = torch.einsum("nki,k,nkj->ij", rotations, weights, rotations) / count
+    goal = torch.einsum("nki,k,npk->pi", rotations, weights, seen) / count
+    prior = _PRIOR * torch.eye(3).to(normal)
+    shape: Tensor = torch.linalg.solve(normal + prior, (goal + _PRIOR * base).T).T
+    return shape
