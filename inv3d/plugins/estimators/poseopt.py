@@ -35,8 +35,8 @@ from inv3d.plugins.estimators.poseopt_options import PoseEstimatorConfig, PoseTr
 
 OPTION = "the estimator's option weights=PATH"
 _LAST = "fc3.weight"
-# keeps a rotation on the diagonal from having an infinite loss
-_NEAR = 1e-6
+# bounds the term of rotations on the diagonal, whose gradient would undo a training
+_NEAR = 1e-3
 # where tanh still has a slope
 _WITHIN = 0.8
 

@@ -52,5 +52,6 @@ class PoseTraining(TrainingConfig):
     diagonal: float = Field(
         default=1e-10,
         ge=0,
-        description="weight of the term that keeps rotations from the diagonal. official: 1e-10",
+        description="weight of the term that keeps rotations from the diagonal; here it's bounded, "
+        "at frontal heads. official: 1e-10, unbounded",
     )

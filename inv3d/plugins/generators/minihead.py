@@ -122,6 +122,7 @@ TRAINING_OPTIONS: Presets = {
         "pitch_deg": 25,
         "roll_deg": 5,
         "both_sides": True,
+        "diagonal": 0.0,
         "keep": "fp16",
         "hold_out": 64,
     },

@@ -15,6 +15,7 @@ from inv3d.core.config import build_config
 from inv3d.core.errors import WeightsError
 from inv3d.core.estimator import find_estimator, load_estimator
 from inv3d.core.fit.context import Context
+from inv3d.core.generator import load_generator
 from inv3d.core.geometry.rotations import POSE_FORMS, POSE_NUMBERS, PoseForm
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.trained import Trained
@@ -29,7 +30,7 @@ from inv3d.plugins.estimators.poseopt import (
     told,
 )
 from inv3d.plugins.estimators.poseopt_options import PoseEstimatorConfig, PoseTraining
-from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.commands.run_cli import registered
 
 TINY = {"size": 32, "blocks": (1, 1, 1, 1), "widths": (8, 12, 16, 24), "hidden": (24, 16)}
@@ -87,12 +88,12 @@ def test_losses_are_those_of_the_reference(form: PoseForm) -> None:
     torch.testing.assert_close(losses["total"], expected)
 
 
-def test_the_diagonal_term_stays_finite() -> None:
+def test_the_diagonal_term_cannot_undo_a_training() -> None:
     front = GENERATOR.spec.camera.orbit(torch.tensor([0.0, 0.5])).rotation.requires_grad_()
     value = diagonal_term(front)
-    assert 0 < float(value.detach()) <= 1e12
+    assert 0 < float(value.detach()) <= 1e6
     value.backward()
-    assert front.grad is not None and bool(front.grad.isfinite().all())
+    assert front.grad is not None and float(front.grad.abs().max()) * 1e-10 < 1
 
 
 @pytest.mark.parametrize("step", [0, 1])
@@ -223,3 +224,14 @@ def test_a_camera_of_another_prior_stands_on_its_sphere(tmp_path: Path) -> None:
     uv, z = camera.project(torch.tensor([[0.0, 0.0, 0.1]]))
     torch.testing.assert_close(uv, torch.full_like(uv, 0.5), atol=1e-5, rtol=0)
     assert bool((z > 0).all()) and float(camera.intrinsics[0, 0, 0]) == pytest.approx(1.2)
+
+
+def test_the_embedded_one_knows_heads_of_its_generator() -> None:
+    generator = load_generator("minihead360", {"render_resolution": 32, "samples": 12})
+    made = find_estimator(generator, "it")
+    assert made.name == "poseopt-estimator"
+    yaw = torch.tensor([-0.8, 0.0, 0.8])
+    camera = generator.spec.camera.orbit(yaw, 0.1)
+    scene = generator.synthesize(toy_latents(generator, 1, seed=77))
+    images = generator.render(scene, camera).require("image").clamp(-1, 1)
+    assert float(angles_deg(made.estimate(images, generator), camera).max()) < 12
