@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from inv3d.runs.edit import Edit, Editing
 
 _SHEET_YAWS = (0.0, 45.0)
+# options of a named edit that may be given over those that the name stands for
+_WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
 
 
 @click.command("edit", context_settings={"ignore_unknown_options": True})
@@ -182,6 +184,13 @@ def _edits(
         )
     if not named:
         return [Edit(shared)]
+    for name in named:
+        twice = sorted(set(shared) & set(names[name]) - _WITH_NAMES)
+        if twice:
+            raise UsageError(
+                f"--{twice[0].replace('_', '-')}: the edit '{name}' says it already; leave one of "
+                "them out"
+            )
     return [
         Edit({**editor.named(directions, name, strength), **shared}, name)
         for name, strength in named.items()
@@ -264,7 +273,7 @@ def _sheet(
     if out.suffix.lower() != ".png":
         raise UsageError(f"-o {out}: a sheet is a picture; give a name that ends in .png")
     # options that pick an edit make a sheet of this one
-    alone = bool(given) and not set(given) <= {"start", "end", "unit", "mode", "keep"}
+    alone = bool(given) and not set(given) <= _WITH_NAMES
     rows = editing.editor.rows(editing.directions, options["rows"])
     rows = [("edit", {})] if alone else rows
     made = [(title, {**row, **edits[0].options}) for title, row in rows]

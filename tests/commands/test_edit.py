@@ -216,6 +216,7 @@ def test_a_sheet_goes_into_the_run_and_can_be_of_one_edit(runs: Path, tmp_path: 
         (["{run}", "--editor", "ganspac", "-o", "{out}"], "did you mean 'ganspace'?"),
         (["{run}", "--editor", "ganspace", "--strenth", "1", "-o", "{out}"], "mean 'strength'?"),
         (["{run}", "--size", "much", "-o", "{out}"], "--size much: expected a strength"),
+        (["{run}", "--size", "1", "--strength", "2", "-o", "{out}"], "'size' says it already"),
         (["{run}", "--size", "1"], "give the directory of the edited run with -o"),
         (["{run}", "--size", "1", "-o", "{run}"], "is the run itself"),
         (["{run}", "--sheet", "--size", "1"], "a sheet shows every strength"),

@@ -59,6 +59,7 @@ def test_the_boundary_is_that_of_the_official_code(solver: str) -> None:
     assert found.rest is not None and found.rest > 0.6
 
 
+@pytest.mark.filterwarnings("ignore:attribute")
 def test_the_walk_is_that_of_the_official_code() -> None:
     case = GoldenCase("interfacegan").tensors
     # a latent in Z or W has one layer, whose distance to the boundary is set
