@@ -95,11 +95,15 @@ if TYPE_CHECKING:
 @click.option("--no-correct", is_flag=True, help="Leave the yaw as the rigid fit has it.")
 @click.option(
     "--refine",
-    is_flag=False,
-    flag_value=150,
+    is_flag=True,
+    help="Fit the generator to the frames, and their cameras and crops with it.",
+)
+@click.option(
+    "--refine-steps",
     type=click.IntRange(min=1),
-    metavar="[STEPS]",
-    help="Fit the generator to the frames, and their cameras and crops with it; 150 steps.",
+    default=150,
+    show_default=True,
+    help="Steps of --refine.",
 )
 @click.option(
     "--weights",
@@ -197,7 +201,7 @@ def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
         keep_all=given["keep_all"],
         smooth=not given["no_smooth"],
         correct_yaw=not given["no_correct"],
-        refine=given["refine"] or 0,
+        refine=given["refine_steps"] if given["refine"] else 0,
         weights=given["weights"],
     )
 
