@@ -17,6 +17,7 @@ from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
+    from inv3d.core.generator import Generator
     from inv3d.core.inverter import AnyInverter
     from inv3d.prepare.options import Options
     from inv3d.prepare.prepare import OnProgress, Prepared
@@ -95,11 +96,15 @@ if TYPE_CHECKING:
 @click.option("--no-correct", is_flag=True, help="Leave the yaw as the rigid fit has it.")
 @click.option(
     "--refine",
-    is_flag=False,
-    flag_value=150,
+    is_flag=True,
+    help="Fit the generator to the frames, and their cameras and crops with it.",
+)
+@click.option(
+    "--refine-steps",
     type=click.IntRange(min=1),
-    metavar="[STEPS]",
-    help="Fit the generator to the frames, and their cameras and crops with it; 150 steps.",
+    default=150,
+    show_default=True,
+    help="Steps of --refine.",
 )
 @click.option(
     "--weights",
@@ -122,22 +127,30 @@ def command(inputs: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         _show(prepared)
 
 
-def is_raw(source: str, method: str) -> bool:
-    """Whether an input of `3dinv run` has to be prepared: a video, or a picture without a camera.
+def is_raw(options: Mapping[str, Any], generator: Mapping[str, Any]) -> bool:
+    """Whether the input of `3dinv run` has to be prepared: a video, or a picture without a camera.
+
+    A method that needs no cameras takes pictures as they are; so does a generator of other things
+    than faces, which can't be prepared for.
 
     Args:
-        source: what the user gave.
-        method: name of the method; one that needs no cameras takes pictures as they are.
+        options: of `3dinv run`.
+        generator: options of the generator.
     """
+    from inv3d.core.config import build_config
     from inv3d.io.formats import PICTURES, UNPREPARED, VIDEOS
 
+    source, name = options["input"], options["generator"]
     suffix = Path(source).suffix.lower()
     if suffix in VIDEOS:
         return True
     if suffix not in PICTURES | UNPREPARED or not Path(source).is_file():
         return False
-    kind: type[AnyInverter] = registry().load("methods", method)
-    return "cameras" in kind.needs
+    method: type[AnyInverter] = registry().load("methods", options["method"])
+    if "cameras" not in method.needs:
+        return False
+    kind: type[Generator] = registry().load("generators", name)
+    return kind.alignment(build_config(kind.Config, generator, f"generator {name}")) is not None
 
 
 def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], out: Path) -> Path:
@@ -197,7 +210,7 @@ def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
         keep_all=given["keep_all"],
         smooth=not given["no_smooth"],
         correct_yaw=not given["no_correct"],
-        refine=given["refine"] or 0,
+        refine=given["refine_steps"] if given["refine"] else 0,
         weights=given["weights"],
     )
 

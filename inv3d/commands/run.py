@@ -199,10 +199,11 @@ def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[s
     """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
     from inv3d.commands.prepare import is_raw, prepare_for_run
 
-    if not is_raw(options["input"], options["method"]):
+    of_generator = given.get("generator", {})
+    if not is_raw(options, of_generator):
         return options
     out = options["out"] or _default_out(options["method"])
-    capture = prepare_for_run(options, given.get("generator", {}), out)
+    capture = prepare_for_run(options, of_generator, out)
     return {**options, "out": out, "input": str(capture)}
 
 

@@ -269,3 +269,12 @@ def test_run_prepares_a_photograph_and_a_clip(tmp_path: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["input"]["path"] == str(tmp_path / "run-capture")
     assert (tmp_path / "run-capture" / "prepare.html").is_file()
+
+
+def test_refinement_changes_cameras_and_crops(tmp_path: Path) -> None:
+    rays = ("--set", "render_resolution=16", "--set", "samples=8", "--refine-steps", 2)
+    head = photograph("astronaut.png")
+    (plain,) = good(head, "-o", tmp_path / "a")["frames"]
+    (refined,) = good(head, "-o", tmp_path / "b", "--refine", *rays)["frames"]
+    assert 0 < abs(refined["yaw_deg"] - plain["yaw_deg"]) < 2
+    assert 0 < abs(refined["square"]["side"] / plain["square"]["side"] - 1) < 0.02
