@@ -47,6 +47,12 @@ def test_importing_it_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_no_public_name_is_that_of_a_room() -> None:
+    """Importing the room would put a module in its place."""
+    rooms = {path.stem for path in Path(inv3d.__file__).parent.iterdir()}
+    assert not rooms & set(inv3d.__all__)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Nothing"):
         _ = inv3d.Nothing  # type: ignore[attr-defined]

@@ -19,8 +19,8 @@ from inv3d.core.registry.discovery import registry
 if TYPE_CHECKING:
     from inv3d.core.generator import Generator
     from inv3d.core.inverter import AnyInverter
-    from inv3d.prepare.options import Options
-    from inv3d.prepare.prepare import OnProgress, Prepared
+    from inv3d.photos.options import Options
+    from inv3d.photos.prepare import OnProgress, Prepared
 
 
 @click.command("prepare")
@@ -164,7 +164,7 @@ def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], ou
     Returns:
         The folder of the capture.
     """
-    from inv3d.prepare.options import Options
+    from inv3d.photos.options import Options
 
     capture = out.with_name(f"{out.name}-capture")
     wanted = Options(
@@ -180,8 +180,8 @@ def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], ou
 
 
 def _prepare(options: Options, out: Path, *, overwrite: bool) -> Prepared:
-    from inv3d.prepare.prepare import prepare_capture
-    from inv3d.prepare.replacing import made_way
+    from inv3d.photos.prepare import prepare_capture
+    from inv3d.photos.replacing import made_way
 
     with made_way(out, overwrite=overwrite), _progress() as on_progress:
         return prepare_capture(options, out, on_progress)
@@ -190,7 +190,7 @@ def _prepare(options: Options, out: Path, *, overwrite: bool) -> Prepared:
 def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
     """Return the options of a command line."""
     from inv3d.core.config import parse_overrides
-    from inv3d.prepare.options import Options
+    from inv3d.photos.options import Options
 
     return Options(
         inputs=inputs,
@@ -250,14 +250,14 @@ def _progress() -> Iterator[OnProgress]:
 
 def _print_record(prepared: Prepared) -> None:
     from inv3d.core.files import read_json
-    from inv3d.prepare.prepare import RECORD
+    from inv3d.photos.prepare import RECORD
 
     print_json({"directory": str(prepared.out), **read_json(prepared.out / RECORD)})
 
 
 def _show(prepared: Prepared) -> None:
     """Print what was made."""
-    from inv3d.prepare.prepare import PAGE
+    from inv3d.photos.prepare import PAGE
 
     for warning in prepared.warnings:
         click.echo(f"warning: {warning}", err=True)

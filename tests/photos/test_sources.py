@@ -11,7 +11,7 @@ from PIL import Image
 
 from inv3d.core.errors import InputError
 from inv3d.io.video import write_video
-from inv3d.prepare.sources import open_sources, without_bars
+from inv3d.photos.sources import open_sources, without_bars
 
 
 def test_folders_files_and_names(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from inv3d.core.alignment import Alignment
 from inv3d.io.images import Frame
-from inv3d.prepare.drawing import misaligned
-from inv3d.prepare.options import Options
-from inv3d.prepare.sight import Sight
+from inv3d.photos.drawing import misaligned
+from inv3d.photos.options import Options
+from inv3d.photos.sight import Sight
 from inv3d.report.plots import coverage_plot, inline_svg
 from inv3d.report.templating import render_template
 

@@ -17,8 +17,8 @@ from inv3d.io.formats import PICTURES
 from inv3d.io.images import decode, mask_levels
 from inv3d.nn.face.matte import Matte
 from inv3d.nn.face.square import Square, cut
-from inv3d.prepare.options import Matting
-from inv3d.prepare.sources import Shot
+from inv3d.photos.options import Matting
+from inv3d.photos.sources import Shot
 
 # what the network is unsure about, widened by part of the picture's side
 _SURE, _WIDEN = (0.1, 0.9), 0.015

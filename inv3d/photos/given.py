@@ -19,7 +19,7 @@ from inv3d.nn.face.crop import camera_at, placed_face, square_between
 from inv3d.nn.face.landmarks import COUNT, Landmarks
 from inv3d.nn.face.model import SEEN, FaceModel, angles, face_points, rigid_fit
 from inv3d.nn.face.square import Square
-from inv3d.prepare.sight import Sight
+from inv3d.photos.sight import Sight
 
 FIVE = 5
 _ROUNDS = 60

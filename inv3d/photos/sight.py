@@ -14,7 +14,7 @@ from inv3d.nn.face.model import HeadPose
 from inv3d.nn.face.quality import eye_opening, face_luma, sharpness
 from inv3d.nn.face.reader import Face, FaceReader
 from inv3d.nn.face.square import Square
-from inv3d.prepare.sources import Shot
+from inv3d.photos.sources import Shot
 
 _THUMB = 16
 

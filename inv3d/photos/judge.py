@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from inv3d.prepare.sight import Sight
+from inv3d.photos.sight import Sight
 
 # a few pictures were chosen by their owner; only many are compared with each other
 _FEWEST = 5

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inv3d.nn.face.model import FaceModel, angles, rigid_fit
-from inv3d.prepare.sight import Sight
+from inv3d.photos.sight import Sight
 
 FEWEST = 6
 _ROUNDS = 30

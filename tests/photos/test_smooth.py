@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inv3d.prepare.smooth import smoothed
+from inv3d.photos.smooth import smoothed
 
 
 def test_steady_motion_is_not_changed() -> None:

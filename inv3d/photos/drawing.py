@@ -12,7 +12,7 @@ from torch import Tensor
 from inv3d.core.alignment import Alignment
 from inv3d.io.images import Frame
 from inv3d.nn.face.crop import camera_at
-from inv3d.prepare.sight import Sight
+from inv3d.photos.sight import Sight
 
 _LONGEST = 300
 _AXES = ((229, 57, 53), (67, 160, 71), (30, 136, 229))

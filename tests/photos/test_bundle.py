@@ -6,7 +6,7 @@ import torch
 
 from inv3d.core.camera import orbit
 from inv3d.nn.face.model import FaceModel, angles
-from inv3d.prepare.bundle import bundle
+from inv3d.photos.bundle import bundle
 
 
 def test_turns_of_a_face_that_differs_from_the_mean() -> None:
@@ -29,6 +29,6 @@ def test_turns_of_a_face_that_differs_from_the_mean() -> None:
 
 def _alone(mean: torch.Tensor, seen: torch.Tensor) -> list[torch.Tensor]:
     """Turns of the mean face as it is, by positions in the picture alone."""
-    from inv3d.prepare.given import flat_fit
+    from inv3d.photos.given import flat_fit
 
     return [flat_fit(mean, frame[:, :2]) for frame in seen]

@@ -7,8 +7,8 @@ import torch
 
 from inv3d.core.generator import load_generator
 from inv3d.nn.face.square import Square
+from inv3d.photos.refine import Moves, moved_cameras, refine
 from inv3d.plugins.generators.minihead import ALIGNMENT
-from inv3d.prepare.refine import Moves, moved_cameras, refine
 
 
 def one_move() -> Moves:

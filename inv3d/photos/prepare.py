@@ -27,24 +27,24 @@ from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import MOST_DISAGREEMENT
-from inv3d.prepare.bundle import share_a_face
-from inv3d.prepare.coverage import NOT_NEEDED, choose, warnings
-from inv3d.prepare.cutting import Cutter, to_levels
-from inv3d.prepare.drawing import misaligned, overview
-from inv3d.prepare.given import (
+from inv3d.photos.bundle import share_a_face
+from inv3d.photos.coverage import NOT_NEEDED, choose, warnings
+from inv3d.photos.cutting import Cutter, to_levels
+from inv3d.photos.drawing import misaligned, overview
+from inv3d.photos.given import (
     for_picture,
     read_points,
     square_by_detection,
     use_angles,
     use_points,
 )
-from inv3d.prepare.judge import judge
-from inv3d.prepare.options import Options
-from inv3d.prepare.page import page
-from inv3d.prepare.refine import refine
-from inv3d.prepare.sight import Sight, look
-from inv3d.prepare.smooth import smoothed
-from inv3d.prepare.sources import Shot, Source, mirrored, open_sources
+from inv3d.photos.judge import judge
+from inv3d.photos.options import Options
+from inv3d.photos.page import page
+from inv3d.photos.refine import refine
+from inv3d.photos.sight import Sight, look
+from inv3d.photos.smooth import smoothed
+from inv3d.photos.sources import Shot, Source, mirrored, open_sources
 
 RECORD, PAGE = "prepare.json", "prepare.html"
 # so many of the frames that were left out are shown

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from inv3d.core.capture import evenly_by_angle
-from inv3d.prepare.sight import Sight
+from inv3d.photos.sight import Sight
 
 NOT_NEEDED = "not needed"
 GAP_DEG = 20.0
