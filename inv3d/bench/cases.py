@@ -109,7 +109,7 @@ def make_case(choice: Choice) -> Case:
     if not isinstance(generator, TriplaneGenerator):
         raise UnsupportedError(
             f"--generator {name}: the reference implementation reads networks of tri-planes and "
-            "tri-grids only; take minihead or minihead360"
+            "tri-grids only; take minihead"
         )
     losses = dict.fromkeys(choice.losses, 1.0) or _losses(generator, embedded)
     return Case(

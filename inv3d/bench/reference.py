@@ -359,12 +359,17 @@ class ReferenceNetwork:
                 )
                 for value in (x, image)
             )
+        margin = options.margin
+        x, image = (F.pad(value, (margin,) * 4, mode="replicate") for value in (x, image))
         clamp = FP16_CLAMP if options.num_fp16_res > 0 else None
         network, rows, noise = self.scope.within("superresolution"), [w] * 3, options.noise_mode
         x, image = self._block(
             network.within("block0"), x, image, rows, kind.first_up, clamp, noise
         )
-        return self._block(network.within("block1"), x, image, rows, True, clamp, noise)[1]
+        image = self._block(network.within("block1"), x, image, rows, True, clamp, noise)[1]
+        edge = margin * kind.factor
+        kept = slice(edge, image.shape[-1] - edge)
+        return image[..., kept, kept]
 
 
 def _activation(architecture: Architecture) -> str:

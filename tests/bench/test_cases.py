@@ -65,7 +65,7 @@ class Other:
 @pytest.mark.parametrize(
     ("choice", "kind", "said"),
     [
-        (Choice("full", "minihead360"), ConfigError, "--generator minihead360: sizes full and"),
+        (Choice("full", "panohead"), ConfigError, "--generator panohead: sizes full and"),
         (Choice("mini", "minihaed"), PluginError, "did you mean 'minihead'"),
         (Choice("mini", options={"precison": "fp32"}), ConfigError, "did you mean 'precision'"),
         (Choice("mini", losses=("mse", "l11")), PluginError, "did you mean 'l1'"),

@@ -185,7 +185,7 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["methods", "--run", "wpuls"], "did you mean 'wplus'"),
         (["methods", "--run", "wplus:x"], "has no preset 'x'"),
         (["methods", "--run", "wplus latent.stepz=1"], "latent.stepz"),
-        (["--size", "full", "--generator", "minihead360"], "sizes full and half are EG3D's"),
+        (["--size", "full", "--generator", "panohead"], "sizes full and half are EG3D's"),
         (["--losses", "msee"], "did you mean 'mse'"),
     ],
 )

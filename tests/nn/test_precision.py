@@ -34,7 +34,7 @@ def _seen(chosen: Precision) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pictures, depths, and the gradients to ws and to a kernel of the backbone."""
     config = MiniHeadConfig(precision=chosen)
     generator = MiniHead.create(config).requires_grad_(True)
-    z = torch.randn(1, 64, generator=torch.Generator().manual_seed(5))
+    z = torch.randn(1, generator.spec.z_dim, generator=torch.Generator().manual_seed(5))
     ws = generator.map(z).detach().requires_grad_()
     camera = generator.spec.camera.orbit(torch.tensor([-0.4]))
     seen = generator.render(generator.synthesize(ws), camera, outputs=("image", "depth"))
@@ -198,7 +198,7 @@ def test_building_and_using_a_generator_leave_a_cpus_process_alone() -> None:
     before = _setting()
     with Spy() as spy:
         generator = MiniHead.create(MiniHeadConfig(precision="fp32", render_resolution=16))
-        ws = torch.zeros(1, generator.num_ws, 128, requires_grad=True)
+        ws = torch.zeros(1, generator.num_ws, generator.spec.w_dim, requires_grad=True)
         camera = generator.spec.camera.front()
         generator.render(generator.synthesize(ws), camera).require("image").sum().backward()
     assert {*spy.forward, *spy.backward, _setting()} == {before}

@@ -36,7 +36,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "eg3d": {**TINY, "random_weights": True},
     "panohead": {**TINY, **OWN["panohead"], "random_weights": True},
     "minihead": {"render_resolution": 16},
-    "minihead360": {"render_resolution": 16},
     "symmetry": {"uncertainty": "visible"},
 }
 RANDOM = {"keeps to the ranges": "random weights make pictures of any brightness"}

@@ -8,30 +8,25 @@ import pytest
 import torch
 
 from inv3d.core.weights.tensors import asset
-from inv3d.plugins.generators.minihead import MiniHead360
+from inv3d.plugins.generators.minihead import MiniHead
 from tools.minihead.balance import FLOOR, balance, effects, rescale
 from tools.minihead.layout import Z_DIM
-from tools.minihead.network import LEARNED, build, warm_start, with_factors, write_weights
+from tools.minihead.network import build, warm_start, write_weights
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> MiniHead360:
+def network(tmp_path: Path) -> MiniHead:
     made = build(0)
-    with_factors(made, steps=20)
-    warm_start(made, asset("minihead360.safetensors"))
-    for name, parameter in made.named_parameters():  # the factors' columns begin at zero
-        if name.endswith("affine.weight"):
-            noise = torch.randn(parameter[:, LEARNED:].shape, generator=rng(1))
-            parameter.data[:, LEARNED:] = 0.02 * noise
+    warm_start(made, asset("minihead.safetensors"))
     write_weights(made, tmp_path / "w.safetensors", {})
-    return MiniHead360.create(MiniHead360.Config(), tmp_path / "w.safetensors")
+    return MiniHead.create(MiniHead.Config(), tmp_path / "w.safetensors")
 
 
 def rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_pictures_stay_the_same(network: MiniHead360) -> None:
+def test_pictures_stay_the_same(network: MiniHead) -> None:
     z = torch.randn(2, Z_DIM, generator=rng(2))
     camera = network.spec.camera.orbit(torch.tensor([0.3]))
 
@@ -48,7 +43,7 @@ def test_pictures_stay_the_same(network: MiniHead360) -> None:
         torch.testing.assert_close(picture(t), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_spreads_become_effects(network: MiniHead360) -> None:
+def test_spreads_become_effects(network: MiniHead) -> None:
     balance(network, heads=1)
     spread = network.map(torch.randn(4000, Z_DIM, generator=rng(4)))[:, 0].std(0)
     assert spread.mean() == pytest.approx(1.0, abs=0.05)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from inv3d.core.weights.tensors import asset, read_tensors
-from inv3d.plugins.generators.minihead import MiniHead360
+from inv3d.core.weights.tensors import read_tensors
+from inv3d.plugins.generators.minihead import MiniHead
 from tools.minihead import make_pool
 from tools.minihead.cameras import CLOSE_UPS, FOCAL
 from tools.minihead.factors import FACTORS, RAMPS, factors, fit_known_factors
@@ -195,31 +195,12 @@ def test_known_factors_follow_what_z_stands_for() -> None:
     assert w.shape == (4000, LEARNED + FACTORS)
 
 
-def test_the_network_begins_as_the_first_one() -> None:
-    path = asset("minihead360.safetensors")
-    old = MiniHead360.create(MiniHead360.Config(), path)
-    new = build(3)
-    with_factors(new, steps=2)
-    warm_start(new, path)
-    z = torch.randn(3, Z_DIM, generator=rng(8))
-    whole = torch.zeros(3, 64)
-    shape = NAMES["shape"].stop
-    whole[:, :shape], whole[:, shape + 12 :] = z[:, :shape], z[:, shape:]
-    planes = [g.synthesize(g.map(v)).parts["planes"] for g, v in ((new, z), (old, whole))]
-    torch.testing.assert_close(*planes, rtol=1e-4, atol=1e-3)
-    points = torch.rand(3, 50, 3, generator=rng(9)) * 0.4 - 0.2
-    raw, colour = new.field(new.synthesize(new.map(z)))(points, True)
-    old_raw, old_colour = old.field(old.synthesize(old.map(whole)))(points, True)
-    torch.testing.assert_close(raw, 2 * old_raw, rtol=1e-3, atol=1e-2)
-    torch.testing.assert_close(colour, old_colour, rtol=1e-3, atol=1e-4)
-
-
-def test_weights_of_today_are_taken_as_they_are(tmp_path: Path, pool: Pool) -> None:
+def test_training_begins_from_weights_that_were_written(tmp_path: Path, pool: Pool) -> None:
     trainer = begun()
     train(trainer, pool, None, tmp_path, time_limit=0)
     again = build(5)
     warm_start(again, tmp_path / f"{NAME}.safetensors")
-    made = MiniHead360.create(MiniHead360.Config(), tmp_path / f"{NAME}.safetensors")
+    made = MiniHead.create(MiniHead.Config(), tmp_path / f"{NAME}.safetensors")
     z = torch.randn(2, Z_DIM, generator=rng(8))
     torch.testing.assert_close(again.map(z), made.map(z))
     assert made.architecture.model_dump(exclude={"neural_rendering_resolution"}) == (

@@ -1,7 +1,7 @@
 """Scale every number of w by how much it changes the picture; the network computes the same.
 
-    python -m tools.minihead.balance --weights out/minihead/minihead360.safetensors \\
-        --out inv3d/assets/minihead360.safetensors
+    python -m tools.minihead.balance --weights out/minihead/minihead.safetensors \\
+        --out inv3d/assets/minihead.safetensors
 
 While training, known factors stand out in w, so that small ones are learned. Afterwards directions
 of large variance, distances in W and steps of a search should mean what is seen: a number of w
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.weights.tensors import read_tensors
-from inv3d.plugins.generators.minihead import MiniHead360
+from inv3d.plugins.generators.minihead import MiniHead
 from tools.minihead.layout import Z_DIM
 from tools.minihead.network import LEARNED, build, write_weights
 
@@ -27,7 +27,7 @@ FLOOR = 0.1  # of the mean scale: what is seen by nobody keeps some room
 
 
 @torch.no_grad()
-def effects(network: MiniHead360, heads: int, seed: int = 9, rays: int = 32) -> Tensor:
+def effects(network: MiniHead, heads: int, seed: int = 9, rays: int = 32) -> Tensor:
     """Root mean square change [w_dim] of a picture when a number of w moves by its spread.
 
     Args:
@@ -49,13 +49,13 @@ def effects(network: MiniHead360, heads: int, seed: int = 9, rays: int = 32) -> 
     return (total / heads).sqrt()
 
 
-def _picture(network: MiniHead360, w: Tensor, camera: Camera, rays: int) -> Tensor:
+def _picture(network: MiniHead, w: Tensor, camera: Camera, rays: int) -> Tensor:
     scene = network.synthesize(w[:, None].expand(-1, network.num_ws, -1))
     return network.render(scene, camera, outputs=("raw",), resolution=rays).require("raw")
 
 
 @torch.no_grad()
-def rescale(network: MiniHead360, scales: Tensor) -> None:
+def rescale(network: MiniHead, scales: Tensor) -> None:
     """Multiply the numbers of w by positive scales [w_dim], and divide what reads them."""
     mapping = network.backbone.mapping
     known, last = mapping.known, getattr(mapping, f"fc{mapping.layers - 1}")
@@ -71,7 +71,7 @@ def rescale(network: MiniHead360, scales: Tensor) -> None:
 
 
 @torch.no_grad()
-def balance(network: MiniHead360, heads: int = 12) -> Tensor:
+def balance(network: MiniHead, heads: int = 12) -> Tensor:
     """Let the spread of every number of w be its effect on pictures; return the scales [w_dim].
 
     The mean spread becomes one.
@@ -91,8 +91,8 @@ def balance(network: MiniHead360, heads: int = 12) -> Tensor:
 @click.option("--heads", default=12, show_default=True, help="Over which effects are measured.")
 def main(weights: Path, out: Path, heads: int) -> None:
     """Write the same network with a balanced w."""
-    network = MiniHead360.create(MiniHead360.Config(), weights)
-    assert isinstance(network, MiniHead360)
+    network = MiniHead.create(MiniHead.Config(), weights)
+    assert isinstance(network, MiniHead)
     scales = balance(network, heads)
     print(f"scales {float(scales.min()):.3f} to {float(scales.max()):.3f}")
     _, metadata = read_tensors(weights)

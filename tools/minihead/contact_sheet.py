@@ -16,8 +16,8 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
 from tools.minihead.evaluate import load, to_picture
+from tools.minihead.network import NAME
 
-NETWORKS = ("minihead", "minihead360")
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -77,17 +77,16 @@ SHEETS = {
 
 
 @click.command()
-@click.option("--network", type=click.Choice(NETWORKS), default="minihead", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Instead of the embedded ones.")
 @click.option("--seed", default=5, show_default=True, help="Draws the heads.")
 @torch.no_grad()
-def main(network: str, out: Path, weights: Path | None, seed: int) -> None:
-    """Write NETWORK-samples.png, -truncation.png, -interpolation.png and -turntable.png."""
+def main(out: Path, weights: Path | None, seed: int) -> None:
+    """Write minihead-samples.png, -truncation.png, -interpolation.png and -turntable.png."""
     out.mkdir(parents=True, exist_ok=True)
-    generator = load(network, weights)
+    generator = load(NAME, weights)
     for name, draw in SHEETS.items():
-        path = out / f"{network}-{name}.png"
+        path = out / f"{NAME}-{name}.png"
         grid(draw(generator, torch.Generator().manual_seed(seed))).save(path, optimize=True)
         print(path)
 

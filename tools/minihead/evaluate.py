@@ -1,6 +1,6 @@
 """Measure the trained generator on identities that it has never seen.
 
-    python -m tools.minihead.evaluate --weights out/minihead/minihead360.safetensors \\
+    python -m tools.minihead.evaluate --weights out/minihead/minihead.safetensors \\
         --out out/minihead/quality.json
 
 Identities are the same whatever is measured, so that two networks are compared in pairs.

@@ -1,15 +1,14 @@
-"""minihead and minihead360: the embedded generators of synthetic human heads, from all around.
+"""minihead: the embedded generator of synthetic human heads, from all around.
 
-The tri-plane network of EG3D (Chan et al., CVPR 2022) and the tri-grid network of PanoHead (An et
-al., CVPR 2023) in small, trained by tools/minihead on renderings of MakeHuman-derived heads.
-docs/minihead.md is their model card.
+The tri-grid network of PanoHead (An et al., CVPR 2023) in small, trained by tools/minihead on
+renderings of MakeHuman-derived heads. docs/minihead.md is its model card.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 from torch import Tensor
@@ -20,13 +19,11 @@ from inv3d.core.config import PluginConfig, explain, merge
 from inv3d.core.errors import WeightsError
 from inv3d.core.plugin import Presets
 from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors
-from inv3d.nn.eg3d.generator import TriplaneGenerator
+from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.spec import spec_of
 from inv3d.nn.eg3d.trigrid import TrigridGenerator
 from inv3d.plugins.generators.minihead_attributes import known_attributes
 from inv3d.plugins.generators.minihead_options import MiniHeadConfig
-
-G = TypeVar("G", bound=TriplaneGenerator)
 
 LICENCE = "code and weights: Apache-2.0; trained on MakeHuman data (CC0)"
 CAMERA = CameraPrior(2.7, 4.2647, (0.0, 0.0, 0.0), yaw_deg=180.0, pitch_deg=28.0)
@@ -131,43 +128,10 @@ TRAINING_OPTIONS: Presets = {
 }
 
 
-class MiniHead(TriplaneGenerator):
-    """A small EG3D of human heads; 128 px, no download."""
+class MiniHead(TrigridGenerator):
+    """A small tri-grid of human heads, in which front and back don't share texels; no download."""
 
     name: ClassVar[str] = "minihead"
-    summary: ClassVar[str] = "embedded tri-plane generator of synthetic heads, 128 px, 360 degrees"
-    licence: ClassVar[str] = LICENCE
-    reference: ClassVar[str] = "architecture: Chan et al., CVPR 2022, arXiv 2112.07945"
-    Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
-    presets: ClassVar[Presets] = PRESETS
-    method_options: ClassVar[Presets] = METHOD_OPTIONS
-    training_options: ClassVar[Presets] = TRAINING_OPTIONS
-    rays_option: ClassVar[str] = "render_resolution"
-
-    @classmethod
-    def alignment(cls, config: PluginConfig) -> Alignment:
-        """Return where faces are in its pictures."""
-        return ALIGNMENT
-
-    @classmethod
-    def create(cls, config: PluginConfig, weights: Path | None = None) -> Self:
-        """Build the generator with the embedded weights, or others that tools/minihead made.
-
-        Raises:
-            WeightsError: where the file is missing, damaged or of another network.
-        """
-        assert isinstance(config, MiniHeadConfig)
-        return load_embedded(cls, config, weights)
-
-    def attributes(self, z: Tensor) -> dict[str, Tensor]:
-        """What the head of z looks like, see `known_attributes`."""
-        return known_attributes(z)
-
-
-class MiniHead360(TrigridGenerator):
-    """Its tri-grid sibling, in which front and back of a head don't share texels."""
-
-    name: ClassVar[str] = "minihead360"
     summary: ClassVar[str] = "embedded tri-grid generator of synthetic heads, 128 px, 360 degrees"
     licence: ClassVar[str] = LICENCE
     reference: ClassVar[str] = "architecture: An et al., CVPR 2023, arXiv 2303.13071"
@@ -190,46 +154,48 @@ class MiniHead360(TrigridGenerator):
             WeightsError: where the file is missing, damaged or of another network.
         """
         assert isinstance(config, MiniHeadConfig)
-        return load_embedded(cls, config, weights)
+        path = Path(weights or asset(f"{cls.name}.safetensors"))
+        tensors, metadata = read_tensors(path)
+        architecture = read_architecture(path, metadata, config)
+        generator = cls(architecture)
+        load_state(generator, tensors, path)
+        generator.config = config
+        config.apply(generator)
+        generator.spec = spec_of(
+            generator,
+            name=cls.name,
+            camera=CAMERA,
+            domain="human heads",
+            fingerprint=fingerprint(metadata["architecture"], tensors),
+            losses=LOSSES,
+            metrics=METRICS,
+        )
+        return generator.eval().requires_grad_(False)
 
     def attributes(self, z: Tensor) -> dict[str, Tensor]:
         """What the head of z looks like, see `known_attributes`."""
         return known_attributes(z)
 
 
-def load_embedded(kind: type[G], config: MiniHeadConfig, weights: Path | None) -> G:
-    """Build a generator from the file that is embedded under its name, or from another one.
+def read_architecture(
+    path: Path, metadata: Mapping[str, Any], config: MiniHeadConfig
+) -> TrigridArchitecture:
+    """Return the architecture that a file tells, with the rays and samples of a configuration.
 
     Raises:
-        WeightsError: where the file is missing, damaged or of another network.
+        WeightsError: where the file is of another network or tells none.
     """
-    path = Path(weights or asset(f"{kind.name}.safetensors"))
-    tensors, metadata = read_tensors(path)
     stored, name = metadata.get("architecture"), metadata.get("name", "another program")
-    if name != kind.name or not isinstance(stored, Mapping):
+    if name != MiniHead.name or not isinstance(stored, Mapping):
         raise WeightsError(
-            f"{path}: weights of '{name}', expected '{kind.name}' and its architecture; give a "
+            f"{path}: weights of '{name}', expected '{MiniHead.name}' and its architecture; give a "
             "file that tools/minihead wrote, or leave --weights out"
         )
-    options = kind.architecture_type
     try:
-        architecture = options.model_validate(merge(stored, rendering(config)))
+        return TrigridArchitecture.model_validate(merge(stored, rendering(config)))
     except ValidationError as error:
-        raise WeightsError(f"{path}: {explain(error, options, kind.name)}") from error
-    generator = kind(architecture)
-    load_state(generator, tensors, path)
-    generator.config = config
-    config.apply(generator)
-    generator.spec = spec_of(
-        generator,
-        name=kind.name,
-        camera=CAMERA,
-        domain="human heads",
-        fingerprint=fingerprint(stored, tensors),
-        losses=LOSSES,
-        metrics=METRICS,
-    )
-    return generator.eval().requires_grad_(False)
+        said = explain(error, TrigridArchitecture, MiniHead.name)
+        raise WeightsError(f"{path}: {said}") from error
 
 
 def rendering(config: MiniHeadConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What z of the embedded generators stands for: attributes by name.
+"""What z of the embedded generator stands for: attributes by name.
 
-They were trained on heads that tools/minihead drew from z, so that every number of z has a meaning.
+It was trained on heads that tools/minihead drew from z, so that every number of z has a meaning.
 Where several numbers make one visible thing, it's computed here as the tools compute it.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-# numbers of z in order, those of "shape" aside; the first networks had twice as many of these
+# numbers of z in order
 _BEFORE_SHAPE = ("white", "asian", "black", "gender", "age", "weight")
 _AFTER_SHAPE = (
     "melanin", "hair_tone", "hair_red", "grey", "hair_volume", "hair_length", "hairline", "recede",
@@ -19,6 +19,7 @@ _AFTER_SHAPE = (
     "blush", "iris", "sides", "cloth_hue", "cloth_tone", "light_side", "light_height", "ambient",
     "warmth", "blink", "jaw", "smile", "brow_raise", "frown", "pucker", "gaze_x", "gaze_y",
 )  # fmt: skip
+_NAMES = (*_BEFORE_SHAPE, *(f"shape {i}" for i in range(12)), *_AFTER_SHAPE)
 _MELANIN = (0.1, 0.3, 0.85)
 
 
@@ -28,11 +29,9 @@ def known_attributes(z: Tensor) -> dict[str, Tensor]:
     Args:
         z: [B, z_dim].
     """
-    shape = z.shape[1] - len(_BEFORE_SHAPE) - len(_AFTER_SHAPE)
-    if shape not in (12, 24):
+    if z.shape[1] != len(_NAMES):
         return {}
-    names = (*_BEFORE_SHAPE, *(f"shape {i}" for i in range(shape)), *_AFTER_SHAPE)
-    one = dict(zip(names, z.unbind(1), strict=True))
+    one = dict(zip(_NAMES, z.unbind(1), strict=True))
     return _expression(one) | _person(one, z) | _hair(one) | _scene(one)
 
 

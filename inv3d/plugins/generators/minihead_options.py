@@ -1,4 +1,4 @@
-"""Options of the embedded generators, apart from them: checked before torch is imported."""
+"""Options of the embedded generator, apart from it: checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MiniHeadConfig(ComputeOptions):
     """How the embedded network is rendered."""
 
     render_resolution: int = Field(
-        default=48, ge=16, le=64, description="rays a side before super-resolution, pixels"
+        default=64, ge=16, le=64, description="rays a side before super-resolution, pixels"
     )
     samples: int = Field(
         default=16, ge=8, le=96, description="coarse, and again fine, samples along a ray"

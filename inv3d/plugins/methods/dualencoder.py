@@ -271,7 +271,7 @@ def _with_planes(generator: Generator) -> TriplaneGenerator:
         return generator
     raise UnsupportedError(
         f"method dualencoder: generator {generator.spec.name} has no tri-planes or tri-grid whose "
-        "cells a camera could see; take eg3d, panohead, minihead or minihead360, or method psp"
+        "cells a camera could see; take eg3d, panohead or minihead, or method psp"
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from inv3d.core.camera import Camera, intrinsics_matrix
-from inv3d.nn.eg3d.architecture import Architecture
+from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.plugins.generators.minihead import MiniHead
 
 SMALL: dict[str, Any] = {
@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 
 
 def build(**changes: Any) -> MiniHead:
-    return MiniHead(Architecture.model_validate(SMALL | changes)).requires_grad_(False)
+    return MiniHead(TrigridArchitecture.model_validate(SMALL | changes)).requires_grad_(False)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,11 @@ def build(**changes: Any) -> MiniHead:
 )
 def test_options_that_contradict_each_other_are_told(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
-        Architecture.model_validate(SMALL | changes)
+        TrigridArchitecture.model_validate(SMALL | changes)
 
 
 def test_both_are_off_unless_asked_for() -> None:
-    plain = Architecture()
+    plain = TrigridArchitecture()
     assert plain.mapping.factors == plain.mapping.factor_ramps == plain.superresolution.margin == 0
     names = set(build(mapping={}).state_dict())
     assert not any("known" in name for name in names)

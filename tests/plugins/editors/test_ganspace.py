@@ -366,9 +366,8 @@ def test_a_file_that_is_no_basis_is_refused(tmp_path: Path) -> None:
     _fails(InputError, "holds no directions but", lambda: taken(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("name", ["minihead", "minihead360"])
-def test_the_shipped_directions_fit_the_embedded_generator(name: str) -> None:
-    generator = load_generator(name)
+def test_the_shipped_directions_fit_the_embedded_generator() -> None:
+    generator = load_generator("minihead")
     path = GANSpace.shipped(generator)
     assert path is not None
     found = Directions.load(path)

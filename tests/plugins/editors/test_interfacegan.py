@@ -305,9 +305,8 @@ def test_hook_classifiers_that_are_none_are_blamed(offers: Offers) -> None:
     _fails(PluginError, "hooks of theirs", lambda: fitted(editor(classifier="colours"), toy()))
 
 
-@pytest.mark.parametrize("name", ["minihead", "minihead360"])
-def test_the_shipped_directions_fit_the_embedded_generator(name: str) -> None:
-    generator = load_generator(name)
+def test_the_shipped_directions_fit_the_embedded_generator() -> None:
+    generator = load_generator("minihead")
     path = InterFaceGAN.shipped(generator)
     assert path is not None
     found = Directions.load(path)

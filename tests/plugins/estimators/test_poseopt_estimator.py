@@ -227,7 +227,7 @@ def test_a_camera_of_another_prior_stands_on_its_sphere(tmp_path: Path) -> None:
 
 
 def test_the_embedded_one_knows_heads_of_its_generator() -> None:
-    generator = load_generator("minihead360", {"render_resolution": 32, "samples": 12})
+    generator = load_generator("minihead", {"render_resolution": 32, "samples": 12})
     made = find_estimator(generator, "it")
     assert made.name == "poseopt-estimator"
     yaw = torch.tensor([-0.8, 0.0, 0.8])

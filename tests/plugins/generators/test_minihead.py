@@ -1,4 +1,4 @@
-"""The embedded generators: their files, what they know, and whose weights they take."""
+"""The embedded generator: its file, what it knows, and whose weights it takes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ from inv3d.core.scene import OUTPUTS
 from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.io.dataset import open_capture, sample_path
 
-NETWORKS = ("minihead", "minihead360")
-# Decibels in frames of the static sample from its z; measured: 20.5 and 20.4.
-LEAST = {"minihead": 20.0, "minihead360": 20.0}
+# Decibels in frames of the static sample from its z; measured: 20.5.
+LEAST = 20.0
 
 
-def load(name: str, weights: Path | None = None) -> Generator:
-    kind = registry().load("generators", name)
-    made: Generator = kind.create(build_config(kind.Config, {}, name), weights)
+def load(weights: Path | None = None) -> Generator:
+    kind = registry().load("generators", "minihead")
+    made: Generator = kind.create(build_config(kind.Config, {}, "minihead"), weights)
     return made
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_weights_are_small_and_half_precision(name: str) -> None:
-    path = asset(f"{name}.safetensors")
+def test_weights_are_small_and_half_precision() -> None:
+    path = asset("minihead.safetensors")
     tensors, metadata = read_tensors(path)
     assert path.stat().st_size <= 12_000_000
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
-    assert metadata["name"] == name
+    assert metadata["name"] == "minihead"
     words = metadata["training"]["command"].split()
     assert "tools.minihead.train" in words
     assert [word for word in words if word.startswith("/")] == []
@@ -50,40 +48,32 @@ def known_head() -> tuple[Tensor, Tensor]:
     return torch.tensor([z]), torch.arange(2, 60, 7)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_latents_have_no_condition(name: str) -> None:
-    generator = load(name)
+def test_latents_have_no_condition() -> None:
+    generator = load()
     spec, z = generator.spec, torch.zeros(1, generator.spec.z_dim)
     assert (spec.condition, spec.outputs, spec.density) == ("none", OUTPUTS, True)
-    with pytest.raises(UnsupportedError, match=rf"generator {name}: .* 'none'; give None"):
+    with pytest.raises(UnsupportedError, match=r"generator minihead: .* 'none'; give None"):
         generator.map(z, spec.camera.front())
 
 
-@pytest.mark.parametrize("name", (*NETWORKS, "eg3d", "panohead"))
+@pytest.mark.parametrize("name", ("minihead", "eg3d", "panohead"))
 def test_every_generator_has_one_line_of_inheritance(name: str) -> None:
     kind = registry().load("generators", name)
     while kind is not Generator:
         (kind,) = kind.__bases__
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_head_that_was_never_seen_comes_out_of_its_z(name: str) -> None:
-    generator, (z, frames) = load(name), known_head()
+def test_a_head_that_was_never_seen_comes_out_of_its_z() -> None:
+    generator, (z, frames) = load(), known_head()
     capture = open_capture("sample:static").load(128)
     seen = generator.render(generator.synthesize(generator.map(z)), capture.camera[frames])
     error = ((seen.require("image").clamp(-1, 1) - capture.images[frames]) / 2).square().mean()
-    assert -10 * math.log10(error) > LEAST[name]
-
-
-def test_weights_of_the_sibling_are_refused() -> None:
-    message = r"minihead\.safetensors: weights of 'minihead', expected 'minihead360'"
-    with pytest.raises(WeightsError, match=message):
-        load("minihead360", asset("minihead.safetensors"))
+    assert -10 * math.log10(error) > LEAST
 
 
 def test_front_and_back_have_slices_of_their_own() -> None:
-    """Seen from behind, the sibling's front slice doesn't count; a tri-plane mixes both."""
-    generator, (z, _) = load("minihead360"), known_head()
+    """Seen from behind, the front slice doesn't count; a tri-plane mixes both."""
+    generator, (z, _) = load(), known_head()
     scene = generator.synthesize(generator.map(z))
     planes = scene.parts["planes"]
     assert planes.shape == (1, 3, 16, 2, 128, 128)
@@ -98,10 +88,10 @@ def test_front_and_back_have_slices_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
-        ({"name": "minihead360"}, "weights of 'minihead360', expected 'minihead360' and its arch"),
-        ({"name": "minihead360", "architecture": [3]}, "weights of 'minihead360', expected"),
-        ({"name": "minihead360", "architecture": {"plane_dept": 2}}, "unknown option 'plane_dept'"),
-        ({"name": "minihead360", "architecture": {"z_dim": -1}}, "option 'z_dim' of .*: -1 is not"),
+        ({"name": "minihead"}, "weights of 'minihead', expected 'minihead' and its arch"),
+        ({"name": "minihead", "architecture": [3]}, "weights of 'minihead', expected"),
+        ({"name": "minihead", "architecture": {"plane_dept": 2}}, "unknown option 'plane_dept'"),
+        ({"name": "minihead", "architecture": {"z_dim": -1}}, "option 'z_dim' of .*: -1 is not"),
     ],
 )
 def test_a_file_without_an_architecture_is_refused(
@@ -110,4 +100,4 @@ def test_a_file_without_an_architecture_is_refused(
     path = tmp_path / "net.safetensors"
     write_tensors(path, {"x": torch.zeros(1)}, metadata)
     with pytest.raises(WeightsError, match=rf"net\.safetensors: {said}"):
-        load("minihead360", path)
+        load(path)

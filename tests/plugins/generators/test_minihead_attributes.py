@@ -1,4 +1,4 @@
-"""What the embedded generators say of their latents is what the tools draw from them."""
+"""What the embedded generator says of its latents is what the tools draw from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from inv3d.core.generator import load_generator
 from inv3d.plugins.generators.minihead_attributes import known_attributes
 from inv3d.testing.toy import ToyConfig, ToyGenerator
-from tools.minihead.layout import NAMES, Z_DIM
+from tools.minihead.layout import Z_DIM
 from tools.minihead.params import expression, identity_params
 
 # attribute -> parameter of the tools
@@ -48,20 +48,12 @@ def test_more_of_it_is_more_of_what_is_drawn(z: torch.Tensor, attribute: str) ->
     assert float(together) > 0.75
 
 
-def test_the_first_networks_have_more_numbers_of_shape(z: torch.Tensor) -> None:
-    at = NAMES["shape"].stop
-    older = torch.cat([z[:, :at], torch.zeros(len(z), 12), z[:, at:]], 1)
-    for name, value in known_attributes(z).items():
-        assert torch.equal(known_attributes(older)[name], value), name
-
-
 def test_of_other_layouts_nothing_is_known() -> None:
     assert known_attributes(torch.zeros(2, 50)) == {}
     assert ToyGenerator(ToyConfig()).attributes(torch.zeros(2, 8)) == {}
 
 
-@pytest.mark.parametrize("name", ["minihead", "minihead360"])
-def test_the_embedded_generators_know_theirs(name: str) -> None:
-    generator = load_generator(name)
+def test_the_embedded_generator_knows_its_own() -> None:
+    generator = load_generator("minihead")
     found = generator.attributes(torch.randn(3, generator.spec.z_dim))
     assert set(DRAWN) <= set(found) and all(v.shape == (3,) for v in found.values())
