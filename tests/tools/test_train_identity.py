@@ -7,8 +7,16 @@ from torch.nn import functional as F
 
 from inv3d.core.weights.tensors import read_tensors
 from inv3d.plugins.losses.headid import HeadID, HeadIDConfig
-from tools.minihead.identity_data import SIZE, augment, draw_person, evaluate, roc_auc
+from tools.minihead.identity_data import (
+    SIZE,
+    augment,
+    draw_person,
+    evaluate,
+    person_z,
+    roc_auc,
+)
 from tools.minihead.layout import LAYOUT
+from tools.minihead.seeds import z_of_seed
 from tools.minihead.train_identity import Plan, Trainer, main, margin_softmax, train
 
 
@@ -36,6 +44,21 @@ def test_a_person_keeps_identity_and_appearance_only():
     assert yaw.shape == (3, 4) and float(yaw.abs().max()) <= math.radians(70)
 
 
+def test_relatives_are_near_and_strangers_far():
+    zs = torch.stack([person_z(seed, 4) for seed in range(400)])[:, : LAYOUT["appearance"].stop]
+    apart = torch.cdist(zs, zs).square() / zs.shape[1]
+    kin = torch.block_diag(*[torch.ones(4, 4)] * 100).bool() & ~torch.eye(400).bool()
+    assert 0.1 < float(apart[kin].mean()) < 0.4 and float(apart[kin].max()) < 1
+    assert float(apart[~kin & ~torch.eye(400).bool()].mean()) == pytest.approx(2, abs=0.2)
+    assert torch.equal(person_z(7), z_of_seed(7))
+
+
+def test_a_batch_holds_whole_families():
+    trainer = Trainer(Plan("a", 7, 4, 8, 1, 3, 2, 4, 2, family=2), torch.device("cpu"))
+    _, people = trainer.batch(pictures(people=8))
+    assert sorted(people.tolist()) == sorted({p ^ 1 for p in people.tolist()})
+
+
 def test_auc_counts_pairs():
     rng = torch.Generator().manual_seed(0)
     same = torch.randint(0, 6, (40,), generator=rng).float() + 1
@@ -59,6 +82,8 @@ def test_evaluation_knows_good_from_useless():
     seen = {"rgb": pictures(), "yaw": yaw}
     assert evaluate(Coarse(), seen)["auc"] > 0.95
     assert set(evaluate(Nothing(), seen).values()) == {0.5}
+    found = evaluate(Coarse(), seen, family=2)
+    assert found["auc_family"] > 0.95
 
 
 def test_augmentation_is_seeded_and_in_range():
@@ -105,8 +130,8 @@ def test_the_softmax_compares_with_the_other_pictures_of_a_person():
 
 @pytest.mark.slow
 def test_command_writes_weights_that_the_loss_loads(tmp_path):
-    small = "--steps 2 --people 3 --faces 1 --views 2 --batch 3x2 --judged 2 --every 1".split()
-    arguments = ["--network", "b", "--out", str(tmp_path), *small]
+    small = "--steps 2 --people 4 --faces 1 --views 2 --batch 2x2 --judged 4 --every 1".split()
+    arguments = ["--network", "b", "--family", "2", "--out", str(tmp_path), *small]
     arguments += ["--pool", str(tmp_path / "pool.safetensors")]
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert done.exit_code == 0 and "auc" in done.output
@@ -119,5 +144,5 @@ def test_command_writes_weights_that_the_loss_loads(tmp_path):
     assert loss.network(torch.zeros(1, 3, 128, 128)).shape == (1, 128)
     again = CliRunner().invoke(main, arguments, catch_exceptions=False)
     assert again.exit_code == 0 and "going on from" in again.output
-    other = CliRunner().invoke(main, [*arguments, "--judged", "3"])
+    other = CliRunner().invoke(main, [*arguments, "--judged", "6"])
     assert other.exit_code == 1 and "of another plan" in other.output

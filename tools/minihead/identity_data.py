@@ -15,14 +15,28 @@ from tools.minihead.seeds import z_of_seed
 
 SIZE = 128
 FAR = math.radians(60)  # pictures of one person at least this far apart count as far
+OWN = 0.4  # share of a relative's numbers that isn't the family's
 
 
-def draw_person(seed: int, faces: int, views: int, reach: float) -> tuple[Tensor, Tensor, Tensor]:
+def person_z(seed: int, family: int = 1) -> Tensor:
+    """Return the z [52] of a person.
+
+    Args:
+        seed: of the person.
+        family: so many neighbouring seeds are near-identical relatives; 1 for strangers.
+    """
+    first, own = z_of_seed(seed - seed % family), z_of_seed(seed)
+    return own if seed % family == 0 else math.sqrt(1 - OWN**2) * first + OWN * own
+
+
+def draw_person(
+    seed: int, faces: int, views: int, reach: float, family: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return z [faces, 52], yaw and pitch [faces, views] of one person, always the same."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(faces, Z_DIM, generator=rng)
     for group in ("identity", "appearance"):
-        z[:, LAYOUT[group]] = z_of_seed(seed)[LAYOUT[group]]
+        z[:, LAYOUT[group]] = person_z(seed, family)[LAYOUT[group]]
     yaw = (torch.rand(faces, views, generator=rng) * 2 - 1) * reach
     pitch = torch.randn(faces, views, generator=rng) * 0.2
     return z, yaw, pitch.clamp(-MAX_PITCH, MAX_PITCH)
@@ -30,13 +44,14 @@ def draw_person(seed: int, faces: int, views: int, reach: float) -> tuple[Tensor
 
 @torch.no_grad()
 def render_people(
-    heads: Heads, seeds: range, faces: int, views: int, reach: float
+    heads: Heads, seeds: range, faces: int, views: int, reach: float, family: int = 1
 ) -> dict[str, Tensor]:
     """Return rgb [P, K, 3, R, R] in 8 bits and yaw [P, K], K = faces * views pictures a person."""
     pictures, yaws = [], []
     together = 16 if heads.device.type == "cuda" else 2
     for start in range(0, len(seeds), together):
-        drawn = [draw_person(s, faces, views, reach) for s in seeds[start : start + together]]
+        some = seeds[start : start + together]
+        drawn = [draw_person(s, faces, views, reach, family) for s in some]
         z, yaw, pitch = (torch.cat(part).to(heads.device) for part in zip(*drawn, strict=True))
         cameras = orbit(yaw, pitch, RADIUS)
         rgb = render(heads.build(z), cameras, FOCAL, SIZE, supersample=2)["rgb"]
@@ -97,15 +112,17 @@ def roc_auc(same: Tensor, other: Tensor) -> float:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, seen: dict[str, Tensor]) -> dict[str, float]:
-    """Return areas under the ROC curve over all pairs of pictures of unseen people.
+def evaluate(network: nn.Module, seen: dict[str, Tensor], family: int = 1) -> dict[str, float]:
+    """Return areas under the ROC curve over pairs of pictures of unseen people.
 
     Args:
         network: in eval mode.
         seen: rgb [P, K, 3, R, R] in 8 bits and yaw [P, K].
+        family: so many people in turn are relatives.
 
     Returns:
-        auc: all pairs; auc_far: pairs of at least 60 degrees; auc_soft: pictures of 48 pixels.
+        auc: of strangers; auc_far: pairs of at least 60 degrees; auc_soft: pictures of 48 pixels;
+        auc_family: of relatives, where there are any.
     """
     people, shots = seen["yaw"].shape
     images = seen["rgb"].flatten(0, 1)
@@ -113,6 +130,7 @@ def evaluate(network: nn.Module, seen: dict[str, Tensor]) -> dict[str, float]:
     person = torch.arange(people, device=yaw.device).repeat_interleave(shots)
     pair = torch.triu(torch.ones(len(yaw), len(yaw), dtype=torch.bool, device=yaw.device), 1)
     same = person[:, None] == person
+    related = person[:, None] // family == person // family
     far = (yaw[:, None] - yaw).abs() > FAR
 
     def scores(size: int) -> Tensor:
@@ -121,8 +139,11 @@ def evaluate(network: nn.Module, seen: dict[str, Tensor]) -> dict[str, float]:
         return embeddings @ embeddings.T
 
     cosine, soft = scores(SIZE), scores(48)
-    return {
-        "auc": roc_auc(cosine[pair & same], cosine[pair & ~same]),
-        "auc_far": roc_auc(cosine[pair & same & far], cosine[pair & ~same & far]),
-        "auc_soft": roc_auc(soft[pair & same], soft[pair & ~same]),
+    found = {
+        "auc": roc_auc(cosine[pair & same], cosine[pair & ~related]),
+        "auc_far": roc_auc(cosine[pair & same & far], cosine[pair & ~related & far]),
+        "auc_soft": roc_auc(soft[pair & same], soft[pair & ~related]),
     }
+    if family > 1:
+        found["auc_family"] = roc_auc(cosine[pair & same], cosine[pair & related & ~same])
+    return found

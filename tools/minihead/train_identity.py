@@ -27,9 +27,16 @@ from inv3d.core.files import atomic_write
 from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.nn.headid import EMBEDDING, NetworkName, build_headid
 from tools.minihead.heads import Heads
-from tools.minihead.identity_data import SIZE, augment, evaluate, render_people, to_float
+from tools.minihead.identity_data import (
+    SIZE,
+    augment,
+    evaluate,
+    person_z,
+    render_people,
+    to_float,
+)
 from tools.minihead.layout import LAYOUT
-from tools.minihead.seeds import EVALUATION, TRAINING, z_of_seed
+from tools.minihead.seeds import EVALUATION, TRAINING
 
 TRAINED_YAW, JUDGED_YAW = math.radians(90), math.radians(70)
 WARMUP = 0.05
@@ -45,6 +52,7 @@ class Plan:
         seed: of weights, batches and augmentation; it also chooses the training people.
         steps: optimiser steps.
         people, faces, views: training persons, faces of each, cameras of each face.
+        family: so many of them in turn are near-identical relatives, always in one batch.
         judged: persons of the evaluation.
         batch_people, batch_views: of one step.
         lr: highest learning rate.
@@ -62,6 +70,7 @@ class Plan:
     judged: int
     batch_people: int
     batch_views: int
+    family: int = 1
     lr: float = 2e-3
     margin: float = 0.2
     scale: float = 24.0
@@ -70,7 +79,9 @@ class Plan:
 
 def people_of(plan: Plan) -> range:
     """Return the seeds of the training people."""
-    seeds = TRAINING[plan.seed * plan.people :][: plan.people]
+    first = plan.seed * plan.people
+    first -= (TRAINING.start + first) % plan.family
+    seeds = TRAINING[first:][: plan.people]
     if len(seeds) < plan.people:
         raise click.ClickException(f"--seed {plan.seed}: no training people left; lower it")
     return seeds
@@ -78,14 +89,15 @@ def people_of(plan: Plan) -> range:
 
 def training_people(plan: Plan, device: torch.device, pool: Path | None) -> Tensor:
     """Return the training pictures: from the pool file, or rendered (and kept there)."""
-    facts = {name: getattr(plan, name) for name in ("seed", "people", "faces", "views")}
+    facts = {name: getattr(plan, name) for name in ("seed", "people", "faces", "views", "family")}
     if pool is not None and pool.exists():
         tensors, found = read_tensors(pool)
         if {name: found.get(name) for name in facts} != facts:
             raise click.ClickException(f"{pool}: holds {found}, expected {facts}; remove it")
         return tensors["rgb"].to(device)
     seeds = people_of(plan)
-    seen = render_people(Heads(device), seeds, plan.faces, plan.views, TRAINED_YAW)
+    shots = (plan.faces, plan.views, TRAINED_YAW)
+    seen = render_people(Heads(device), seeds, *shots, plan.family)
     if pool is not None:
         write_tensors(pool, seen, facts)
     return seen["rgb"]
@@ -127,7 +139,9 @@ class Trainer:
             network = build_headid(plan.network)
         self.network = network.to(device).train()
         self.attributes = nn.Parameter(torch.zeros(EMBEDDING, IDENTITY).to(device))
-        self.truth = torch.stack([z_of_seed(s)[:IDENTITY] for s in people_of(plan)]).to(device)
+        self.truth = torch.stack([person_z(s, plan.family)[:IDENTITY] for s in people_of(plan)]).to(
+            device
+        )
         self.variables = [*self.network.parameters(), self.attributes]
         self.optimizer = torch.optim.AdamW(self.variables, lr=plan.lr, weight_decay=5e-4)
         self.rngs = {
@@ -137,9 +151,14 @@ class Trainer:
         self.curve: list[dict[str, float]] = []
 
     def batch(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return augmented images [P * V, 3, R, R] of P random people and their numbers [P]."""
+        """Return augmented images [P * V, 3, R, R] of P people and their numbers [P].
+
+        Families are drawn, and come whole.
+        """
         plan, rng = self.plan, self.rngs["batch"]
-        people = torch.randperm(len(pictures), generator=rng)[: plan.batch_people, None]
+        families = torch.randperm(len(pictures) // plan.family, generator=rng)
+        members = families[: plan.batch_people // plan.family, None] * plan.family
+        people = (members + torch.arange(plan.family)).reshape(-1, 1)
         order = torch.rand(len(people), pictures.shape[1], generator=rng).argsort(1)
         shots = order[:, : plan.batch_views]
         low = int(torch.randint(24, SIZE, (1,), generator=rng))
@@ -222,7 +241,8 @@ def finish(trainer: Trainer, heads: Heads, out: Path) -> dict[str, float]:
     network = build_headid(plan.network).to(trainer.device).eval()
     network.load_state_dict(state)
     seeds = EVALUATION[: plan.judged]
-    values = evaluate(network, render_people(heads, seeds, 12, 1, JUDGED_YAW))
+    judged = render_people(heads, seeds, 12, 1, JUDGED_YAW, plan.family)
+    values = evaluate(network, judged, plan.family)
     command = "python -m tools.minihead.train_identity " + " ".join(sys.argv[1:])
     facts: dict[str, Any] = {**asdict(plan), **values, "command": command}
     write_tensors(out / f"headid_{plan.network}.safetensors", state, facts)
@@ -245,6 +265,7 @@ def finish(trainer: Trainer, heads: Heads, out: Path) -> dict[str, float]:
 @click.option("--people", default=4000, show_default=True, help="Training people.")
 @click.option("--faces", default=6, show_default=True, help="Faces of each person.")
 @click.option("--views", default=4, show_default=True, help="Cameras of each face.")
+@click.option("--family", default=4, show_default=True, help="People who are near-identical.")
 @click.option("--judged", default=200, show_default=True, help="People of the evaluation.")
 @click.option("--seed", type=int, help="Seed; 1 for network a and 2 for b unless given.")
 @click.option("--every", default=500, show_default=True, help="Steps between checkpoints.")
@@ -258,6 +279,7 @@ def main(
     people: int,
     faces: int,
     views: int,
+    family: int,
     judged: int,
     seed: int | None,
     every: int,
@@ -267,7 +289,11 @@ def main(
     batch_people, batch_views = (int(part) for part in batch.split("x"))
     name = cast(NetworkName, network)
     seed = {"a": 1, "b": 2}[network] if seed is None else seed
-    plan = Plan(name, seed, steps, people, faces, views, judged, batch_people, batch_views)
+    if people % family or batch_people % family:
+        raise click.UsageError(f"--family {family}: must divide --people and those of --batch")
+    if judged <= family:
+        raise click.UsageError(f"--judged {judged}: must be more than a family of {family}")
+    plan = Plan(name, seed, steps, people, faces, views, judged, batch_people, batch_views, family)
     where = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
