@@ -1,4 +1,4 @@
-"""Draw contact sheets of the trained generator: samples, truncation, interpolation, turntables.
+"""Draw contact sheets of the trained generator: samples, truncation, ways, turntables, factors.
 
 python -m tools.minihead.contact_sheet --out docs/images
 """
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.generator import Generator
-from tools.minihead.evaluate import load, to_picture
+from tools.minihead.evaluate import CHANGES, MEN, load, photograph, to_picture
+from tools.minihead.heads import Heads
+from tools.minihead.layout import NAMES
 from tools.minihead.network import NAME
 
 TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -68,11 +70,27 @@ def turntables(generator: Generator, rng: torch.Generator, steps: int = 8) -> li
     return list(views(generator, generator.map(z), camera))
 
 
+def factors(generator: Generator, rng: torch.Generator, steps: int = 4) -> list[Tensor]:
+    """What z's own factors change, one a row: generated, and beside it the true renderings."""
+    heads, rows = Heads(), []
+    for name, (low, high) in CHANGES.items():
+        z = torch.randn(1, generator.spec.z_dim, generator=rng).repeat(steps, 1)
+        if name in MEN:
+            z[:, NAMES["gender"]], z[:, NAMES["age"]] = -1.5, 1.0
+        z[:, NAMES[name].start] = torch.linspace(low, high, steps)
+        truth = [photograph(heads.build(row[None]), [(0.2, 0.05)], 128) for row in z]
+        camera = Camera.cat([capture.camera for capture in truth])
+        made = generator.render(generator.synthesize(generator.map(z)), camera).require("image")
+        rows.append(torch.cat([made, *(capture.images for capture in truth)]))
+    return rows
+
+
 SHEETS = {
     "samples": samples,
     "truncation": truncations,
     "interpolation": interpolations,
     "turntable": turntables,
+    "factors": factors,
 }
 
 
@@ -82,7 +100,7 @@ SHEETS = {
 @click.option("--seed", default=5, show_default=True, help="Draws the heads.")
 @torch.no_grad()
 def main(out: Path, weights: Path | None, seed: int) -> None:
-    """Write minihead-samples.png, -truncation.png, -interpolation.png and -turntable.png."""
+    """Write minihead-SHEET.png for every sheet."""
     out.mkdir(parents=True, exist_ok=True)
     generator = load(NAME, weights)
     for name, draw in SHEETS.items():
