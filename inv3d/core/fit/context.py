@@ -85,6 +85,10 @@ class Context:
         """Return the context for a method that runs as a part of another."""
         return replace(self, prefix=f"{self.prefix}{prefix}/", init=None, preset=None)
 
+    def option(self, name: str) -> str:
+        """Return the whole name of an option of the calling method or part, for messages."""
+        return f"{self.prefix.replace('/', '.')}{name}"
+
     def randn(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Return standard normal numbers, the same on every device, of a tensor's type."""
         return torch.randn(*shape, generator=self.state.generators["cpu"]).to(like)

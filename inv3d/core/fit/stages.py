@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -122,7 +122,7 @@ def latent_group(variables: Mapping[str, Tensor], options: LatentOptions) -> Gro
     return Group(variables, latent_rate(options))
 
 
-def changing_noise_maps(generator: Generator, weight: float) -> dict[str, Tensor]:
+def changing_noise_maps(generator: Generator, context: Context, weight: float) -> dict[str, Tensor]:
     """Return the generator's noise maps where their regulariser has a weight; else none.
 
     Raises:
@@ -131,8 +131,8 @@ def changing_noise_maps(generator: Generator, weight: float) -> dict[str, Tensor
     maps = generator.noise_maps() if weight else {}
     if weight and not maps:
         raise ConfigError(
-            f"option 'latent.noise_maps': generator {generator.spec.name} has no noise maps; set "
-            "it to 0"
+            f"option '{context.option('latent.noise_maps')}': generator {generator.spec.name} has "
+            "no noise maps; set it to 0"
         )
     return maps
 
@@ -157,6 +157,32 @@ def trainable(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         for tensor in variables.values():
             tensor.requires_grad_(False)
             tensor.grad = None
+
+
+def stop_below(
+    limit: float | None, losses: Mapping[str, object], watched: Sequence[str], option: str
+) -> Stop | None:
+    """Return the test whether the sum of some losses is at a limit or below.
+
+    Args:
+        limit: of the sum over the views; None never stops.
+        losses: of the stage, by name.
+        watched: names of those that are summed.
+        option: that names them, for the message.
+
+    Raises:
+        ConfigError: where one that is watched isn't one of the stage.
+    """
+    if limit is None:
+        return None
+    for name in watched:
+        if name not in losses:
+            raise ConfigError(
+                f"option '{option}': '{name}' isn't one of the losses of this stage "
+                f"({', '.join(losses)}); name one of them, or set "
+                f"{option.rpartition('.')[0]}.threshold to null"
+            )
+    return lambda values: sum(values[name] for name in watched) <= limit
 
 
 def tune(

@@ -124,8 +124,7 @@ def alignment_of(generator: Generator) -> Alignment:
     Raises:
         UnsupportedError: where it shows none.
     """
-    config = generator.config if generator.config is not None else generator.Config()
-    alignment = generator.alignment(config)
+    alignment = generator.faces
     if alignment is None:
         raise UnsupportedError(
             f"estimator landmarks: generator {generator.spec.name} doesn't say where faces are in "

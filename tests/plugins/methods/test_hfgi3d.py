@@ -432,6 +432,8 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
         ({"occluded": {"source": "both"}}, ConfigError, "occluded.source"),
         ({"final": {"form": "mixed"}}, ConfigError, "final.form"),
         ({"final": {"losses": {"mse": {"where": "hair"}}}}, InvError, "hair"),
+        ({"final": {"losses": {"mse": 0, "l1": 0}}}, ConfigError, "every weight is 0"),
+        ({"coarse": {"tuning": {"threshold": 0.1}}}, ConfigError, "coarse.tuning.threshold_loss"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -441,7 +443,7 @@ def test_wrong_options_are_one_line(
     with pytest.raises(error, match=named) as caught:
         fit("hfgi3d", merge(QUICK, options), ONE, generator=generator)
     assert "\n" not in str(caught.value)
-    assert not generator.views or "final" in options
+    assert not generator.views or "hair" in named
 
 
 def test_presets_are_those_of_the_sources() -> None:

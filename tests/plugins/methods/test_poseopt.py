@@ -450,9 +450,12 @@ def test_a_picture_of_another_size_is_refused() -> None:
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, Any], named: str) -> None:
+    generator = Watched()
+    given = merge(QUICK, merge({"pose": {"estimator": "none"}}, options))
     with pytest.raises(InvError, match=named) as caught:
-        run(**options)
+        fit("poseopt", given, VIEW, generator=generator)
     assert "\n" not in str(caught.value)
+    assert not generator.views  # before anything is fitted
 
 
 def test_an_unknown_estimator_is_an_error() -> None:

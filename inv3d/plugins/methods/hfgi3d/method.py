@@ -65,6 +65,7 @@ class HFGI3D(Inverter[HFGI3DConfig]):
         )
         inpaint = inpainting(self.config, fitted, generator)
         fit = _Fit(generator, fitted, cameras, context, self.config, inpaint)
+        fit.check_losses()
         yield from fit.coarse.optimise_latent()
         views = yield from fit.pseudo_views()
         self.shown = diagnostics_of(fit.coarse.capture.images, fit.known, views)
@@ -138,6 +139,18 @@ class _Fit:
             "latent": latent,
         }
         return build_config(SingleLatentConfig, options, WHO)
+
+    def check_losses(self) -> None:
+        """Refuse wrong losses of later stages before anything is fitted.
+
+        Raises:
+            ConfigError: where a stage has none, or watches one that it doesn't have.
+        """
+        config = self.config
+        self.coarse.check_tuning(config.coarse.tuning)
+        if self.inpaint is None and config.occluded.source == "latent":
+            loss_terms(self.generator, config, config.occluded.latent.losses)
+        self.context.losses(loss_terms(self.generator, config, config.final.losses))
 
     def pseudo_views(self) -> Iteration[Progress, None, PseudoViews]:
         """Make the pseudo views; the generator is left as the latent stage left it."""

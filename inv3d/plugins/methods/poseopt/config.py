@@ -253,6 +253,7 @@ _OFFICIAL: dict[str, Any] = {
                 "features": "lpips",
                 "options": {"net": "vgg", "resize": 0},
                 "layer": "2",
+                "unit": False,
                 "near": True,
             }
         }

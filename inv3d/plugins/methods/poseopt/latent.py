@@ -47,16 +47,9 @@ class Warp:
         self.losses = losses
         self.front = generator.spec.camera.front().to(generator.device, generator.dtype)
         self.found: Metrics = {}
-        self.caches = {}
-        for name, one in losses.items():
-            if not isinstance(one.loss, WarpLoss):
-                raise ConfigError(
-                    f"option 'warp.losses': loss {name} compares no pictures of other views; name "
-                    "one that does, such as warping"
-                )
-            with torch.no_grad():
-                cache = one.loss.prepare(target_of(generator, repeated(capture, count)))
-            self.caches[name] = cache
+        target = target_of(generator, repeated(capture, count))
+        with torch.no_grad():
+            self.caches = {name: one.loss.prepare(target) for name, one in losses.items()}
 
     def look(
         self,
@@ -88,6 +81,23 @@ class Warp:
         return total
 
 
+def warp_losses(config: PoseOptConfig, context: Context) -> Losses:
+    """Return the losses of the warp; none where all are left out.
+
+    Raises:
+        ConfigError: where one compares no pictures of other views.
+    """
+    terms = config.warp.weighted
+    losses = context.losses(terms) if terms else {}
+    for name, one in losses.items():
+        if not isinstance(one.loss, WarpLoss):
+            raise ConfigError(
+                f"option 'warp.losses': loss {name} compares no pictures of other views; name "
+                "one that does, such as warping"
+            )
+    return losses
+
+
 class PosedLatent:
     """K latents with a camera each, fitted to one picture.
 
@@ -114,9 +124,7 @@ class PosedLatent:
         self.capture = repeated(capture, len(w))
         self.w = w
         self.pose = pose
-        terms = config.warp.weighted
-        losses = context.losses(terms) if terms else {}
-        self.warp = Warp(generator, capture, losses, len(w))
+        self.warp = Warp(generator, capture, warp_losses(config, context), len(w))
         self.late = pose.camera().labels().detach().clone()
 
     @property
@@ -144,7 +152,8 @@ class PosedLatent:
             noise: whether to add noise to the latents, and to optimise noise maps.
         """
         options = self.config.latent
-        maps = changing_noise_maps(self.generator, options.noise_maps if noise else 0.0)
+        weight = options.noise_maps if noise else 0.0
+        maps = changing_noise_maps(self.generator, self.context, weight)
         variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
         warmup = min(warmup, steps)
         left = max(1, steps - warmup)

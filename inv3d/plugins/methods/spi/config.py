@@ -11,6 +11,8 @@ from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, SearchMet
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
+WHO = "method spi"
+
 
 class MirrorLatentOptions(SearchMethod, LatentOptions):
     """Options of the latent stage: the picture, and its mirror image from the mirrored camera."""
@@ -97,6 +99,16 @@ class AroundOptions(PluginConfig):
         description="losses of these views; the picture losses of the stage if none is named. "
         "official: lpips (vgg)",
     )
+    mirror_losses: LossTerms = Field(
+        default_factory=dict,
+        description="losses of those around the mirrored camera, where they are others. official: "
+        "0.1 of contextual (vgg)",
+    )
+    mirror_parts: bool = Field(
+        default=False,
+        description="compare eyes and mouth of the mirrored views alone, where the generator says "
+        "where faces have them. official: true",
+    )
 
 
 class SymmetricTuningOptions(TuningOptions):
@@ -126,7 +138,7 @@ class SymmetricTuningOptions(TuningOptions):
         default=0.05,
         ge=0,
         description="weight of the views around the mirrored camera, which must show the warped "
-        "mirror image. official: 0.05, compared by a contextual loss on eyes and mouth",
+        "mirror image; summed over the cameras. official: 0.05",
     )
     depth: float = Field(
         default=1.0,
@@ -165,6 +177,15 @@ class SPIConfig(FitConfig):
 
 
 _LPIPS = {"lpips": {"weight": 1.0, "net": "vgg"}}
+_CONTEXTUAL = {
+    "contextual": {
+        "weight": 0.1,
+        "features": "lpips",
+        "options": {"net": "vgg", "resize": 0},
+        "layer": "1",
+        "unit": False,
+    }
+}
 _OFFICIAL = {
     "default_losses": False,
     "latent": {
@@ -182,11 +203,13 @@ _OFFICIAL = {
         **CONSTANT,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
-        "around": {"losses": _LPIPS},
+        "around": {"losses": _LPIPS, "mirror_losses": _CONTEXTUAL, "mirror_parts": True},
     },
 }
 
 PRESETS: Presets = {
+    "official": _OFFICIAL,
+    # the paper's own numbers are those of its code, as far as other papers tell
     "paper": _OFFICIAL,
     "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
 }

@@ -67,7 +67,7 @@ class MirroredLatent:
     def run(self) -> Iterator[Progress]:
         """Run the stage."""
         options = self.config.latent
-        maps = changing_noise_maps(self.generator, options.noise_maps)
+        maps = changing_noise_maps(self.generator, self.context, options.noise_maps)
         looks = self._looks(maps)
         spread = 0.0 if searches(options) else self.statistics.spread
         deviation = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
