@@ -140,12 +140,13 @@ class Context:
         return Objective(self.losses(terms), target)
 
     def loss(self, name: str, term: LossTerm | None = None) -> AnyLoss:
-        """Build one loss by name, once a run: frozen, on the device."""
+        """Build one loss by name, once a run: frozen, on the device, of the generator's type."""
         term = term or LossTerm()
         plugin = term.loss or name
         key = f"{plugin} {json.dumps(term.options, sort_keys=True, default=str)}"
         if key not in self.built:
-            self.built[key] = load_loss(plugin, term.options, device=self.device)
+            built = load_loss(plugin, term.options, device=self.device)
+            self.built[key] = built.to(dtype=self.state.dtype)
         return self.built[key]
 
     def backward(

@@ -53,6 +53,7 @@ def prepare(generator: Generator, capture: Capture, context: Context, views: int
         )
     generator.to(context.device).eval().requires_grad_(False)
     generator.rng = context.state.generators["render"]
+    context.state.dtype = generator.dtype
     return capture.to(context.device, generator.dtype)
 
 

@@ -72,7 +72,7 @@ class LandmarkEstimator(Estimator[LandmarkConfig]):
         return Camera.cat(cameras).to(images.device, images.dtype)
 
     def _face(self, image: Tensor, row: int) -> Face:
-        face: Face | None = self.reader((image + 1) / 2, turn=False)
+        face: Face | None = self.reader((image.float() + 1) / 2, turn=False)
         if face is None:
             raise InputError(
                 f"estimator landmarks: no face in picture {row + 1}; leave it out, or give cameras"

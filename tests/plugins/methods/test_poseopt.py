@@ -289,6 +289,10 @@ def test_another_method_tells_the_latent_to_begin_with() -> None:
     assert not done.inversion.generator_delta  # its tuning is undone
     mean = run(**merge(options, {"encoder": None, "encoder_options": {}}))
     assert not torch.equal(done.inversion.ws, mean.inversion.ws)
+    given = merge(QUICK, merge({"pose": {"estimator": "none"}}, options))
+    start = mean.inversion
+    again = fit("poseopt", given, VIEW, context=Context.create(init=start))
+    assert not again.log and torch.equal(again.inversion.ws, start.ws)  # --init takes its place
 
 
 # --- estimators
@@ -333,6 +337,22 @@ def test_the_weights_of_its_network_change(leaning: None) -> None:
     done = run(**options)
     assert error_deg(done) < 4
     assert [p.stage for p in done.log] == ["latent"] * 40
+
+
+def test_rates_of_a_network_are_those_of_the_numbers_that_it_tells(
+    leaning: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {
+        "pose": {"estimator": "leaning", "through": "network", "form": "quaternion"},
+        "starts": {"steps": 0},
+    }
+    plain = run(**options)
+    assert plain.log[0].lr["pose"] == RATES["network"]["quaternion"]
+    assert not any("pose.form" in said for said in plain.context.state.notices)
+    monkeypatch.setattr(Leaning, "form", "angles")
+    told = run(**options)
+    assert told.log[0].lr["pose"] == RATES["network"]["angles"]
+    assert any("tells rotations as angles" in said for said in told.context.state.notices)
 
 
 def test_an_estimator_without_weights_that_change_it_is_refused(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
 
 from inv3d.core.config import merge
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
@@ -58,3 +59,17 @@ def test_runs_to_its_end(name: str, preset: str) -> None:
     done = fit(name, options, one)
     assert done.log and done.inversion.ws.shape[1:] == (4, 8)
     assert all(math.isfinite(p.losses.get("total", 0.0)) for p in done.log)
+
+
+@pytest.mark.parametrize(("name", "preset"), [("spi", "official"), ("poseopt", "official")])
+def test_generators_in_double_precision_have_losses_in_it(name: str, preset: str) -> None:
+    options = merge(shortened(METHODS[name].presets[preset]), WITHOUT.get(name, {}))
+    view = toy_capture(ToyGenerator(ToyConfig()), 5, seed=5)[[1]]
+    single, double = (
+        fit(name, options, view, generator=generator)
+        for generator in (ToyGenerator(ToyConfig()), ToyGenerator(ToyConfig()).double())
+    )
+    assert double.inversion.ws.dtype == torch.float32  # as results keep it
+    for stage in ("latent", "tuning"):
+        one, other = (done.losses(stage)[0] for done in (single, double))
+        assert one == pytest.approx(other, rel=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,8 +19,13 @@ _WEIGHTS = (
 
 
 class EncodingConfig(PluginConfig):
-    """Options of all encoders."""
+    """Options of all encoders.
 
+    Attributes:
+        of_training: options that networks were trained with, and that their file decides.
+    """
+
+    of_training: ClassVar[frozenset[str]] = frozenset({"encoder"})
     views: Literal["front", "all"] = Field(
         default="front",
         description="the view nearest to the front, or every view given, each by itself: frames "
@@ -57,6 +62,13 @@ class E4EEncoderOptions(EncoderOptions):
 class E4EConfig(EncodingConfig):
     """Options of e4e."""
 
+    deltas: int | None = Field(
+        default=None,
+        ge=0,
+        description="latents, from the second on, that differ from the first; 0 takes the first "
+        "for all layers (Pose-Opt), and then files of encoders of any number of latents will do; "
+        "none lets all differ. e4e: all",
+    )
     encoder: E4EEncoderOptions = Field(
         default=E4EEncoderOptions(),
         description="sizes that are trained, and of published files; files of a training have "
@@ -67,6 +79,7 @@ class E4EConfig(EncodingConfig):
 class TriPlaneNetConfig(PSPConfig):
     """Options of TriPlaneNet."""
 
+    of_training = frozenset({"encoder", "branch"})
     branch: BranchOptions = Field(
         default=BranchOptions(), description="version and sizes of the second branch, likewise"
     )
@@ -75,6 +88,7 @@ class TriPlaneNetConfig(PSPConfig):
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
 
+    of_training = frozenset({"encoder", "branch", "discriminator"})
     views: Literal["front"] = Field(default="front", description="it sees one picture")
 
     discriminator: int = Field(

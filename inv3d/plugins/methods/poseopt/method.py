@@ -76,7 +76,7 @@ class PoseOpt(Inverter[PoseOptConfig]):
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         view = prepare(generator, fitted, context)
         refuse_blank(view)
-        encoder = encoding(self.config, generator)
+        encoder = None if context.init is not None else encoding(self.config, generator)
         warp_losses(self.config, context)
         losses = tuning_losses(self.config, generator, context) if options.steps else None
         search = _Search(generator, view, context, self.config, encoder)
@@ -162,11 +162,21 @@ class _Search:
             start = yield from self._encode(self.encoder, camera[0])
         if self.config.pose.through == "network":
             assert estimator is not None
-            images = self.view.images
-            pose: Pose = Network(estimator, images, self.generator, self.config.pose)
+            pose: Pose = self._network(estimator)
             return (yield from self._finish(start, pose, self.config.pose.warmup))
         cameras = with_mirror_image(camera, self.config.starts)
         return (yield from self._from(start, cameras))
+
+    def _network(self, estimator: AnyEstimator) -> Network:
+        """The network that tells the camera, as what changes."""
+        options = self.config.pose
+        pose = Network(estimator, self.view.images, self.generator, options)
+        if pose.form != options.form:
+            self.context.notice(
+                f"{WHO}: pose.form is {options.form}, but estimator {estimator.name} tells "
+                f"rotations as {pose.form}, and so they change as {pose.form}"
+            )
+        return pose
 
     def _told(self, estimator: AnyEstimator | None) -> Camera | None:
         """The camera that the estimator tells; None where there's none or it doesn't know."""
