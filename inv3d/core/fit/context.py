@@ -115,7 +115,8 @@ class Context:
 
     def run(self, stage: Stage) -> Iterator[Progress]:
         """Run a stage of the calling method; it resumes or skips by itself."""
-        return run_stage(replace(stage, name=self.prefix + stage.name), self.state)
+        table = self.option(stage.table) if stage.table else ""
+        return run_stage(replace(stage, name=self.prefix + stage.name, table=table), self.state)
 
     def losses(self, terms: Mapping[str, LossTerm]) -> dict[str, WeightedLoss]:
         """Build losses by name, each once a run; those of weight 0 are left out.

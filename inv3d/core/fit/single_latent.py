@@ -22,6 +22,8 @@ from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
     changing_noise_maps,
     latent_group,
+    latent_terms,
+    latent_variables,
     looks_in_turn,
     loss_terms,
     prepare,
@@ -32,15 +34,11 @@ from inv3d.core.fit.stages import (
     trainable,
     tune,
 )
-from inv3d.core.fit.terms import LossTerm
 from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
-
-PULL = "w_norm"
-NOISE = "noise"
 
 
 class SingleLatent:
@@ -93,15 +91,14 @@ class SingleLatent:
         options = self.config.latent
         maps = changing_noise_maps(self.generator, self.context, options.noise_maps)
         terms = loss_terms(self.generator, self.config, options.losses)
-        extra = {PULL: options.pull, NOISE: options.noise_maps}
-        losses = self.context.losses({n: LossTerm(weight=w) for n, w in extra.items() if w} | terms)
+        losses = self.context.losses(latent_terms(options, terms))
         still = searches(options)
         turns = self._turns(None if still else self.config.views_per_step)
         anchor = self.statistics.mean[None]
         looks = looks_in_turn(
             self.generator, self.capture, losses, turns, anchor=anchor, noise=maps
         )
-        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        variables = latent_variables(self.w, maps)
         with trainable(variables):
             yield from self.context.run(
                 Stage(

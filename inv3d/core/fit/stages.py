@@ -17,7 +17,13 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
 from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.optimizers import lbfgs
-from inv3d.core.fit.options import FitConfig, LatentOptions, SearchMethod, TuningOptions
+from inv3d.core.fit.options import (
+    FitConfig,
+    LatentOptions,
+    SampledLatentOptions,
+    SearchMethod,
+    TuningOptions,
+)
 from inv3d.core.fit.schedule import Schedule, constant, ramped, warmed
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.fit.turns import Turns
@@ -25,6 +31,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.loss import Target
 
 _HISTORY = 20
+PULL, NOISE = "w_norm", "noise"
 
 
 def prepare(generator: Generator, capture: Capture, context: Context, views: int = 1) -> Capture:
@@ -77,6 +84,25 @@ def loss_terms(
             "--set losses.mse=1"
         )
     return terms
+
+
+def latent_terms(
+    options: SampledLatentOptions, terms: Mapping[str, LossTerm], *, noise: bool = True
+) -> dict[str, LossTerm]:
+    """Return the losses of a latent stage: what its options pull with, then its own.
+
+    Args:
+        options: of the stage.
+        terms: its own losses, which win over the options.
+        noise: whether noise maps are optimised where the options say so.
+    """
+    weights = {PULL: options.pull, NOISE: options.noise_maps if noise else 0.0}
+    return {name: LossTerm(weight=w) for name, w in weights.items() if w} | dict(terms)
+
+
+def latent_variables(w: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a latent stage changes: latents, and noise maps where there are some."""
+    return {"w": w} | {f"noise/{name}": value for name, value in maps.items()}
 
 
 def start_latent(

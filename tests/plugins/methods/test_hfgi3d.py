@@ -421,6 +421,24 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
     assert fit("hfgi3d", QUICK, ONE, generator=Solid()).inversion.generator_delta
 
 
+class Mapless(ToyGenerator):
+    """It has no noise maps."""
+
+    def noise_maps(self) -> dict[str, Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("part", ["coarse", "occluded"])
+def test_options_of_a_part_are_named_whole(part: str) -> None:
+    two = merge(QUICK, {"occluded": {"source": "latent"}})
+    given = merge(two, {part: {"latent": {"noise_maps": 1.0}}})
+    with pytest.raises(ConfigError, match=rf"option '{part}\.latent\.noise_maps': generator toy"):
+        fit("hfgi3d", given, ONE, generator=Mapless(ToyConfig()))
+    searched = merge(given, {part: {"latent": {"optimizer": "lbfgs"}}})
+    with pytest.raises(ConfigError, match=rf"{part}\.latent'.*: noise_maps are put back"):
+        method("hfgi3d", searched)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [

@@ -16,6 +16,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.errors import (
     ConfigError,
+    DivergedError,
     InputError,
     InvError,
     PluginError,
@@ -476,6 +477,12 @@ def test_wrong_options_are_one_line(options: dict[str, Any], named: str) -> None
         fit("poseopt", given, VIEW, generator=generator)
     assert "\n" not in str(caught.value)
     assert not generator.views  # before anything is fitted
+
+
+def test_a_start_that_runs_away_names_the_rate_that_it_runs_by() -> None:
+    options = {"pose": {"warmup": 0}, "latent": {"lr": 1e30, "rampup": 0.0}}
+    with pytest.raises(DivergedError, match=r"stage 'starts'.*--set latent\.lr="):
+        run(**options)
 
 
 def test_an_unknown_estimator_is_an_error() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, TuningOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, SampledLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
@@ -97,7 +97,7 @@ class StartOptions(PluginConfig):
     )
 
 
-class PosedLatentOptions(LatentOptions):
+class PosedLatentOptions(SampledLatentOptions):
     """Options of the latent stage, in which camera and latent change."""
 
     space: Literal["w", "w+"] = Field(
@@ -122,13 +122,6 @@ class PosedLatentOptions(LatentOptions):
         default=0.0,
         ge=0,
         description="weight of the pull to the mean latent (loss w_norm). official: 0",
-    )
-    noise_maps: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the regulariser of the generator's noise maps, which are then "
-        "optimised and kept with the result; 0 leaves them alone. official: 1e5, where the "
-        "optimised maps are thrown away",
     )
     update: Literal["joint", "alternate"] = Field(
         default="joint",

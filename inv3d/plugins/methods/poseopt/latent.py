@@ -17,12 +17,13 @@ from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.schedule import Schedule, delayed, latent_noise, ramped
 from inv3d.core.fit.stages import (
     changing_noise_maps,
+    latent_terms,
+    latent_variables,
     loss_terms,
     standardise,
     target_of,
     trainable,
 )
-from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.latent import LatentStatistics
@@ -154,7 +155,7 @@ class PosedLatent:
         options = self.config.latent
         weight = options.noise_maps if noise else 0.0
         maps = changing_noise_maps(self.generator, self.context, weight)
-        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        variables = latent_variables(self.w, maps)
         warmup = min(warmup, steps)
         left = max(1, steps - warmup)
         ramp = ramped(options.lr, left, rampup=options.rampup, rampdown=options.rampdown)
@@ -165,6 +166,7 @@ class PosedLatent:
             yield from self.context.run(
                 Stage(
                     name=name,
+                    table="latent",
                     steps=steps,
                     groups=groups,
                     updates=updates,
@@ -177,11 +179,9 @@ class PosedLatent:
     def _objective(self, maps: Mapping[str, Tensor]) -> Objective:
         options = self.config.latent
         terms = loss_terms(self.generator, self.config, options.losses)
-        pulls = {"w_norm": options.pull, "noise": options.noise_maps if maps else 0.0}
-        own = {name: LossTerm(weight=weight) for name, weight in pulls.items() if weight}
         anchor = self.statistics.mean[None]
         target = target_of(self.generator, self.capture, anchor=anchor, noise=maps)
-        return self.context.objective({**own, **terms}, target)
+        return self.context.objective(latent_terms(options, terms, noise=bool(maps)), target)
 
     def _updates(
         self, objective: Objective, steps: int, warmup: int, *, noise: bool

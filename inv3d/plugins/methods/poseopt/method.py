@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
-from inv3d.core.errors import ConfigError, InputError
+from inv3d.core.errors import InputError
 from inv3d.core.estimator import AnyEstimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
@@ -27,7 +27,7 @@ from inv3d.core.fit.stages import (
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Snapshot
-from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Need, Steps, load_method
+from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Need, Steps, load_inner_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.poseopt.config import PRESETS, PoseOptConfig, SmoothTuningOptions
@@ -76,7 +76,7 @@ class PoseOpt(Inverter[PoseOptConfig]):
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         view = prepare(generator, fitted, context)
         refuse_blank(view)
-        encoder = None if context.init is not None else encoding(self.config, generator)
+        encoder = None if context.init is not None else self._encoder(generator)
         warp_losses(self.config, context)
         losses = tuning_losses(self.config, generator, context) if options.steps else None
         search = _Search(generator, view, context, self.config, encoder)
@@ -90,6 +90,13 @@ class PoseOpt(Inverter[PoseOptConfig]):
         self.shown = [*search.shown, shown_fit(generator, view, fit, search.doubts)]
         poses = {view.names[0]: fit.camera.labels()[0]}
         return self.inversion(generator, context, fit.ws, fit.camera, snapshot, poses=poses)
+
+    def _encoder(self, generator: Generator) -> AnyInverter | None:
+        """The method that tells the latent to begin with, if one is named."""
+        name, options = self.config.encoder, self.config.encoder_options
+        if name is None:
+            return None
+        return load_inner_method(name, options, generator, option="encoder", has={"cameras"})
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return the poses that were tried, and the picture beside what was found."""
@@ -250,23 +257,3 @@ def refuse_blank(view: Capture) -> None:
             f"{view.names[0]} of {view.source or 'the capture'}: is of one colour all over, so "
             "that nothing tells its camera; give a picture of a head"
         )
-
-
-def encoding(config: PoseOptConfig, generator: Generator) -> AnyInverter | None:
-    """Return the method that tells the latent to begin with, if one is named.
-
-    Raises:
-        PluginError: where it's unknown.
-        ConfigError: where its options are wrong, or it needs more than a picture and its camera.
-    """
-    if config.encoder is None:
-        return None
-    method = load_method(config.encoder, config.encoder_options, generator)
-    lacking = [f"{method.min_views} views"] if method.min_views > 1 else []
-    lacking += sorted(method.needs - {"cameras"})
-    if lacking:
-        raise ConfigError(
-            f"option 'encoder': method {config.encoder} needs {' and '.join(lacking)}, and there's "
-            "one picture without; name another method"
-        )
-    return method

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, SearchMethod, TuningOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, SearchedLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
 WHO = "method spi"
 
 
-class MirrorLatentOptions(SearchMethod, LatentOptions):
+class MirrorLatentOptions(SearchedLatentOptions):
     """Options of the latent stage: the picture, and its mirror image from the mirrored camera."""
 
     mirror: float = Field(
         default=1.0,
         ge=0,
         description="weight of the mirrored view, on top of `prior`; 0 leaves it out. official: 1",
-    )
-    noise: float = Field(
-        default=0.05,
-        ge=0,
-        description="noise on the latent at step 0, in units of the spread of W. official: 0.05",
-    )
-    noise_length: float = Field(
-        default=0.75,
-        gt=0,
-        le=1,
-        description="share of the steps with noise on the latent. official: 0.75",
     )
     samples: int = Field(
         default=10_000,
@@ -44,22 +31,6 @@ class MirrorLatentOptions(SearchMethod, LatentOptions):
         ge=0,
         description="weight of the pull to the mean latent (loss w_norm). official: 0",
     )
-    noise_maps: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the regulariser of the generator's noise maps, which are then "
-        "optimised and kept with the result; 0 leaves them alone. official: 1e5, where the "
-        "optimised maps are thrown away",
-    )
-
-    @model_validator(mode="after")
-    def _line_searches_stand_still(self) -> Self:
-        if self.noise_maps and self.optimizer == "lbfgs":
-            raise ValueError(
-                "noise_maps are put back to mean 0 and variance 1 after every step, which lbfgs "
-                "can't follow; set latent.optimizer=adam, or latent.noise_maps=0"
-            )
-        return self
 
 
 class PriorOptions(PluginConfig):
