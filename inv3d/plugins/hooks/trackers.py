@@ -1,4 +1,4 @@
-"""Runs in Weights & Biases, or in trackio, which has the same shape: `--logger wandb`."""
+"""Runs and trainings in Weights & Biases, or in trackio of the same shape: `--logger wandb`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,39 @@ class Tracker:
     @hookimpl
     def inv3d_run_start(self, directory: Path, config: dict[str, Any]) -> None:
         """Begin a run of the directory's name, with the options of method and generator."""
-        kept = {name: config.get(name) for name in ("method", "generator", "input", "seed")}
+        self._begin(directory, config, ("method", "generator", "input", "seed"))
+
+    @hookimpl
+    def inv3d_training_start(self, directory: Path, config: dict[str, Any]) -> None:
+        """Begin a run of the directory's name, with the options of the training."""
+        self._begin(directory, config, ("plugin", "generator", "training", "request"))
+
+    def _begin(self, directory: Path, config: dict[str, Any], names: tuple[str, ...]) -> None:
+        kept = {name: config.get(name) for name in names}
         place = {self.place: str(directory)} if self.place else {}
         self.package.init(**{"name": directory.name, "config": kept, **place} | self.options)
 
     @hookimpl
     def inv3d_run_step(self, progress: Any) -> None:
         """Log a step under the names of its stage."""
+        self._log(progress)
+
+    @hookimpl
+    def inv3d_training_step(self, progress: Any) -> None:
+        """Log a step."""
+        self._log(progress)
+
+    @hookimpl
+    def inv3d_training_checked(self, step: int, values: Mapping[str, float]) -> None:
+        """Log what held-out pictures say."""
+        self.package.log({f"held-out/{name}": value for name, value in values.items()})
+
+    @hookimpl
+    def inv3d_training_end(self) -> None:
+        """End what was begun."""
+        self.package.finish()
+
+    def _log(self, progress: Any) -> None:
         values = {f"{progress.stage}/{name}": value for name, value in progress.losses.items()}
         rates = {f"{progress.stage}/rate of {name}": value for name, value in progress.lr.items()}
         self.package.log({**values, **rates, f"{progress.stage}/step": progress.step})

@@ -371,6 +371,17 @@ def test_the_logger_for_tensorboard_writes_into_the_run(
         ("chosen/psnr", 20.0, 1),
         "closed",
     ]
+    logger.inv3d_training_start(directory=tmp_path, config={"training": {"steps": 2}})
+    logger.inv3d_training_step(Progress("training", 0, 2, {"total": 3.0}, {"a": 0.2}, 0.1))
+    logger.inv3d_training_checked(step=1, values={"latent": 0.5})
+    logger.inv3d_training_end()
+    assert logger.writer.told[0][0] == "training" and "steps" in logger.writer.told[0][1]
+    assert logger.writer.told[1:] == [
+        ("training/total", 3.0, 0),
+        ("training/rate of a", 0.2, 0),
+        ("held-out/latent", 0.5, 1),
+        "closed",
+    ]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UnsupportedError, match="needs the package tensorboard"):
         open_loggers(["tensorboard"])

@@ -18,6 +18,11 @@ _WEIGHTS = (
 )
 
 
+def found_again(value: Path | None) -> Path | None:
+    """Return a path that a run finds when it goes on from another working directory."""
+    return value.absolute() if value is not None and value.exists() else value
+
+
 class EncodingConfig(PluginConfig):
     """Options of all encoders.
 
@@ -36,11 +41,7 @@ class EncodingConfig(PluginConfig):
         default="fp32", description="of the encoder's convolutions"
     )
 
-    @field_validator("weights")
-    @classmethod
-    def _found_again(cls, value: Path | None) -> Path | None:
-        """A run that goes on may do so from another working directory."""
-        return value.absolute() if value is not None and value.exists() else value
+    _found_again = field_validator("weights")(found_again)
 
 
 class PSPConfig(EncodingConfig):
@@ -129,6 +130,8 @@ class EncoderTraining(TrainingConfig):
         default="ranger", description="of the encoder. pSp, e4e, TriPlaneNet: ranger"
     )
 
+    _found_again = field_validator("trunk")(found_again)
+
 
 class PSPTraining(EncoderTraining):
     """Options of the training of pSp."""
@@ -184,6 +187,8 @@ class BranchTraining(EncoderTraining):
         description="weight of the losses from another camera, of generated pictures. TriPlaneNet: "
         "0",
     )
+
+    _found_with_others = field_validator("first", "confidence")(found_again)
 
 
 class TriPlaneNetTraining(BranchTraining):
