@@ -46,7 +46,7 @@ def shortened(options: Mapping[str, Any]) -> dict[str, Any]:
             made[name] = min(value, SHORT[name])
         else:
             made[name] = value
-        if name.endswith("losses") and isinstance(value, Mapping):
+        if name == "losses" and isinstance(value, Mapping):
             made[name] = {key: STAND_INS.get(key, term) for key, term in value.items()}
     return made
 

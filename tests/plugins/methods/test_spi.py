@@ -144,12 +144,12 @@ def test_squares_around_eyes_and_mouth_are_cut_out() -> None:
 
 
 def test_mirrored_views_are_compared_by_losses_and_parts_of_their_own() -> None:
-    options = {"mirror_losses": {"contextual": 0.1}}
+    options = {"mirrored": {"losses": {"contextual": 0.1}}}
     log = run(tuning={"around": options}).log
     plain = run().log
     assert log[3].losses["rotation"] == plain[3].losses["rotation"]
     assert log[3].losses["mirror"] != plain[3].losses["mirror"]
-    parts = merge(QUICK, {"tuning": {"around": {"mirror_parts": True}}})
+    parts = merge(QUICK, {"tuning": {"around": {"mirrored": {"parts": True}}}})
     faced = fit("spi", parts, SIDE, generator=Faced(ToyConfig()))
     assert faced.log[3].losses["mirror"] != plain[3].losses["mirror"]
     assert not faced.context.state.notices
@@ -321,7 +321,10 @@ def test_a_generator_without_depth_serves_for_the_mirror_image_alone() -> None:
     [
         ({"tuning": {"threshold": 0.1}}, "tuning.threshold_loss"),
         ({"tuning": {"around": {"losses": {"depth_smoothness": 1.0}}}}, "tuning.around.losses"),
-        ({"tuning": {"around": {"mirror_losses": {"noise": 1.0}}}}, "tuning.around.mirror_losses"),
+        (
+            {"tuning": {"around": {"mirrored": {"losses": {"noise": 1.0}}}}},
+            "around.mirrored.losses",
+        ),
         ({"tuning": {"every": 0}}, "tuning.every"),
         ({"prior": {"deviation": 0.0}}, "prior.deviation"),
         ({"latent": {"stepz": 1}}, "stepz"),

@@ -56,7 +56,7 @@ class Around:
     def __post_init__(self) -> None:
         self.mirrored = mirror_image(self.capture)
         self.alignment: Alignment | None = None
-        if self.options.around.mirror_parts and self.options.mirror and self.weight:
+        if self.options.around.mirrored.parts and self.options.mirror and self.weight:
             self.alignment = self.generator.faces
             if self.alignment is None:
                 self.context.notice(

@@ -49,6 +49,21 @@ class PriorOptions(PluginConfig):
     )
 
 
+class MirroredOptions(PluginConfig):
+    """Options of the views around the mirror image, where they're compared otherwise."""
+
+    losses: LossTerms = Field(
+        default_factory=dict,
+        description="losses of these views; those of the views around the picture if none is "
+        "named. official: 0.1 of contextual (vgg)",
+    )
+    parts: bool = Field(
+        default=False,
+        description="compare eyes and mouth alone, where the generator says where faces have them. "
+        "official: true",
+    )
+
+
 class AroundOptions(PluginConfig):
     """Options of the views around the picture and around its mirror image."""
 
@@ -70,15 +85,8 @@ class AroundOptions(PluginConfig):
         description="losses of these views; the picture losses of the stage if none is named. "
         "official: lpips (vgg)",
     )
-    mirror_losses: LossTerms = Field(
-        default_factory=dict,
-        description="losses of those around the mirrored camera, where they are others. official: "
-        "0.1 of contextual (vgg)",
-    )
-    mirror_parts: bool = Field(
-        default=False,
-        description="compare eyes and mouth of the mirrored views alone, where the generator says "
-        "where faces have them. official: true",
+    mirrored: MirroredOptions = Field(
+        default=MirroredOptions(), description="how those around the mirrored camera are compared"
     )
 
 
@@ -174,7 +182,10 @@ _OFFICIAL = {
         **CONSTANT,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
-        "around": {"losses": _LPIPS, "mirror_losses": _CONTEXTUAL, "mirror_parts": True},
+        "around": {
+            "losses": _LPIPS,
+            "mirrored": {"losses": _CONTEXTUAL, "parts": True},
+        },
     },
 }
 

@@ -47,11 +47,11 @@ class TuningLosses:
         limit, watched = options.threshold, [options.threshold_loss]
         stop = stop_below(limit, picture, watched, context.option("tuning.threshold_loss"))
         around = options.around
-        nearby, mirror = around.losses, around.mirror_losses or around.losses
+        nearby, mirror = around.losses, around.mirrored.losses or around.losses
         return TuningLosses(
             picture,
             _of_pictures(nearby, picture, context, "losses") if options.rotation else {},
-            _of_pictures(mirror, picture, context, "mirror_losses") if options.mirror else {},
+            _of_pictures(mirror, picture, context, "mirrored.losses") if options.mirror else {},
             stop,
         )
 
