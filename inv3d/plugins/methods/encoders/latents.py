@@ -30,7 +30,12 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import E4EConfig, EncoderTraining, PSPConfig
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import by_frame, fitted_views, parts_of
+from inv3d.plugins.methods.encoders.views import (
+    by_frame,
+    fitted_views,
+    parts_of,
+    say_where_faces_are,
+)
 
 C = TypeVar("C", PSPConfig, E4EConfig)
 T = TypeVar("T", bound=EncoderTraining)
@@ -60,6 +65,7 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         """Encode the front view, or every view by itself."""
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
+        say_where_faces_are(generator, views, context)
         spec, config = generator.spec, self.config
         ready = read_networks(
             self.name,
