@@ -89,8 +89,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return next(iter(str(error).splitlines()), "")
+    """Return the first line of an error's text; empty where it has none, or can't say it."""
+    try:
+        return next(iter(str(error).splitlines()), "")
+    except Exception:  # an error of others may fail at that as well
+        return ""
 
 
 def plain_text(text: str) -> str:
