@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
-from inv3d.core.errors import PluginError, UnsupportedError, WeightsError
+from inv3d.core.errors import ConfigError, PluginError, UnsupportedError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import PoseForm
 from inv3d.core.plugin import Plugin
@@ -125,7 +125,7 @@ def find_estimator(
     for _, name in sorted(loaded):
         try:
             return load_estimator(name, device=device, generator=generator)
-        except (WeightsError, UnsupportedError) as error:
+        except (WeightsError, UnsupportedError, ConfigError) as error:
             reasons.append(str(error))
     raise UnsupportedError(
         f"{user}: no pose estimator serves generator {generator.spec.name} "

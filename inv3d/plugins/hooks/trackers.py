@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -90,14 +91,28 @@ class Tracker:
         self.package.finish()
 
 
-def make(module: str, place: str, defaults: Mapping[str, Any], **options: Any) -> Tracker:
+def make_wandb(mode: str = "offline", **options: Any) -> Tracker:
+    """Make a logger for wandb that sends nothing unless the mode says so.
+
+    Offline it reports its own use and errors to its maker all the same, which is switched off here
+    unless the user's environment says something of it.
+
+    Args:
+        mode: of its `init`.
+        options: see `make`.
+    """
+    if mode != "online":
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    return make("wandb", "dir", mode=mode, **options)
+
+
+def make(module: str, place: str, **options: Any) -> Tracker:
     """Make a logger.
 
     Args:
         module: that is imported.
         place: see `Tracker`.
-        defaults: of its `init`.
-        options: of its `init`, over the defaults.
+        options: of its `init`.
 
     Raises:
         UnsupportedError: where the package isn't installed.
@@ -109,13 +124,13 @@ def make(module: str, place: str, defaults: Mapping[str, Any], **options: Any) -
             f"--logger {module}: needs the package {module} ({error}); pip install {module}, or "
             "leave it out"
         ) from error
-    return Tracker(package, {"project": PROJECT, **defaults, **options}, place)
+    return Tracker(package, {"project": PROJECT, **options}, place)
 
 
 @hookimpl
 def inv3d_loggers() -> dict[str, Callable[..., Any]]:
     """Offer them; nothing is imported before it's asked for, nothing sent unless it's said."""
     return {
-        "wandb": partial(make, "wandb", "dir", {"mode": "offline"}),
-        "trackio": partial(make, "trackio", "", {}),
+        "wandb": make_wandb,
+        "trackio": partial(make, "trackio", ""),
     }

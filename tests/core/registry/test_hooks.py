@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -315,6 +316,22 @@ def test_hook_loggers_are_made_where_a_run_asks_for_one(
     assert [step["latent/step"] for step in steps] == list(range(6))
     assert steps[0]["latent/total"] > 0 and steps[0]["latent/rate of latent"] >= 0
     assert measured["chosen/psnr"] > 0 and end == "finish"
+
+
+@pytest.mark.parametrize(
+    ("asked", "before", "after"),
+    [("wandb", None, "false"), ("wandb", "true", "true"), ("wandb?mode=online", None, None)],
+)
+def test_wandb_reports_nothing_to_its_maker_unless_it_is_to_be_online(
+    monkeypatch: pytest.MonkeyPatch, asked: str, before: str | None, after: str | None
+) -> None:
+    name = "WANDB_ERROR_REPORTING"
+    monkeypatch.setenv(name, before or "")
+    if before is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "wandb", Notebook())  # type: ignore[arg-type]
+    open_loggers([asked])
+    assert os.environ.get(name) == after
 
 
 def test_hook_loggers_that_arent_there_are_errors_before_the_run(
