@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
-from inv3d.core.errors import InvError, printable, suggest
+from inv3d.core.errors import InvError, printable, suggest, whole_text
 from inv3d.core.registry.tolerance import tolerant_metadata
 
 # name -> where the command is, what --help says of it without importing it
@@ -127,7 +127,9 @@ class Program(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Exception as error:
+        except BaseException as error:
+            if not (isinstance(error, Exception) or _ends_on_its_own(error)):
+                raise
             if ctx.params["debug"]:
                 traceback.print_exc()
             if isinstance(error, InvError):
@@ -135,11 +137,18 @@ class Program(click.Group):
             _fail(_unexpected(error))
 
 
-def _unexpected(error: Exception) -> str:
+def _ends_on_its_own(error: BaseException) -> bool:
+    """Whether the code of a plugin ends the program: by an exit, or an exception of its own."""
+    from inv3d.core.registry.blame import culprit
+
+    return not isinstance(error, KeyboardInterrupt) and culprit(error) is not None
+
+
+def _unexpected(error: BaseException) -> str:
     """Return the line for an error that nobody expected: whose it is, and what to do."""
     from inv3d.core.registry.blame import culprit, described
 
-    said, record = f"{type(error).__name__}: {error}", culprit(error)
+    said, record = f"{type(error).__name__}: {whole_text(error)}", culprit(error)
     if record is None and isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; choose another path"
     if record is None:

@@ -484,6 +484,7 @@ SOURCES = [
     ROOT / "inv3d/core/framing.py",
     ROOT / "inv3d/core/poses.py",
     ROOT / "inv3d/plugins/methods/multilatent/views.py",
+    ROOT / "inv3d/runs/init.py",
     ROOT / "inv3d/runs/prepare.py",
 ]
 GAP = "…"

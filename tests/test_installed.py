@@ -139,6 +139,7 @@ def test_a_good_plugin_is_a_row_that_says_where_it_comes_from(rows: Any) -> None
         "reference": "",
         "capabilities": [],
         "prints": True,
+        "changes": [],
     }
     assert rows["greeter", "thrown-good"]["status"] == "ok"
     assert rows["greeter", "thrown-good"]["summary"] == "Adds the command greet."
@@ -150,7 +151,7 @@ def test_a_good_plugin_is_a_row_that_says_where_it_comes_from(rows: Any) -> None
         ("missing", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("quits", "import of thrown_quits:M: SystemExit: 0"),
         ("abstract", "thrown_abstract:M is abstract: it lacks steps"),
-        ("old", "written for plugin API 0.3, this 3dinv has 1.0; upgrade it"),
+        ("old", "written for plugin API 0.3, this 3dinv has 1.0; upgrade thrown-broken"),
         ("new", "written for plugin API 1.9, this 3dinv has 1.0; upgrade 3dinv"),
         ("silent", 'which plugin API it was written for; add the line api = "1.0" to the class'),
         ("wrong", "thrown_old:M is no subclass of inv3d.Generator"),

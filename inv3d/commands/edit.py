@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 import click
 
 from inv3d.commands.output import print_json
-from inv3d.core.errors import ConfigError, UsageError, WeightsError, suggest
+from inv3d.core.errors import ConfigError, PluginError, UsageError, WeightsError, suggest
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
@@ -141,12 +141,12 @@ def _editor_of(generator: Generator, given: Mapping[str, str], path: Path | None
         return Directions.load(path).editor
     found: dict[str, dict[str, Any]] = {}
     for record in registry().of_kind("editors"):
-        editor = load_editor(record.name)
-        if not editor.needs_directions:
-            continue
         try:
+            editor = load_editor(record.name)
+            if not editor.needs_directions:
+                continue
             directions = find_directions(editor, generator)
-        except WeightsError:
+        except (PluginError, ConfigError, WeightsError):  # another one may do
             continue
         found[record.name] = directions.names if directions else {}
     named = {n: names for n, names in found.items() if set(given) & set(names) or not given}
@@ -170,6 +170,12 @@ def _edits(
 
     fields = editor.Edit.model_fields
     names = {} if directions is None else directions.names
+    if "set" in given and "set" not in fields:
+        raise UsageError(
+            "--set: options of an edit are given by their names, such as "
+            f"--{next(iter(fields), 'strength').replace('_', '-')} VALUE; see '3dinv info "
+            f"{editor.name}'"
+        )
     for name in given:
         if name not in fields and name not in names:
             raise ConfigError(

@@ -105,10 +105,17 @@ def describe(record: PluginRecord, target: Any) -> dict[str, Any]:
         "api": target.api,
         "requires": list(target.requires),
         "options": [asdict(option) for option in options_of(target.Config)],
+        "edit": [asdict(option) for option in _edit_of(target)],
         "training": [asdict(option) for option in _training_of(target)],
         "presets": {name: dict(values) for name, values in _presets(target).items()},
         "suggested": {name: dict(values) for name, values in _suggested(record, target)},
     }
+
+
+def _edit_of(target: Any) -> Iterator[Option]:
+    """Yield the options of `3dinv edit` for an editor."""
+    if hasattr(target, "Edit"):
+        yield from options_of(target.Edit)
 
 
 def _training_of(target: Any) -> Iterator[Option]:
@@ -241,7 +248,8 @@ def _show(facts: Mapping[str, Any]) -> None:
     if "options" not in facts:
         return
     for title, options in (
-        ("option", facts["options"]),
+        ("option of 3dinv edit", facts["edit"]),
+        ("option of 3dinv editor fit" if facts["edit"] else "option", facts["options"]),
         ("option of 3dinv train", facts["training"]),
     ):
         lines = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import click
@@ -13,6 +14,9 @@ from inv3d.core.errors import PluginError, UsageError
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.known_plugins import missing_plugins
 from inv3d.core.registry.record import UNKNOWN, PluginRecord, singular
+
+# seconds of an import, beyond PyTorch's own, that are worth a word
+SLOW = 2.0
 
 
 @click.command("list-plugins")
@@ -58,11 +62,13 @@ def command(
     if form == "requirements":
         for line in _requirements(records):
             click.echo(line)
+        for owner in sorted({r.distribution for r in records if not (r.own or r.version)}):
+            _aside(f"{owner} has no version that could be installed, and is left out")
         return
     if not no_check:
         from inv3d.core.registry.probe import probe_plugins
 
-        records = probe_plugins(records, own=check or times, warm=times)
+        records = probe_plugins(records, own=check or times, say=_aside)
     records.sort(key=lambda r: (r.kind, r.name, r.distribution))
     if os.environ.get("INV3D_STRICT") == "1":
         _refuse_broken(records)
@@ -70,7 +76,8 @@ def command(
         print_json([asdict(record) for record in records])
         return
     columns = ("kind", "name", "status", "from", *(("seconds",) if times else ()))
-    print_table((*columns, "summary or reason"), [_row(record, times) for record in records])
+    rows = [_row(record, times) for record in records]
+    print_table((*columns, "summary or reason"), rows, whole=("name", "status"))
     missing = [known for known in missing_plugins(records) if kind in (None, known.kind)]
     if missing and not no_third_party:
         click.echo()
@@ -91,8 +98,25 @@ def _row(record: PluginRecord, times: bool) -> tuple[str, ...]:
         record.status,
         f"{record.distribution} {record.version}".strip(),
         *((seconds,) if times else ()),
-        record.reason or record.summary,
+        "\n".join([record.reason or record.summary, *_complaints(record)]),
     )
+
+
+def _complaints(record: PluginRecord) -> Iterator[str]:
+    """Say what an import does that others would rather it didn't."""
+    if record.own:
+        return
+    if record.prints:
+        yield "(prints when it's imported)"
+    if record.changes:
+        yield f"(its import changes {' and '.join(record.changes)})"
+    if record.seconds is not None and record.seconds >= SLOW:
+        yield f"(its import takes {record.seconds:.1f} s)"
+
+
+def _aside(text: str) -> None:
+    """Say something beside the list."""
+    click.echo(text, err=True)
 
 
 def _requirements(records: list[PluginRecord]) -> list[str]:

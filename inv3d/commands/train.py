@@ -15,12 +15,13 @@ from click.core import ParameterSource
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError
 from inv3d.core.registry.discovery import registry
+from inv3d.core.training_options import TRAINED_KINDS
 
 if TYPE_CHECKING:
     from inv3d.train.store import TrainingDirectory
 
 # what may be said again when a training goes on; everything else is in its train.json
-_WITH_RESUME = {"resume", "settings", "as_json"}
+_WITH_RESUME = {"resume", "settings", "loggers", "as_json"}
 
 
 @click.command("train")
@@ -73,6 +74,13 @@ _WITH_RESUME = {"resume", "settings", "as_json"}
     default=1000,
     show_default=True,
     help="Steps between evaluations on held-out pictures.",
+)
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME[?OPTION=VALUE]",
+    help="Also log to tensorboard, wandb or trackio, or what a plugin offers; repeat.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -130,6 +138,7 @@ def _start(options: Mapping[str, Any]) -> TrainingDirectory | None:
             display,
             overwrite=options["overwrite"],
             command=["3dinv", *sys.argv[1:]],
+            loggers=options["loggers"],
         )
     return directory if _leads() else None
 
@@ -137,8 +146,11 @@ def _start(options: Mapping[str, Any]) -> TrainingDirectory | None:
 def _check_names(plugin: str, generator: str) -> None:
     """Refuse misspelt names before torch is imported."""
     registry().record("generators", generator)
-    if not any(record.name == plugin for record in registry().of_kind("estimators")):
-        registry().record("methods", plugin)
+    known = [record.name for kind in TRAINED_KINDS for record in registry().of_kind(kind)]
+    if plugin not in known:
+        from inv3d.train.prepare import find_trainable
+
+        find_trainable(plugin)  # says what could be trained
 
 
 def _resume(ctx: click.Context, options: Mapping[str, Any]) -> TrainingDirectory | None:
@@ -160,7 +172,7 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> TrainingDirectory
             "(--set training.NAME=VALUE); start a new one for others"
         )
     with _display() as display:
-        directory = resume_training(options["resume"], display, training)
+        directory = resume_training(options["resume"], display, training, options["loggers"])
     return directory if _leads() else None
 
 

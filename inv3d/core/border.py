@@ -1,13 +1,14 @@
-"""Where what generators and methods of others return is looked at before anything is made of it."""
+"""Where what plugins return is looked at before anything is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from inv3d.core.camera import Camera
 from inv3d.core.errors import PluginError
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Inversion
@@ -15,6 +16,8 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 
 _OURS = __name__.partition(".")[0]
 _CHANNELS: dict[str, int | None] = {"image": 3, "raw": 3, "depth": 1, "mask": 1, "features": None}
+# largest entry of R R^T - 1 that is a matter of precision
+_UNLIKE_A_ROTATION = 1e-2
 
 
 def is_foreign(plugin: Any) -> bool:
@@ -90,13 +93,93 @@ def check_values(loss: str, values: Any, views: int) -> None:
     )
 
 
-def check_result(result: Inversion, generator: Generator, method: str) -> None:
+def check_result(result: Any, generator: Generator, method: str) -> Inversion:
     """See that an inversion is one of this generator, and all of its numbers are finite.
+
+    Returns:
+        The result.
 
     Raises:
         PluginError: naming what isn't as it should be.
     """
-    spec, owner = generator.spec, f"method {method}: its result"
+    owner = f"method {method}: its steps"
+    if not isinstance(result, Inversion):
+        raise _report(f"{owner} returned a {type(result).__name__}", "an Inversion")
+    return _checked(result, generator, f"method {method}: its result")
+
+
+def check_edited(result: Any, before: Inversion, generator: Generator, editor: str) -> Inversion:
+    """See that an edited inversion is one of this generator, finite, and knows the edit.
+
+    Args:
+        result: what the editor's `apply` returned.
+        before: the inversion that it edited.
+        generator: of both.
+        editor: name of the plugin.
+
+    Returns:
+        The result.
+
+    Raises:
+        PluginError: naming what isn't as it should be.
+    """
+    owner = f"editor {editor}: its apply"
+    if not isinstance(result, Inversion):
+        raise _report(f"{owner} returned a {type(result).__name__}", "an Inversion")
+    _checked(result, generator, f"editor {editor}: its result")
+    known, made = len(before.history), result.history
+    if len(made) != known + 1 or (made[-1].kind, made[-1].name) != ("editor", editor):
+        raise _report(
+            f"editor {editor}: its result has {len(made) - known} more entries in its history",
+            "the edit, as self.edited(subject, edit, ...) adds it",
+        )
+    return result
+
+
+def check_tensors(owner: str, tensors: Mapping[str, Any]) -> None:
+    """See that what a plugin made are tensors, at least one, and finite.
+
+    Raises:
+        PluginError: naming the first that isn't.
+    """
+    if not tensors:
+        raise _report(f"{owner} have no tensors", "one or more")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise _report(f"{owner} have a {type(tensor).__name__} as '{name}'", "a tensor")
+        _check_finite(owner, f"'{name}'", tensor)
+
+
+def check_cameras(found: Any, pictures: int, estimator: str) -> Camera:
+    """See that an estimator gave every picture a camera that can be.
+
+    Args:
+        found: what its `estimate` returned.
+        pictures: number of them.
+        estimator: name of the plugin.
+
+    Returns:
+        The cameras.
+
+    Raises:
+        PluginError: naming what isn't as it should be.
+    """
+    owner = f"estimator {estimator}: its estimate"
+    if not isinstance(found, Camera):
+        raise _report(f"{owner} returned a {type(found).__name__}", "a Camera")
+    if len(found) != pictures:
+        raise _report(f"{owner} returned {len(found)} cameras", f"{pictures}, one a picture")
+    _check_finite(owner, "the cameras", found.labels())
+    rotation = found.rotation.detach().double()
+    off = rotation @ rotation.transpose(1, 2) - torch.eye(3).to(rotation)
+    worst = max(float(off.abs().max()), float((torch.linalg.det(rotation) - 1).abs().max()))
+    if worst > _UNLIKE_A_ROTATION:
+        raise _report(f"{owner} returned cameras whose 3x3 part is no rotation", "rotations")
+    return found
+
+
+def _checked(result: Inversion, generator: Generator, owner: str) -> Inversion:
+    spec = generator.spec
     _check(owner, "ws", result.ws, (None, spec.num_ws, spec.w_dim))
     if result.fingerprint != spec.fingerprint:
         raise _report(
@@ -104,6 +187,7 @@ def check_result(result: Inversion, generator: Generator, method: str) -> None:
         )
     for name, tensor in result.tensors().items():
         _check_finite(owner, name, tensor)
+    return result
 
 
 def _check(owner: str, name: str, value: Any, shape: tuple[int | None, ...]) -> None:

@@ -22,10 +22,11 @@ class PluginConfig(BaseModel):
     """Base of every plugin's options.
 
     Each field carries a description with its unit, the paper's default, and where the official
-    code differs. Unknown options are errors. Options never change after they were read.
+    code differs. Unknown options are errors, and so are defaults that don't fit their type. Options
+    never change after they were read.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def build_config(

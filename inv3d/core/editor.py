@@ -279,7 +279,7 @@ class Editor(Plugin, ABC, Generic[C, E]):
             )
         if not subject.partners:
             return self.edited(subject, edit, ws=move(inversion.ws))
-        at = subject.partners[0].inversion.ws_for(inversion.cameras)
+        at = subject.partners[0].inversion.ws_for(inversion.cameras, inversion.frames)
         ends = (
             generator.synthesize(w.to(generator.device, generator.dtype)) for w in (move(at), at)
         )

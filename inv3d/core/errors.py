@@ -88,9 +88,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+def whole_text(error: BaseException) -> str:
+    """Return an error's text; empty where it has none, or can't say it."""
+    try:
+        return str(error)
+    except Exception:  # an error of others may fail at that as well
+        return ""
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return next(iter(str(error).splitlines()), "")
+    """Return the first line of an error's text; empty where it has none."""
+    return next(iter(whole_text(error).splitlines()), "")
 
 
 def plain_text(text: str) -> str:

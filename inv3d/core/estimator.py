@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
-from inv3d.core.errors import PluginError, UnsupportedError, WeightsError
+from inv3d.core.errors import ConfigError, PluginError, UnsupportedError, WeightsError
 from inv3d.core.generator import Generator
+from inv3d.core.geometry.rotations import PoseForm
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 
@@ -28,9 +29,11 @@ class Estimator(nn.Module, Plugin, ABC, Generic[C]):
     Attributes:
         of_generator: whether its networks are trained for one generator. Where the user names no
             estimator, such ones are asked before those that serve any.
+        form: of the numbers that its network tells rotations by, or None where it tells none.
     """
 
     of_generator: ClassVar[bool] = False
+    form: PoseForm | None = None
     config: C
 
     @classmethod
@@ -122,7 +125,7 @@ def find_estimator(
     for _, name in sorted(loaded):
         try:
             return load_estimator(name, device=device, generator=generator)
-        except (WeightsError, UnsupportedError) as error:
+        except (WeightsError, UnsupportedError, ConfigError) as error:
             reasons.append(str(error))
     raise UnsupportedError(
         f"{user}: no pose estimator serves generator {generator.spec.name} "

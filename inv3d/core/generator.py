@@ -112,6 +112,11 @@ class Generator(nn.Module, Plugin, ABC):
         return None
 
     @property
+    def faces(self) -> Alignment | None:
+        """Where faces are in its pictures, with the options that it has; None for no faces."""
+        return self.alignment(self.Config() if self.config is None else self.config)
+
+    @property
     def device(self) -> torch.device:
         """Where its tensors are; the CPU where it has none."""
         return self._first().device

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from collections.abc import Generator as Iteration
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig, build_config, merge
+from inv3d.core.errors import ConfigError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
@@ -24,6 +25,7 @@ from inv3d.core.registry.discovery import registry
 # what a method yields, one item an optimisation step, and what it returns at the end
 Steps = Iteration[Progress, None, Inversion]
 Need = Literal["cameras", "masks", "depths"]
+NEEDS: tuple[Need, ...] = get_args(Need)
 C = TypeVar("C", bound=PluginConfig)
 
 
@@ -169,6 +171,38 @@ def _kept(tensor: Tensor) -> Tensor:
 
 
 AnyInverter = Inverter[Any]
+
+
+def load_inner_method(
+    name: str,
+    options: Mapping[str, Any],
+    generator: Generator,
+    *,
+    option: str,
+    has: Set[Need],
+) -> AnyInverter:
+    """Build a method that another one calls, for the one picture that it has.
+
+    Args:
+        name: of the plugin.
+        options: nested plain values.
+        generator: that it will run on.
+        option: of the calling method, that names it, for the message.
+        has: what there is besides the picture.
+
+    Raises:
+        PluginError: where the name is unknown.
+        ConfigError: where an option is wrong, or it needs more than there is.
+    """
+    method = load_method(name, options, generator)
+    lacking = [f"{method.min_views} views"] if method.min_views > 1 else []
+    lacking += sorted(method.needs - has)
+    if lacking:
+        raise ConfigError(
+            f"option '{option}': method {name} needs {' and '.join(lacking)}, and there's one "
+            "picture without; name another method"
+        )
+    return method
 
 
 def load_method(

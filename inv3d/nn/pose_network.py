@@ -6,15 +6,12 @@ al. (CVPR 2016), whose tensors have the names that torchvision gives them.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from inv3d.core.geometry.rotations import POSE_NUMBERS
+from inv3d.nn.colours import imagenet_colours
 from inv3d.nn.pose_options import PoseNetworkOptions
 from inv3d.nn.resample import resize
-
-# of ImageNet's colours in [0, 1], which the published networks were trained with
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _Block(nn.Module):
@@ -71,7 +68,5 @@ class PoseNetwork(nn.Module):
 
     def numbers(self, images: Tensor) -> Tensor:
         """Return the numbers [N, k] of pictures [N, 3, H, W] in [-1, 1], of any size."""
-        pictures = (resize(images, self.options.size) + 1) / 2
-        mean, deviation = (torch.tensor(v).view(3, 1, 1).to(pictures) for v in (MEAN, DEVIATION))
-        numbers: Tensor = self((pictures - mean) / deviation)
+        numbers: Tensor = self(imagenet_colours(resize(images, self.options.size)))
         return numbers

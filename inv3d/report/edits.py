@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inv3d.core.border import check_edited
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
 from inv3d.core.editor import STRENGTH, AnyEditor, Directions, Subject, scaled
@@ -45,7 +46,9 @@ class Palette:
         edit = build_config(self.editor.Edit, options, f"editor {self.editor.name}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self.editor.apply(self.subject, edit, self.directions, self.others)
+            made = self.editor.apply(self.subject, edit, self.directions, self.others)
+        subject = self.subject
+        return check_edited(made, subject.inversion, subject.generator, self.editor.name)
 
     def check_strength(self, who: str) -> None:
         """Refuse an editor whose edits have no strength.

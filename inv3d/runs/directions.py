@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from inv3d.core.border import check_tensors
 from inv3d.core.editor import AnyEditor, Directions, directions_path
 from inv3d.core.errors import PluginError
 from inv3d.core.fit.context import Context
@@ -59,9 +60,11 @@ def _written(
 ) -> tuple[Directions, Path]:
     if not isinstance(found, Directions):
         raise PluginError(
-            f"editor {editor.name}: its fit returned a {type(found).__name__}, expected "
-            "Directions; report it to the editor's author"
+            f"editor {editor.name}: its directions are a {type(found).__name__}, expected "
+            "Directions; report it to the plugin's author"
         )
+    check_tensors(f"editor {editor.name}: its directions", found.tensors)
+    found.check_generator(generator)
     path = out or directions_path(editor.name, generator)
     found.save(path)
     return found, path

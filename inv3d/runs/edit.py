@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inv3d.core.border import check_edited
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
 from inv3d.core.editor import (
@@ -23,7 +24,7 @@ from inv3d.core.editor import (
     find_directions,
     load_editor,
 )
-from inv3d.core.errors import ConfigError, InvError, PluginError, UsageError
+from inv3d.core.errors import ConfigError, InvError, UsageError
 from inv3d.core.files import file_digest
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import FILE, Inversion
@@ -144,11 +145,11 @@ class Editing:
             options = build_config(self.editor.Edit, edit.options, f"editor {self.editor.name}")
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                found = self.editor.apply(subject, options, self.directions, self.others)
+                made = self.editor.apply(subject, options, self.directions, self.others)
             notices += [str(w.message) for w in said if issubclass(w.category, UserWarning)]
-            _check(found, self.editor.name)
-            before = subject.inversion.generator_delta
-            same = found.generator_delta is before
+            before = subject.inversion
+            found = check_edited(made, before, subject.generator, self.editor.name)
+            same = found.generator_delta is before.generator_delta
             generator = subject.generator if same else self.reopen(found)
             subject = replace(subject, inversion=found, generator=generator)
         return Edited(
@@ -158,14 +159,6 @@ class Editing:
 
 def _subject(run: Run) -> Subject:
     return Subject(run.generator, run.inversion)
-
-
-def _check(found: Any, editor: str) -> None:
-    if not isinstance(found, Inversion):
-        raise PluginError(
-            f"editor {editor}: its apply returned a {type(found).__name__}, expected an Inversion; "
-            "report it to the editor's author"
-        )
 
 
 def write_edited(

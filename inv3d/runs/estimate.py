@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from inv3d.core.border import check_cameras
 from inv3d.core.camera import Camera
 from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.estimator import AUTO, AnyEstimator, find_estimator, load_estimator
@@ -74,5 +75,6 @@ def _cameras(estimator: AnyEstimator, files: CaptureFiles, generator: Generator)
         rows = range(first, min(first + _AT_A_TIME, len(files)))
         images = files.load(generator.spec.resolution, rows).images
         seen = estimator.estimate(images.to(generator.device, generator.dtype), generator)
-        parts.append(seen.to("cpu", images.dtype))
+        cameras = check_cameras(seen, len(images), estimator.name)
+        parts.append(cameras.to("cpu", images.dtype))
     return Camera.cat(parts)

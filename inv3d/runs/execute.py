@@ -176,7 +176,7 @@ def _take_steps(
                 step = next(steps)
             except StopIteration as end:
                 notices.show()
-                return _checked(end.value, run)
+                return check_result(end.value, run.generator, run.plan.method.name)
             _check_step(step, run.plan.method.name)
             directory.begun()
             directory.log(step)
@@ -200,17 +200,6 @@ def _check_step(step: Any, method: str) -> None:
             f"method {method}: its steps yielded '{type(step).__name__}', expected a Progress; "
             "report it to the method's author"
         )
-
-
-def _checked(result: Any, run: PreparedRun) -> Inversion:
-    method = run.plan.method.name
-    if not isinstance(result, Inversion):
-        raise PluginError(
-            f"method {method}: its steps returned a {type(result).__name__}, expected an "
-            "Inversion; report it to the method's author"
-        )
-    check_result(result, run.generator, method)
-    return result
 
 
 def _report(

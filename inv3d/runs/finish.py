@@ -200,7 +200,7 @@ def _write_report(
     if made.novel and figures:
         pics.save_png(ending.directory / PREVIEWS / f"{CURVES}.png", plots.raster(figures))
     page = Page(
-        title=_title(ending),
+        title=title_of(ending.inversion, Path(ending.capture.source).name),
         facts=_facts(ending, metrics),
         metrics=metrics,
         seconds=metrics["seconds"],
@@ -358,9 +358,17 @@ def _losses(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{weights} × {name}" for name, weights in said)
 
 
-def _title(ending: Ending) -> str:
-    source = Path(ending.capture.source).name
-    return f"{ending.inversion.method} inversion" + (f" of {source}" if source else "")
+def title_of(inversion: Inversion, source: str) -> str:
+    """Say what a result is, such as "interfacegan edit of the pti inversion of grace.png".
+
+    Args:
+        inversion: with its history.
+        source: name of what was inverted, or empty.
+    """
+    edits = list(dict.fromkeys(made.name for made in inversion.history if made.kind == "editor"))
+    made = next((m.name for m in reversed(inversion.history) if m.kind != "editor"), "")
+    title = f"{made} inversion".strip() + (f" of {source}" if source else "")
+    return f"{' and '.join(edits)} edit of the {title}" if edits else title
 
 
 def _facts(ending: Ending, metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,26 +13,24 @@ from inv3d.core.border import check_generator, is_foreign
 from inv3d.core.capture import Capture, Selection, choose_views
 from inv3d.core.config import PluginConfig, build_config, merge, preset_options
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import InputError, PluginError, RunError, UnsupportedError
-from inv3d.core.files import file_digest
+from inv3d.core.errors import InputError, PluginError, UnsupportedError
 from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, add_metrics, load_generator
-from inv3d.core.inversion import FILE, Inversion
-from inv3d.core.inverter import AnyInverter, load_method
+from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import hook_metrics
-from inv3d.core.trained import FILE as TRAINED
-from inv3d.core.trained import Trained
 from inv3d.core.weights.known import known_as, resolve_path
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import load_recorded, open_generator
-from inv3d.rundir.record import InitPart, Plan, PluginPart, generator_part, provenance
+from inv3d.rundir.record import Plan, PluginPart, generator_part, provenance
 from inv3d.runs.estimate import with_estimated_cameras
+from inv3d.runs.init import begin_again, begin_from, check_init, methods_that
 from inv3d.runs.options import GENERATOR, check_options
-from inv3d.runs.used_files import changed, check_unchanged, used_files
+from inv3d.runs.used_files import AGAIN, check_unchanged, used_files
 
 # values of the options "mask" and "where" of losses that mean the masks of the capture
 _MASKED = (True, "mask")
@@ -40,7 +38,6 @@ _CAMERAS = (
     "a dataset.json, a transforms.json or COLMAP's sparse/0 beside the pictures, or --camera auto, "
     "which estimates them"
 )
-_AGAIN = "put them back, or start the run again with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def prepare(request: Request) -> PreparedRun:
     method: type[AnyInverter] = registry().load("methods", request.method)
     kind: type[Generator] = registry().load("generators", request.generator)
     config, generator_config = _configs(request, method, kind)
-    _check_init(request, method)
+    check_init(request.init, method)
     files = open_capture(request.input, undistort=request.undistort)
     _check_needs(request.method, method, files, given={"cameras"} if request.camera else set())
     built = method.create(config)
@@ -160,8 +157,8 @@ def prepare(request: Request) -> PreparedRun:
     add_metrics(generator, hook_metrics(said.append) | dict(request.metrics))
     used = used_files(method, config, generator.spec.default_losses)
     capture = load_frames(files, frames, generator.spec.resolution)
-    init, init_part, init_said = _init(request, generator, capture, chosen)
-    said += init_said
+    begun = begin_from(request.init, generator, capture[chosen], request.seed)
+    said += begun.notices
     if _uses_masks(config.model_dump()) or "masks" in method.needs:
         _check_masks(files, [frames[row] for row in chosen])
     plan = Plan(
@@ -187,7 +184,7 @@ def prepare(request: Request) -> PreparedRun:
         threads=torch.get_num_threads(),
         view_chunk=request.view_chunk,
         checkpoint_every=request.checkpoint_every,
-        init=init_part,
+        init=begun.part,
         files=used,
         pictures=request.pictures,
     )
@@ -197,7 +194,7 @@ def prepare(request: Request) -> PreparedRun:
         source = f"--input {files.source}"
         notices += check_framing(capture.camera, generator.spec, capture.names, source)
     notices += filter(None, [notice, known.misfit(generator.spec.name) if known else ""])
-    return PreparedRun(plan, generator, built, capture, init, notices)
+    return PreparedRun(plan, generator, built, capture, begun.inversion, notices)
 
 
 def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
@@ -218,8 +215,8 @@ def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
     config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
     generator = open_generator(plan.generator, directory, device)
     check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
-    capture, chosen, _ = load_input(plan.input, generator.spec.resolution, remedy=_AGAIN)
-    init = _init_again(plan, generator, capture[chosen])
+    capture, chosen, _ = load_input(plan.input, generator.spec.resolution, remedy=AGAIN)
+    init = begin_again(plan, generator, capture[chosen])
     return PreparedRun(plan, generator, method.create(config), capture, init)
 
 
@@ -236,21 +233,6 @@ def _configs(
     owner = f"generator {kind.name}"
     of_generator = merge(preset_options(kind, request.generator_preset, owner), of_generator)
     return config, build_config(kind.Config, of_generator, owner)
-
-
-def _check_init(request: Request, method: type[AnyInverter]) -> None:
-    """Refuse a result to start from where the method wouldn't look at it.
-
-    Raises:
-        UnsupportedError: where it wouldn't.
-    """
-    if request.init is None or method.takes_init:
-        return
-    others = ", ".join(_methods_that(lambda other: other.takes_init)) or "none is installed"
-    raise UnsupportedError(
-        f"--init {request.init}: method {request.method} doesn't start from another result; leave "
-        f"--init out, or take a method that does ({others})"
-    )
 
 
 def _check_needs(
@@ -271,7 +253,7 @@ def _check_needs(
     lacking = sorted(method.needs - has)
     if not lacking:
         return
-    others = _methods_that(lambda other: other.needs <= has)
+    others = methods_that(lambda other: other.needs <= has)
     remedy = (
         f"or take a method that does without ({', '.join(others)})"
         if others
@@ -306,19 +288,6 @@ def _check_masks(files: CaptureFiles, names: Sequence[str]) -> None:
                 f"{files.black_masks[name]}: the mask is black all over, so that nothing of "
                 f"{name} would be inverted; give a mask with the head in white, or leave masks out"
             )
-
-
-def _methods_that(suit: Callable[[type[AnyInverter]], bool]) -> list[str]:
-    """Names of the methods that suit."""
-    names = []
-    for record in registry().of_kind("methods"):
-        try:
-            method: type[AnyInverter] = registry().load("methods", record.name)
-        except PluginError:
-            continue
-        if suit(method):
-            names.append(record.name)
-    return names
 
 
 def _choose(
@@ -393,75 +362,3 @@ def split_views(
             f"{len(chosen)} that are inverted; give a smaller number, or all"
         )
     return [others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)]
-
-
-def _init(
-    request: Request, generator: Generator, capture: Capture, chosen: Sequence[int]
-) -> tuple[Inversion | None, InitPart | None, list[str]]:
-    """Return what a run starts from, its record, and what the user should know of it."""
-    path = request.init
-    if path is None:
-        return None, None, []
-    if (named := _named_method(path)) is not None:
-        init, said = _made_by(*named, generator, capture[chosen], request.seed)
-        return init, InitPart(path=named[1], method=named[0], digest=init.digest()), said
-    init = Inversion.load(path)
-    init.check_generator(generator)
-    return init, InitPart(path=path.absolute(), sha256=file_digest(path / FILE)), []
-
-
-def _named_method(path: Path) -> tuple[str, Path | None] | None:
-    """Return the method that --init names, or whose training, with that directory; else None."""
-    if (path / TRAINED).is_file():
-        return Trained.load(path).plugin, path.absolute()
-    known = {record.name for record in registry().of_kind("methods")}
-    return (str(path), None) if str(path) in known and not path.exists() else None
-
-
-def _made_by(
-    name: str, weights: Path | None, generator: Generator, capture: Capture, seed: int
-) -> tuple[Inversion, list[str]]:
-    """Return what a method without steps makes of the views that a run begins with.
-
-    Args:
-        name: of the method.
-        weights: directory of its training, or None.
-        generator: of the run.
-        capture: the views.
-        seed: of the run.
-
-    Raises:
-        UnsupportedError: where the method takes steps.
-    """
-    kind: type[AnyInverter] = registry().load("methods", name)
-    if not kind.instant:
-        others = ", ".join(_methods_that(lambda other: other.instant)) or "none is installed"
-        raise UnsupportedError(
-            f"--init {name}: method {name} takes steps; run it first and give its directory, or "
-            f"name one that takes none ({others})"
-        )
-    context = Context.create(generator.device, seed)
-    options = {} if weights is None else {"weights": str(weights)}
-    made = load_method(name, options, generator).invert(generator, capture, context)
-    return made, context.state.notices
-
-
-def _init_again(plan: Plan, generator: Generator, capture: Capture) -> Inversion | None:
-    """Return what a run started from; it's the same to the last byte."""
-    part = plan.init
-    if part is None:
-        return None
-    if part.method or part.path is None:
-        init, _ = _made_by(part.method, part.path, generator, capture, plan.seed)
-        if init.digest() != part.digest:
-            raise RunError(
-                f"--init {part.method}: no longer makes of the input what the run began with; "
-                f"{_AGAIN}"
-            )
-        return init
-    file = part.path / FILE
-    if not file.is_file() or file_digest(file) != part.sha256:
-        raise changed(file)
-    init = Inversion.load(part.path)
-    init.check_generator(generator)
-    return init

@@ -16,6 +16,8 @@ from inv3d.core.registry.discovery import registry
 from inv3d.core.trained import FILE as TRAINED
 
 _DEFAULTS = "default_losses"
+# what to do about what isn't as it was when a run began
+AGAIN = "put them back, or start the run again with --overwrite"
 
 
 def used_files(

@@ -15,11 +15,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 WORD = "zebra"
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _USE = {
-    "generators": "3dinv run --generator {name} --method multiview --input CAPTURE",
+    "generators": "3dinv run --generator {name} --method multiview",
     "methods": "3dinv run --method {name}",
     "losses": "3dinv run --set losses.{name}=0.5",
-    "editors": "python -c \"import inv3d; print(inv3d.registry().load('editors', '{name}'))\"",
-    "estimators": "python -c \"import inv3d; print(inv3d.load_estimator('{name}'))\"",
+    "editors": "3dinv run --method wplus --out runs/tried\n"
+    "3dinv editor fit {name}\n"
+    "3dinv edit runs/tried --editor {name} --strength 0.5 --out runs/edited",
+    "estimators": "3dinv run --method wplus --input FOLDER_OF_PICTURES --camera auto:{name}",
     "hooks": "3dinv run --method wplus --out runs/tried\n3dinv {name} runs/tried",
 }
 
@@ -50,6 +52,11 @@ def write_package(name: str, kind: str, folder: Path) -> list[Path]:
             f"--out {folder}: can't be written ({error.strerror}); choose another folder"
         ) from error
     return [folder / file for file in files]
+
+
+def commands(name: str, kind: str) -> str:
+    """Return the commands that use a new plugin, a line each."""
+    return _USE[kind].format(name=name)
 
 
 def _check(name: str, kind: str, folder: Path) -> None:
@@ -91,7 +98,7 @@ def _sources(kind: str) -> list[tuple[Path, Path]]:
 
 def _filled(text: str, name: str, kind: str) -> str:
     target = f"inv3d_{WORD}" if kind == "hooks" else f"inv3d_{WORD}:{WORD.title()}"
-    use = f"```sh\n{_USE[kind].format(name=name)}\n```"
+    use = f"```sh\n{commands(name, kind)}\n```"
     known = {"KINDS": kind, "KIND": singular(kind), "TARGET": target, "USE": use}
     text = re.sub(r"\b(KINDS?|TARGET|USE)\b", lambda found: known[found[1]], text)
     return _named(text, name)

@@ -58,13 +58,15 @@ def installed(suite: Suite[Subject]) -> None:
 
     @suite.check
     def imports_quietly_in_a_fresh_interpreter(subject: Subject) -> None:
-        """It can be imported first and alone, and prints nothing meanwhile."""
+        """It can be imported first and alone, prints nothing and changes nothing meanwhile."""
         if not subject.record.distribution:
             raise DoesntApply("a class that was handed over, not found by its name")
         key = subject.record.kind, subject.record.name, subject.record.distribution
         tried = _tried(subject.record.own)[key]
         assert tried.status == "ok", tried.reason
         assert not tried.prints, "it prints at import; use logging, or say it when it's used"
+        changes = " and ".join(tried.changes)
+        assert not changes, f"its import changes {changes}; do that where it's used, and undo it"
 
 
 @lru_cache(maxsize=1)

@@ -58,7 +58,9 @@ def _outcome(function: Check[Any], subject: Any) -> tuple[Status, str]:
         return "left out", str(reason)
     except AssertionError as error:
         return "failed", first_line(error) or "an assertion without a text"
-    except (Exception, SystemExit) as error:  # whatever a plugin raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises
         return "failed", f"{type(error).__name__}: {first_line(error)}"
     return "passed", ""
 

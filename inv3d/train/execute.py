@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from inv3d.core.config import merge
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError
 from inv3d.core.files import write_text
 from inv3d.core.fit.loop import Progress
+from inv3d.core.registry.hooks import Observers, hooks, open_loggers
 from inv3d.rundir.lock import held
 from inv3d.rundir.record import timestamp
 from inv3d.runs.display import Display
@@ -40,6 +42,7 @@ def start_training(
     *,
     overwrite: bool,
     command: Sequence[str],
+    loggers: Sequence[str] = (),
 ) -> TrainingDirectory:
     """Train from the first step to the last, in a new directory.
 
@@ -49,28 +52,34 @@ def start_training(
         display: shows what happens.
         overwrite: replace a training that is there.
         command: the command line, for the record.
+        loggers: that watch it, such as "tensorboard" or "wandb?project=heads".
 
     Raises:
         InvError: where it can't begin, in which case nothing is left, or can't go on.
     """
+    request = request.settled()
     device, team = _meet(request)
     try:
         prepared = prepare_training(request, team, device)
         feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
         if not team.leads:
             return _follow(prepared, feed, TrainingDirectory(out, {}))
+        observers = _watching(display, loggers)
         directory = TrainingDirectory.create(out, overwrite=overwrite)
         with held(directory.path):
             directory.begin(prepared, list(command))
             for notice in prepared.notices:
                 display.say(f"warning: {notice}")
-            return _lead(prepared, feed, directory, display)
+            return _lead(prepared, feed, directory, display, observers)
     finally:
         leave_team(team)
 
 
 def resume_training(
-    out: Path, display: Display, training: Mapping[str, Any] | None = None
+    out: Path,
+    display: Display,
+    training: Mapping[str, Any] | None = None,
+    loggers: Sequence[str] = (),
 ) -> TrainingDirectory:
     """Go on with a training where its checkpoint stands, to the same weights.
 
@@ -78,6 +87,7 @@ def resume_training(
         out: the directory.
         display: shows what happens.
         training: options of the training that change from here on, such as a later end.
+        loggers: see `start_training`.
 
     Raises:
         InvError: where something that it began with has changed, or it can't go on.
@@ -94,15 +104,21 @@ def resume_training(
         if not team.leads:
             directory.restore_into(prepared.trainer)
             return _follow(prepared, feed, directory)
+        observers = _watching(display, loggers)
         with held(directory.path):
             directory.restore_into(prepared.trainer)
             directory.cut(prepared.trainer.done)
             changes = {"request": request.plain(), "training": prepared.facts["training"]}
             directory.write(status="running", **changes)
             display.say(f"going on after {prepared.trainer.done} steps")
-            return _lead(prepared, feed, directory, display)
+            return _lead(prepared, feed, directory, display, observers)
     finally:
         leave_team(team)
+
+
+def _watching(display: Display, loggers: Sequence[str]) -> Observers:
+    """Return who watches a training: all hook modules, and the loggers that were asked for."""
+    return Observers(hooks(), lambda text: display.say(f"warning: {text}"), open_loggers(loggers))
 
 
 def _meet(request: TrainRequest) -> tuple[torch.device, Team]:
@@ -134,13 +150,36 @@ def _follow(
 
 
 def _lead(
-    prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory, display: Display
+    prepared: PreparedTraining,
+    feed: Feed,
+    directory: TrainingDirectory,
+    display: Display,
+    observers: Observers,
 ) -> TrainingDirectory:
+    """Take all steps with those who watch."""
+    path = directory.path
+    observers.call("inv3d_training_start", directory=path, config=deepcopy(directory.record))
+    try:
+        _take_all(prepared, feed, directory, display, observers)
+    except BaseException as error:
+        observers.call("inv3d_training_end", directory=path, error=error)
+        raise
+    observers.call("inv3d_training_end", directory=path, error=None)
+    return directory
+
+
+def _take_all(
+    prepared: PreparedTraining,
+    feed: Feed,
+    directory: TrainingDirectory,
+    display: Display,
+    observers: Observers,
+) -> None:
     """Take all steps, show, evaluate and keep."""
     trainer = prepared.trainer
     with stop_on_signals(trainer.lesson.context.state, display.say):
         try:
-            _take_steps(prepared, feed, directory, display)
+            _take_steps(prepared, feed, directory, display, observers)
         except (InterruptedRun, KeyboardInterrupt) as error:
             directory.write(status="interrupted")
             raise InterruptedRun(
@@ -161,11 +200,14 @@ def _lead(
         finally:
             feed.close()
     directory.write(status="finished", finished=timestamp())
-    return directory
 
 
 def _take_steps(
-    prepared: PreparedTraining, feed: Feed, directory: TrainingDirectory, display: Display
+    prepared: PreparedTraining,
+    feed: Feed,
+    directory: TrainingDirectory,
+    display: Display,
+    observers: Observers,
 ) -> None:
     """Take the steps that are left.
 
@@ -179,25 +221,31 @@ def _take_steps(
         taken = trainer.step(feed)
         seconds = time.perf_counter() - started
         done, last = trainer.done, trainer.done == steps
-        display.step(Progress(STAGE, done - 1, steps, taken.losses, taken.rate, seconds))
+        progress = Progress(STAGE, done - 1, steps, taken.losses, taken.rate, seconds)
+        display.step(progress)
+        observers.call("inv3d_training_step", directory=directory.path, progress=progress)
         if recent.add(taken, seconds) or last or taken.stop:
             directory.log(recent.row(done - 1))
         if last or done % request.evaluate_every == 0:
-            display.say(_evaluate(prepared, directory))
+            display.say(_evaluate(prepared, directory, observers))
         if last or taken.stop or done % request.checkpoint_every == 0:
             directory.save(trainer, prepared)
         if taken.stop and not last:
             raise InterruptedRun("stopped")
 
 
-def _evaluate(prepared: PreparedTraining, directory: TrainingDirectory) -> str:
+def _evaluate(
+    prepared: PreparedTraining, directory: TrainingDirectory, observers: Observers
+) -> str:
     """Look at held-out pictures, write the page, and return a line of the numbers."""
     values, grids = evaluate(prepared)
-    rows = [*directory.record["evaluations"], {"step": prepared.trainer.done, "values": values}]
+    step, path = prepared.trainer.done, directory.path
+    rows = [*directory.record["evaluations"], {"step": step, "values": values}]
+    observers.call("inv3d_training_checked", directory=path, step=step, values=dict(values))
     directory.write(evaluations=rows)
     write_text(directory.path / PAGE, training_page(directory.record, directory.rows(), grids))
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    return f"held-out pictures after {prepared.trainer.done} steps: {numbers}"
+    return f"held-out pictures after {step} steps: {numbers}"
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, load_generator
 from inv3d.core.registry.discovery import registry
 from inv3d.core.training import Trainable
-from inv3d.core.training_options import TrainingConfig
+from inv3d.core.training_options import TRAINED_KINDS, TrainingConfig
 from inv3d.core.weights.known import resolve_path
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.record import generator_part, provenance
@@ -24,8 +24,6 @@ from inv3d.train.sources import GENERATED, Generated, Pictures, Source
 from inv3d.train.team import Team
 from inv3d.train.trainer import Trainer
 
-# kinds of plugins that may be trained, in the order in which a name is looked for
-TRAINED_KINDS = ("methods", "estimators")
 OF_TRAINING, OF_GENERATOR = "training", "generator"
 
 
@@ -57,6 +55,12 @@ class TrainRequest:
         """Return plain values, for the record."""
         weights = None if self.weights is None else str(self.weights)
         return asdict(self) | {"data": list(self.data), "weights": weights}
+
+    def settled(self) -> TrainRequest:
+        """Return the same with whole paths, so that it goes on from any working directory."""
+        whole = self.weights is not None and self.weights.exists()
+        weights = self.weights.absolute() if whole and self.weights else self.weights
+        return replace(self, data=tuple(map(_settled, self.data)), weights=weights)
 
     @staticmethod
     def read(values: Mapping[str, Any], where: Path) -> TrainRequest:
@@ -153,7 +157,11 @@ def find_trainable(name: str) -> tuple[str, type[Trainable[Any]]]:
         PluginError: where there's none of that name, or it isn't trained.
     """
     kinds = [k for k in TRAINED_KINDS if any(r.name == name for r in registry().of_kind(k))]
-    kind = kinds[0] if kinds else TRAINED_KINDS[0]
+    if not kinds:
+        raise PluginError(
+            f"nothing that's trained is called '{name}'{suggest(name, trainable_names())}"
+        )
+    kind = kinds[0]
     plugin = registry().load(kind, name)
     if issubclass(plugin, Trainable):
         return kind, plugin
@@ -252,6 +260,13 @@ def _pictures(
         rebalance=training.rebalance,
         least=training.batch,
     )
+
+
+def _settled(given: str) -> str:
+    """Return "PATH=WEIGHT" with the whole path, where there is such a path."""
+    name, _ = split_weight(given)
+    place = Path(name)
+    return f"{place.absolute()}{given[len(name) :]}" if place.exists() else given
 
 
 def split_weight(given: str) -> tuple[str, float]:

@@ -157,10 +157,10 @@ class Pictures(Source):
         self.held_rows = [(2 * i + 1) * total // (2 * held) for i in range(held)]
         out = set(self.held_rows)
         self.rows = [row for row in range(total) if row not in out]
-        if len(self.rows) < least:
+        if len(self.rows) < least or not held:
             raise InputError(
-                f"--data {files.source}: {total} pictures, of which {held} are held out for "
-                f"evaluations; a step takes {least}: give more pictures, or a smaller "
+                f"--data {files.source}: {total} pictures, of which {max(1, held)} are held out "
+                f"for evaluations; a step takes {least}: give more pictures, or a smaller "
                 "training.batch"
             )
         self.edges = self._edges(rebalance)

@@ -28,7 +28,9 @@ from tests.commands.run_case import answer, call, fault, good, imports_nothing_h
 
 TOY = (
     "generators:toy=tests.plugins.editors.subjects:KnownToy,"
-    "editors:calm=tests.plugins.editors.subjects:Calm"
+    "editors:calm=tests.plugins.editors.subjects:Calm,"
+    # a broken one, before all others
+    "editors:a-broken=no_such_module:Editor"
 )
 QUICK = ("--set", "samples=3000")
 
@@ -53,6 +55,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     good(editor, "fit", "ganspace", "--generator", "toy", *QUICK, "--set", "named_from=0.71")
     good(editor, "fit", "interfacegan", "--generator", "toy", *QUICK, "--set", "chosen=0.1")
     return folder
+
+
+def test_options_of_an_edit_arent_set(runs: Path, tmp_path: Path) -> None:
+    words = (runs / "one", "--editor", "calm", "--set", "strength=1", "-o", tmp_path / "new")
+    assert "--set: options of an edit are given by their names, such as --" in fault(edit, *words)
 
 
 def record(run: Path) -> dict[str, Any]:

@@ -210,3 +210,12 @@ def test_options_are_flat_with_the_defaults_that_hold() -> None:
 )
 def test_types_in_words(annotation: Any, text: str) -> None:
     assert type_name(annotation) == text
+
+
+def test_an_editor_has_options_of_its_fit_and_of_an_edit() -> None:
+    found = facts("ganspace")
+    assert {"samples", "components"} <= {row["name"] for row in found["options"]}
+    assert {"component", "strength"} <= {row["name"] for row in found["edit"]}
+    shown = info("ganspace").stdout
+    assert "option of 3dinv edit " in shown and "option of 3dinv editor fit" in shown
+    assert "option of 3dinv edit" not in info("mse").stdout

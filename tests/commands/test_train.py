@@ -46,7 +46,9 @@ def test_an_estimator_is_trained_too() -> None:
 
 def test_mistakes_are_one_line() -> None:
     assert "name what to train" in fault(command)
-    assert "unknown method 'toyenk'; did you mean 'toyenc'" in fault(command, "toyenk")
+    assert "nothing that's trained is called 'toyenk'; did you mean 'toyenc'" in fault(
+        command, "toyenk"
+    )
     assert "unknown generator 'toi'" in fault(command, "toyenc", "--generator", "toi")
     assert "--seed can't be given with --resume" in fault(command, "--resume", "x", "--seed", "2")
     assert "no train.json" in fault(command, "--resume", "nowhere")

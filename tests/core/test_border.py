@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
-from inv3d.core.border import check_generator, check_rendering, check_result, is_foreign
+from inv3d.cli import main
+from inv3d.core.border import (
+    check_cameras,
+    check_edited,
+    check_generator,
+    check_rendering,
+    check_result,
+    check_tensors,
+    is_foreign,
+)
+from inv3d.core.camera import Camera
+from inv3d.core.config import PluginConfig
+from inv3d.core.editor import Editor
 from inv3d.core.errors import PluginError
+from inv3d.core.estimator import Estimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.stages import target_of
 from inv3d.core.fit.terms import LossTerm
-from inv3d.core.inversion import Inversion
+from inv3d.core.inversion import Inversion, Made
 from inv3d.core.scene import Rendering
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.commands.run_cli import QUICK, fails, registered, resume, write_capture
@@ -74,6 +88,27 @@ class Wide(Mine):
 
     def map(self, z: Any, condition: Any = None, truncation: float = 1.0) -> Any:
         return super().map(z, condition, truncation).repeat(1, 2, 1)
+
+
+class Smear(Editor[PluginConfig, PluginConfig]):
+    """Makes numbers that aren't any of latents."""
+
+    name = "smear"
+    api = "1.0"
+    needs_directions = False
+
+    def apply(self, subject: Any, edit: Any, directions: Any = None, others: Any = ()) -> Any:
+        return self.edited(subject, edit, ws=subject.inversion.ws * torch.nan)
+
+
+class Fewer(Estimator[PluginConfig]):
+    """Gives fewer cameras than there are pictures."""
+
+    name = "fewer"
+    api = "1.0"
+
+    def estimate(self, images: torch.Tensor, generator: Any) -> Camera:
+        return generator.spec.camera.front()
 
 
 FAULTS = {
@@ -137,10 +172,65 @@ def test_a_result_that_cant_be_one_is_the_methods(changes: dict[str, Any], said:
     assert str(caught.value).startswith("method mine: its result ") and said in str(caught.value)
 
 
+EDIT = Made("editor", "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ws": torch.full((1, 4, 8), torch.nan)}, "has 32 of 32 numbers of ws not finite"),
+        ({"ws": torch.zeros(1, 2, 8)}, "has ws of shape [1, 2, 8], expected a tensor [N, 4, 8]"),
+        ({"fingerprint": "other"}, "is of generator other, expected toy, "),
+        ({"history": ()}, "has 0 more entries in its history, expected the edit"),
+        ({"history": (EDIT, EDIT)}, "has 2 more entries in its history, expected the edit"),
+        ({"history": (Made("editor", "theirs"),)}, "has 1 more entries in its history"),
+    ],
+)
+def test_an_edit_that_cant_be_one_is_the_editors(changes: dict[str, Any], said: str) -> None:
+    generator = ToyGenerator(ToyConfig())
+    before, good = result(generator), result(generator, history=(EDIT,))
+    assert check_edited(good, before, generator, "mine") is good
+    with pytest.raises(PluginError) as caught:
+        check_edited(replace(good, **changes), before, generator, "mine")
+    assert str(caught.value).startswith("editor mine: its result ") and said in str(caught.value)
+    with pytest.raises(PluginError, match=r"^editor mine: its apply returned a Tensor, expected"):
+        check_edited(good.ws, before, generator, "mine")
+
+
+def test_directions_that_cant_be_any_are_the_editors() -> None:
+    check_tensors("directions", {"mean": torch.zeros(8)})
+    for tensors, said in (
+        ({}, "directions have no tensors"),
+        ({"mean": 1.0}, "directions have a float as 'mean', expected a tensor"),
+        ({"mean": torch.full((8,), torch.nan)}, "has 8 of 8 numbers of 'mean' not finite"),
+    ):
+        with pytest.raises(PluginError, match=said):
+            check_tensors("directions", tensors)
+
+
+def test_cameras_that_cant_be_any_are_the_estimators() -> None:
+    good = ToyGenerator(ToyConfig()).spec.camera.orbit(torch.tensor([0.0, 0.5]))
+    assert check_cameras(good, 2, "mine") is good
+    mirrored = good.cam2world * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+    sized = good.cam2world * torch.tensor([1.1, 1.1, 1.1, 1.0])
+    for found, said in (
+        (good.labels(), "returned a Tensor, expected a Camera"),
+        (good[:1], "returned 1 cameras, expected 2, one a picture"),
+        (Camera(good.cam2world * torch.nan, good.intrinsics), "32 of 50 numbers of the cameras"),
+        (Camera(mirrored, good.intrinsics), "cameras whose 3x3 part is no rotation"),
+        (Camera(sized, good.intrinsics), "cameras whose 3x3 part is no rotation"),
+    ):
+        with pytest.raises(PluginError) as caught:
+            check_cameras(found, 2, "mine")
+        assert str(caught.value).startswith("estimator mine: its estimate ")
+        assert said in str(caught.value)
+
+
 @pytest.fixture
 def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     written = write_capture(tmp_path / "capture", 2)
-    more = (f"generators:{name}={HERE}:{name.title()}" for name in ("burnt", "mine"))
+    kinds = {"burnt": "generators", "mine": "generators", "smear": "editors", "fewer": "estimators"}
+    more = (f"{kind}:{name}={HERE}:{name.title()}" for name, kind in kinds.items())
     for _ in registered(monkeypatch, *more):
         yield written
 
@@ -148,6 +238,23 @@ def capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_run_with_a_broken_generator_leaves_nothing(capture: Path, tmp_path: Path) -> None:
     words = ("--generator", "burnt", "--input", capture, *QUICK, "--out", tmp_path / "run")
     fails(run_toy(*words), 2, FAULTS[Burnt])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_edit_leaves_nothing(capture: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ("--input", capture, *QUICK, "--out", out, "--no-report")
+    assert run_toy(*words).exit_code == 0
+    edit = ["edit", str(out), "--editor", "smear", "-o", str(tmp_path / "edited")]
+    said = "editor smear: its result has 32 of 32 numbers of ws not finite"
+    fails(CliRunner().invoke(main, edit), 2, said)
+    assert not (tmp_path / "edited").exists()
+
+
+def test_a_broken_estimator_is_named_before_the_run(capture: Path, tmp_path: Path) -> None:
+    (capture / "dataset.json").unlink()
+    words = ("--input", capture, "--camera", "auto:fewer", *QUICK, "--out", tmp_path / "run")
+    fails(run_toy(*words), 2, "estimator fewer: its estimate returned 1 cameras, expected 2")
     assert not (tmp_path / "run").exists()
 
 
@@ -160,10 +267,6 @@ def test_a_run_whose_plugins_are_gone_says_what_to_install(
     text = (out / "run.json").read_text().replace('"INV3D_PLUGINS"', '"inv3d-mine"')
     (out / "run.json").write_text(text.replace('"version": ""', '"version": "1.2"'))
     for _ in registered(monkeypatch):
-        from click.testing import CliRunner
-
-        from inv3d.cli import main
-
         done = CliRunner().invoke(main, ["render", str(out), "-o", str(tmp_path / "x.png")])
         fails(done, 2, "made with generator 'mine', which can't be used here (unknown generator")
         assert "install it again with 'pip install inv3d-mine==1.2'" in done.stderr

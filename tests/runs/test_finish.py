@@ -11,13 +11,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 import trimesh
 from PIL import Image
 
 from inv3d.core.errors import UsageError
+from inv3d.core.inversion import Inversion, Made
 from inv3d.io.video import read_video
 from inv3d.report.html import LARGEST_VIDEO
 from inv3d.runs import finish as finish_module
+from inv3d.runs.finish import title_of
+from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.blank_plots import draw_no_plots
 from tests.toy_runs import Case, finish, toy_case, write_capture, write_run
 
@@ -228,3 +232,22 @@ def test_few_of_many_views_are_shown(tmp_path: Path, no_plots: None) -> None:
     parts = Parts((directory / "report.html").read_text())
     cards = [image for image in parts.all("img") if image["alt"].startswith("target ")]
     assert len(cards) == finish_module.SHOWN_CHOSEN + finish_module.SHOWN_OTHERS
+
+
+def test_the_title_says_what_was_edited() -> None:
+    """An edited run isn't an inversion by an editor."""
+    prior = ToyGenerator(ToyConfig()).spec.camera
+    made = {name: Made("editor" if "gan" in name else "method", name) for name in
+            ("e4e", "pti", "ganspace", "interfacegan")}  # fmt: skip
+    for names, title in (
+        ((), "inversion"),
+        (("pti",), "pti inversion"),
+        (("e4e", "pti"), "pti inversion"),
+        (("pti", "ganspace"), "ganspace edit of the pti inversion"),
+        (("pti", "ganspace", "ganspace", "interfacegan"),
+         "ganspace and interfacegan edit of the pti inversion"),
+    ):  # fmt: skip
+        history = tuple(made[name] for name in names)
+        found = Inversion(torch.zeros(1, 4, 8), prior.front(), "toy", "", history=history)
+        assert title_of(found, "") == title
+        assert title_of(found, "grace.png") == f"{title} of grace.png"

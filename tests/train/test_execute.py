@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
 from inv3d.core.weights.tensors import read_tensors
 from inv3d.runs.display import Told
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from inv3d.train.execute import resume_training, start_training
 from inv3d.train.prepare import TrainRequest
 from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
 from tests.blank_plots import blank_plots
+from tests.toy_runs import write_capture
 
 STEPS = 12
 
@@ -95,6 +99,66 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> 
     assert directory.record["status"] == "finished"
     assert [row["step"] for row in directory.record["evaluations"]] == [6, 12]
     assert [row["step"] for row in directory.rows()][-1] == STEPS - 1
+
+
+class Watcher:
+    """A logger that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    @hookimpl
+    def inv3d_training_start(self, directory: Path, config: dict[str, Any]) -> None:
+        self.told.append(("start", directory.name, config["status"]))
+
+    @hookimpl
+    def inv3d_training_step(self, progress: Any) -> None:
+        self.told.append(("step", progress.step))
+
+    @hookimpl
+    def inv3d_training_checked(self, step: int, values: dict[str, float]) -> None:
+        self.told.append(("checked", step, set(values)))
+
+    @hookimpl
+    def inv3d_training_end(self, error: BaseException | None) -> None:
+        self.told.append(("end", type(error).__name__))
+
+
+def test_loggers_watch_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watchers = [Watcher() for _ in range(3)]
+    waiting = iter(watchers)
+    monkeypatch.setattr(
+        "inv3d.train.execute.open_loggers", lambda asked: {name: next(waiting) for name in asked}
+    )
+    whole, broken, again = watchers
+    request, show = _request(steps=3), Told(lambda step: None)
+    options: dict[str, Any] = {"overwrite": False, "command": ["test"], "loggers": ["mine"]}
+    with blank_plots():
+        start_training(request, tmp_path / "a", show, **options)
+        with pytest.raises(DivergedError):
+            start_training(_request(steps=3, break_at=1), tmp_path / "b", show, **options)
+        resume_training(tmp_path / "a", show, {"steps": 4}, ["mine"])
+    steps = [("step", i) for i in range(3)]
+    checked = ("checked", 3, {"latent"})
+    assert whole.told == [("start", "a", "running"), *steps, checked, ("end", "NoneType")]
+    assert broken.told == [("start", "b", "running"), ("step", 0), ("end", "DivergedError")]
+    assert again.told[0] == ("start", "a", "running") and again.told[1] == ("step", 3)
+
+
+def test_a_training_goes_on_from_any_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = toy_capture(ToyGenerator(ToyConfig()), 12)
+    (tmp_path / "faces").mkdir()
+    write_capture(capture, tmp_path / "faces")
+    monkeypatch.chdir(tmp_path)
+    request = replace(_request(steps=2), data=("faces=2", "generated"))
+    _train(request, tmp_path / "out")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    directory = _resume(tmp_path / "out", {"steps": 4})
+    assert directory.record["status"] == "finished"
+    assert directory.request.data == (f"{tmp_path / 'faces'}=2", "generated")
 
 
 def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:

@@ -148,6 +148,10 @@ def test_data_that_will_not_do_is_one_line(folder: Path, tmp_path: Path) -> None
         _prepared(str(bare))
     with pytest.raises(InputError, match=r"12 pictures, of which 2 are held out.*a step takes 64"):
         _prepared(str(folder), batch=64)
+    one = toy_capture(ToyGenerator(ToyConfig()), 1)
+    single = write_capture(one, _made(tmp_path / "single"))
+    with pytest.raises(InputError, match=r"1 pictures, of which 1 are held out.*give more"):
+        _prepared(str(single), batch=1)
     with pytest.raises(InputError, match="learns from true latents"):
         _prepared(str(folder), plugin="toylatent")
     with pytest.raises(InputError, match="a weight of 0, expected a number above 0"):
@@ -163,7 +167,12 @@ def test_weights_stand_behind_paths() -> None:
 def test_only_what_has_networks_is_trained() -> None:
     with pytest.raises(PluginError, match=r"method wplus: has no networks to train.*toyenc"):
         _prepared("generated", plugin="wplus")
-    with pytest.raises(PluginError, match="unknown method 'toyenk'; did you mean 'toyenc'"):
+    with pytest.raises(
+        PluginError, match="nothing that's trained is called 'toyenk'; did you mean 'toyenc'"
+    ):
         _prepared("generated", plugin="toyenk")
+    with pytest.raises(PluginError, match=r"'zzz'; known: dualencoder, e4e.*triplanenet") as caught:
+        _prepared("generated", plugin="zzz")
+    assert "wplus" not in str(caught.value)  # which isn't trained
     with pytest.raises(ConfigError, match=r"unknown option 'stepz' of training of toyenc"):
         _prepared("generated", stepz=1)

@@ -85,6 +85,10 @@ class Context:
         """Return the context for a method that runs as a part of another."""
         return replace(self, prefix=f"{self.prefix}{prefix}/", init=None, preset=None)
 
+    def option(self, name: str) -> str:
+        """Return the whole name of an option of the calling method or part, for messages."""
+        return f"{self.prefix.replace('/', '.')}{name}"
+
     def randn(self, shape: Sequence[int], like: Tensor) -> Tensor:
         """Return standard normal numbers, the same on every device, of a tensor's type."""
         return torch.randn(*shape, generator=self.state.generators["cpu"]).to(like)
@@ -111,7 +115,8 @@ class Context:
 
     def run(self, stage: Stage) -> Iterator[Progress]:
         """Run a stage of the calling method; it resumes or skips by itself."""
-        return run_stage(replace(stage, name=self.prefix + stage.name), self.state)
+        table = self.option(stage.table) if stage.table else ""
+        return run_stage(replace(stage, name=self.prefix + stage.name, table=table), self.state)
 
     def losses(self, terms: Mapping[str, LossTerm]) -> dict[str, WeightedLoss]:
         """Build losses by name, each once a run; those of weight 0 are left out.
@@ -136,12 +141,13 @@ class Context:
         return Objective(self.losses(terms), target)
 
     def loss(self, name: str, term: LossTerm | None = None) -> AnyLoss:
-        """Build one loss by name, once a run: frozen, on the device."""
+        """Build one loss by name, once a run: frozen, on the device, of the generator's type."""
         term = term or LossTerm()
         plugin = term.loss or name
         key = f"{plugin} {json.dumps(term.options, sort_keys=True, default=str)}"
         if key not in self.built:
-            self.built[key] = load_loss(plugin, term.options, device=self.device)
+            built = load_loss(plugin, term.options, device=self.device)
+            self.built[key] = built.to(dtype=self.state.dtype)
         return self.built[key]
 
     def backward(

@@ -105,6 +105,7 @@ class Stage:
 
     Attributes:
         name: unique within a run; "a/b" is stage b of a method that runs as part a of another.
+        table: of options that has its learning rate, such as "a.b"; as its name says if empty.
         steps: its length.
         groups: name -> variables with an optimiser of their own.
         updates: name -> update; a bare function is one that steps all groups every time. They are
@@ -139,6 +140,7 @@ class Stage:
     stop: Stop | None = None
     round: int = 1
     after: Callable[[], None] | None = None
+    table: str = ""
 
     def __post_init__(self) -> None:
         self._updates = {
@@ -438,7 +440,7 @@ class _Loop:
 
     def _diverged(self, step: int, what: str, *, saved: bool) -> DivergedError:
         state = "the state before it is saved" if saved else "the last checkpoint stands before it"
-        option = f"--set {self.stage.name.replace('/', '.')}"
+        option = f"--set {self.stage.table or self.stage.name.replace('/', '.')}"
         remedy = f"a lower learning rate ({option}.lr=...)"
         if any(evaluates(optimizer) for optimizer in self.optimizers.values()):
             remedy = f"Adam ({option}.optimizer=adam)"

@@ -94,12 +94,9 @@ FAST_SEARCH = {"optimizer": "lbfgs", "steps": 25, "samples": 2000}
 FAST_TUNING = {"steps": 50, "rampup": 0.1, "rampdown": 0.3}
 
 
-class SearchOptions(SearchMethod, LatentOptions):
-    """Options of the latent stage of one latent that is searched for from the mean of W."""
+class SampledLatentOptions(LatentOptions):
+    """Options of the latent stage of latents that begin at the mean of W, and stay near it."""
 
-    space: Literal["w", "w+"] = Field(
-        default="w+", description="one latent for all layers (w) or one a layer (w+). paper: w+"
-    )
     noise: float = Field(
         default=0.05,
         ge=0,
@@ -110,11 +107,6 @@ class SearchOptions(SearchMethod, LatentOptions):
         gt=0,
         le=1,
         description="share of the steps with noise on the latent. official: 0.75",
-    )
-    noise_per_view: bool = Field(
-        default=False,
-        description="draw the noise anew for every view, which costs a synthesis a view. "
-        "official: true; one draw a step is the same for one view",
     )
     samples: int = Field(
         default=10_000,
@@ -133,6 +125,32 @@ class SearchOptions(SearchMethod, LatentOptions):
         description="weight of the regulariser of the generator's noise maps, which are then "
         "optimised and kept with the result; 0 leaves them alone. paper: 0 (PTI official: 1e5, "
         "where the optimised maps are thrown away)",
+    )
+
+
+class SearchedLatentOptions(SearchMethod, SampledLatentOptions):
+    """The same, where latents are searched for by one of several optimisers."""
+
+    @model_validator(mode="after")
+    def _line_searches_stand_still(self) -> Self:
+        if self.noise_maps and self.optimizer == "lbfgs":
+            raise ValueError(
+                "noise_maps are put back to mean 0 and variance 1 after every step, which lbfgs "
+                "can't follow; set optimizer=adam, or noise_maps=0"
+            )
+        return self
+
+
+class SearchOptions(SearchedLatentOptions):
+    """Options of the latent stage of one latent that is searched for from the mean of W."""
+
+    space: Literal["w", "w+"] = Field(
+        default="w+", description="one latent for all layers (w) or one a layer (w+). paper: w+"
+    )
+    noise_per_view: bool = Field(
+        default=False,
+        description="draw the noise anew for every view, which costs a synthesis a view. "
+        "official: true; one draw a step is the same for one view",
     )
 
 
@@ -204,12 +222,3 @@ class SingleLatentConfig(SomeViews, FitConfig):
     """Options of a fit of one latent."""
 
     latent: SearchOptions = Field(default=SearchOptions(), description="the latent stage")
-
-    @model_validator(mode="after")
-    def _line_searches_stand_still(self) -> Self:
-        if self.latent.noise_maps and self.latent.optimizer == "lbfgs":
-            raise ValueError(
-                "latent.noise_maps are put back to mean 0 and variance 1 after every step, which "
-                "lbfgs can't follow; set latent.optimizer=adam, or latent.noise_maps=0"
-            )
-        return self

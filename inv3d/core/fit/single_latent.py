@@ -13,7 +13,6 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
-from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics, Progress, Run, Stage, Stop, Update
@@ -23,24 +22,23 @@ from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
     changing_noise_maps,
     latent_group,
+    latent_terms,
+    latent_variables,
     looks_in_turn,
     loss_terms,
     prepare,
     searches,
     standardise,
     start_latent,
+    stop_below,
     trainable,
     tune,
 )
-from inv3d.core.fit.terms import LossTerm
 from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
-
-PULL = "w_norm"
-NOISE = "noise"
 
 
 class SingleLatent:
@@ -91,17 +89,16 @@ class SingleLatent:
     def optimise_latent(self) -> Iterator[Progress]:
         """Run the latent stage (multi-view inversion paper, section 3.1)."""
         options = self.config.latent
-        maps = changing_noise_maps(self.generator, options.noise_maps)
+        maps = changing_noise_maps(self.generator, self.context, options.noise_maps)
         terms = loss_terms(self.generator, self.config, options.losses)
-        extra = {PULL: options.pull, NOISE: options.noise_maps}
-        losses = self.context.losses({n: LossTerm(weight=w) for n, w in extra.items() if w} | terms)
+        losses = self.context.losses(latent_terms(options, terms))
         still = searches(options)
         turns = self._turns(None if still else self.config.views_per_step)
         anchor = self.statistics.mean[None]
         looks = looks_in_turn(
             self.generator, self.capture, losses, turns, anchor=anchor, noise=maps
         )
-        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        variables = latent_variables(self.w, maps)
         with trainable(variables):
             yield from self.context.run(
                 Stage(
@@ -139,10 +136,32 @@ class SingleLatent:
         source = latent_source(self.generator, ws, offset=self.offset, latent=latent)
         return self.context.backward(self.generator, source, look)
 
-    def tune(self, options: PivotalOptions) -> Iterator[Progress]:
-        """Run the tuning stage around the latent (pivotal tuning)."""
+    def check_tuning(self, options: PivotalOptions) -> None:
+        """Refuse wrong options of the tuning before anything is fitted.
+
+        Raises:
+            ConfigError: where it has no losses, or watches one that it doesn't have.
+        """
+        if options.steps:
+            self._tuned_by(options)
+
+    def _tuned_by(self, options: PivotalOptions) -> tuple[Losses, Stop | None]:
+        """Return the losses of the tuning stage, and the test whether it's done."""
         losses = self.context.losses(loss_terms(self.generator, self.config, options.losses))
-        stop = _threshold(options, losses, len(self.capture))
+        views = len(self.capture)
+        limit = None if options.threshold is None else options.threshold * views
+        option = self.context.option("tuning.threshold_loss")
+        return losses, stop_below(limit, losses, [options.threshold_loss], option)
+
+    def tune(self, options: PivotalOptions) -> Iterator[Progress]:
+        """Run the tuning stage around the latent (pivotal tuning); nothing where it has no steps.
+
+        Raises:
+            ConfigError: see `check_tuning`.
+        """
+        if not options.steps:
+            return
+        losses, stop = self._tuned_by(options)
         turns = self._turns(self.config.views_per_step)
         looks = looks_in_turn(self.generator, self.capture, losses, turns)
         near = Locality(self.generator, self.ws, self.camera, losses, options, self.context)
@@ -155,18 +174,6 @@ class SingleLatent:
             self.generator, self.context, options, updates, stop=stop, round=turns.round
         )
         self.snapshot.settle()
-
-
-def _threshold(options: PivotalOptions, losses: Mapping[str, object], views: int) -> Stop | None:
-    name, limit = options.threshold_loss, options.threshold
-    if limit is None:
-        return None
-    if name not in losses:
-        raise ConfigError(
-            f"option 'tuning.threshold_loss': '{name}' isn't one of the losses of this stage "
-            f"({', '.join(losses)}); name one of them, or set tuning.threshold to null"
-        )
-    return lambda values: values[name] / views <= limit
 
 
 def locality_point(pivot: Tensor, towards: Tensor, distance: float) -> Tensor:

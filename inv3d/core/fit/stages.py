@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,13 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
 from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.optimizers import lbfgs
-from inv3d.core.fit.options import FitConfig, LatentOptions, SearchMethod, TuningOptions
+from inv3d.core.fit.options import (
+    FitConfig,
+    LatentOptions,
+    SampledLatentOptions,
+    SearchMethod,
+    TuningOptions,
+)
 from inv3d.core.fit.schedule import Schedule, constant, ramped, warmed
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.fit.turns import Turns
@@ -25,6 +31,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.loss import Target
 
 _HISTORY = 20
+PULL, NOISE = "w_norm", "noise"
 
 
 def prepare(generator: Generator, capture: Capture, context: Context, views: int = 1) -> Capture:
@@ -53,6 +60,7 @@ def prepare(generator: Generator, capture: Capture, context: Context, views: int
         )
     generator.to(context.device).eval().requires_grad_(False)
     generator.rng = context.state.generators["render"]
+    context.state.dtype = generator.dtype
     return capture.to(context.device, generator.dtype)
 
 
@@ -76,6 +84,25 @@ def loss_terms(
             "--set losses.mse=1"
         )
     return terms
+
+
+def latent_terms(
+    options: SampledLatentOptions, terms: Mapping[str, LossTerm], *, noise: bool = True
+) -> dict[str, LossTerm]:
+    """Return the losses of a latent stage: what its options pull with, then its own.
+
+    Args:
+        options: of the stage.
+        terms: its own losses, which win over the options.
+        noise: whether noise maps are optimised where the options say so.
+    """
+    weights = {PULL: options.pull, NOISE: options.noise_maps if noise else 0.0}
+    return {name: LossTerm(weight=w) for name, w in weights.items() if w} | dict(terms)
+
+
+def latent_variables(w: Tensor, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a latent stage changes: latents, and noise maps where there are some."""
+    return {"w": w} | {f"noise/{name}": value for name, value in maps.items()}
 
 
 def start_latent(
@@ -122,7 +149,7 @@ def latent_group(variables: Mapping[str, Tensor], options: LatentOptions) -> Gro
     return Group(variables, latent_rate(options))
 
 
-def changing_noise_maps(generator: Generator, weight: float) -> dict[str, Tensor]:
+def changing_noise_maps(generator: Generator, context: Context, weight: float) -> dict[str, Tensor]:
     """Return the generator's noise maps where their regulariser has a weight; else none.
 
     Raises:
@@ -131,8 +158,8 @@ def changing_noise_maps(generator: Generator, weight: float) -> dict[str, Tensor
     maps = generator.noise_maps() if weight else {}
     if weight and not maps:
         raise ConfigError(
-            f"option 'latent.noise_maps': generator {generator.spec.name} has no noise maps; set "
-            "it to 0"
+            f"option '{context.option('latent.noise_maps')}': generator {generator.spec.name} has "
+            "no noise maps; set it to 0"
         )
     return maps
 
@@ -157,6 +184,32 @@ def trainable(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         for tensor in variables.values():
             tensor.requires_grad_(False)
             tensor.grad = None
+
+
+def stop_below(
+    limit: float | None, losses: Mapping[str, object], watched: Sequence[str], option: str
+) -> Stop | None:
+    """Return the test whether the sum of some losses is at a limit or below.
+
+    Args:
+        limit: of the sum over the views; None never stops.
+        losses: of the stage, by name.
+        watched: names of those that are summed.
+        option: that names them, for the message.
+
+    Raises:
+        ConfigError: where one that is watched isn't one of the stage.
+    """
+    if limit is None:
+        return None
+    for name in watched:
+        if name not in losses:
+            raise ConfigError(
+                f"option '{option}': '{name}' isn't one of the losses of this stage "
+                f"({', '.join(losses)}); name one of them, or set "
+                f"{option.rpartition('.')[0]}.threshold to null"
+            )
+    return lambda values: sum(values[name] for name in watched) <= limit
 
 
 def tune(

@@ -33,6 +33,7 @@ class RunState:
             device's queue run empty.
         stop_requested: set from outside (Ctrl-C); the loop ends after the current step.
         notices: messages for the user.
+        dtype: of the generator's tensors, which the losses' networks take on; None: their own.
         weights: loss name -> the weights that it was built with, for the report.
         taken: steps behind the run, over all stages.
         done: stage name -> its final variables, buffers and random states.
@@ -50,6 +51,7 @@ class RunState:
     read_every: int = 1
     stop_requested: bool = False
     notices: list[str] = field(default_factory=list)
+    dtype: torch.dtype | None = None
     weights: dict[str, list[float]] = field(default_factory=dict)
     taken: int = 0
     done: dict[str, dict[str, Tensor]] = field(default_factory=dict)

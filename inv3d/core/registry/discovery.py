@@ -14,7 +14,7 @@ from typing import Any
 
 import entrypoints
 
-from inv3d.core.errors import PluginError, first_line, suggest
+from inv3d.core.errors import PluginError, suggest
 from inv3d.core.registry.imports import import_plugin
 from inv3d.core.registry.metadata import declared, normal
 from inv3d.core.registry.record import (
@@ -115,7 +115,11 @@ def _parsed(text: str, distribution: str, version: str) -> Iterator[PluginRecord
     try:
         parser.read_string(_without_repeats(text), "entry_points.txt")
     except configparser.Error as error:
-        reason = f"its entry_points.txt can't be parsed: {first_line(error)}"
+        said = " ".join(str(error).split())
+        reason = (
+            f"its entry_points.txt can't be parsed ({said}); correct the entry points in its "
+            "pyproject.toml and install it again"
+        )
         yield _unreadable(distribution, version, reason)
         return
     kinds = {group: kind for kind, group in GROUPS.items()}

@@ -145,10 +145,12 @@ class Observers:
                 # stdout is for results
                 with contextlib.redirect_stdout(sys.stderr):
                     results += caller(**arguments)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a plugin raises
                 self.silenced.add(name)
                 self.report(
                     f"hooks '{name}'{_owner(name)} failed in {hook} "
-                    f"({type(error).__name__}: {error}); they're left out from here on"
+                    f"({type(error).__name__}: {first_line(error)}); they're left out from here on"
                 )
         return results

@@ -69,6 +69,46 @@ class HookSpecs:
         """
 
     @hookspec
+    def inv3d_training_start(self, directory: Path, config: dict[str, Any]) -> None:
+        """A training begins, or goes on; of several processes the first one tells.
+
+        Args:
+            directory: of the training.
+            config: resolved options, as in train.json.
+        """
+
+    @hookspec
+    def inv3d_training_step(self, directory: Path, progress: Any) -> None:
+        """A step of a training was taken.
+
+        Args:
+            directory: of the training.
+            progress: an `inv3d.Progress`: step, losses, rates, seconds.
+        """
+
+    @hookspec
+    def inv3d_training_checked(
+        self, directory: Path, step: int, values: Mapping[str, float]
+    ) -> None:
+        """Held-out pictures were looked at.
+
+        Args:
+            directory: of the training.
+            step: how many steps are behind it.
+            values: name -> number, as on its page.
+        """
+
+    @hookspec
+    def inv3d_training_end(self, directory: Path, error: BaseException | None) -> None:
+        """A training ended.
+
+        Args:
+            directory: of the training.
+            error: that ended it, or None where it came to its end;
+                `inv3d.core.errors.InterruptedRun` where a user stopped it.
+        """
+
+    @hookspec
     def inv3d_exporters(self) -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
         """Return format name -> function(inversion, generator, path), for `3dinv export`."""
 
@@ -89,10 +129,10 @@ class HookSpecs:
 
     @hookspec
     def inv3d_loggers(self) -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
-        """Return name -> function(**options), for `3dinv run --logger NAME?OPTION=VALUE`.
+        """Return name -> function(**options), for `--logger NAME?OPTION=VALUE`.
 
-        The function is called when a run begins that asks for it, and returns an object with any of
-        the hooks of a run as methods; only then may it import what it needs.
+        The function is called when a run or a training begins that asks for it, and returns an
+        object with any of their hooks as methods; only then may it import what it needs.
         """
 
     @hookspec

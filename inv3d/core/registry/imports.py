@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import sys
@@ -12,8 +11,13 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from inv3d.core.errors import PluginError, first_line
+from inv3d.core.registry.api_range import api_fault
+from inv3d.core.registry.guard import guarded
 from inv3d.core.registry.hookspecs import misspelt_hook
 from inv3d.core.registry.record import KINDS, LOSS_TERM, PluginRecord, singular
+
+# names of a class's tables of options
+_TABLES = ("Config", "Edit", "Training")
 
 
 def import_plugin(record: PluginRecord) -> tuple[PluginRecord, Any]:
@@ -22,34 +26,36 @@ def import_plugin(record: PluginRecord) -> tuple[PluginRecord, Any]:
     Returns:
         The record, with what the plugin says of itself, or with status "broken" and a reason where
         it can't be used; and what was imported (None where nothing was).
+
+    Raises:
+        KeyboardInterrupt: where the user stops it.
     """
-    started, printed = time.perf_counter(), _Printed()
-    try:
-        with contextlib.redirect_stdout(printed):  # type: ignore[type-var]
+    tried, target, reason = record, None, ""
+    with guarded() as guard:
+        started = time.perf_counter()
+        try:
             target = _imported(record.target)
             tried = replace(record, seconds=round(time.perf_counter() - started, 3))
             reason = fault(record, target)
             tried = replace(tried, file=_file(record), **_said(record.kind, target, reason))
-    except (Exception, SystemExit) as error:
-        reason = f"import of {record.target}: {type(error).__name__}: {first_line(error)}"
-        return replace(record, status="broken", reason=reason, prints=printed.anything), None
-    tried = replace(tried, prints=printed.anything)
+        except BaseException as error:  # a plugin may raise anything
+            if guard.stopped:
+                raise
+            target, reason = None, _failure(record, error)
+    tried = replace(tried, prints=guard.prints, changes=guard.changes)
     return (replace(tried, status="broken", reason=reason) if reason else tried), target
 
 
-class _Printed:
-    """Passes to stderr what is printed, and remembers whether anything was."""
-
-    anything = False
-
-    def write(self, text: str) -> int:
-        """Pass a text on."""
-        self.anything |= bool(text)
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        """Pass on what is left."""
-        sys.stderr.flush()
+def _failure(record: PluginRecord, error: BaseException) -> str:
+    """Say what an import raised, and what to do where that's known."""
+    text = first_line(error)
+    said = f"import of {record.target}: {type(error).__name__}" + (f": {text}" if text else "")
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return said
+    missing = error.name.partition(".")[0]
+    if missing == record.target.partition(":")[0].partition(".")[0]:
+        return f"{said}; its package lacks that module: see what its pyproject.toml includes"
+    return said if missing in sys.modules else f"{said}; install it"
 
 
 def _said(kind: str, target: Any, reason: str) -> dict[str, Any]:
@@ -113,17 +119,34 @@ def fault(record: PluginRecord, target: Any) -> str:
         return f"{record.target} is abstract: it lacks {missing}"
     if target.name != record.name:
         return f"{record.target} calls itself '{target.name}', its entry point '{record.name}'"
-    from inv3d.core.config import PluginConfig
-
-    if not _is_subclass(target.Config, PluginConfig):
-        return f"{record.target}.Config is no subclass of inv3d.PluginConfig"
     if not _are_weight_files(target.weights):
         return f"{record.target}.weights is no tuple of inv3d.WeightFile"
     return (
         _mistyped(record, target)
-        or _api_fault(target, record.target)
+        or _api_fault(record, target)
+        or _options_fault(record, target)
         or _shadowed(record, target.Config)
     )
+
+
+def _options_fault(record: PluginRecord, target: Any) -> str:
+    """Say which table of options can't be built, and why."""
+    from pydantic import ValidationError
+
+    from inv3d.core.config import PluginConfig, explain
+
+    for name in _TABLES:
+        table, owner = getattr(target, name, PluginConfig), f"{record.target}.{name}"
+        if not _is_subclass(table, PluginConfig):
+            return f"{owner} is no subclass of inv3d.PluginConfig"
+        try:
+            table.model_validate({})
+        except ValidationError as error:
+            if any(e["loc"] and e["type"] != "missing" for e in error.errors()):
+                return f"the default of {explain(error, table, owner)}"
+        except Exception as error:  # pydantic's own, or what a validator raises
+            return f"{owner} can't be built: {first_line(error)}"
+    return ""
 
 
 def _mistyped(record: PluginRecord, target: Any) -> str:
@@ -212,24 +235,13 @@ def _are_weight_files(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(file, WeightFile) for file in value)
 
 
-def _api_fault(plugin: Any, name: str) -> str:
+def _api_fault(record: PluginRecord, plugin: Any) -> str:
     """Say what is wrong with the API version that a plugin was written for."""
     from inv3d.core.plugin import API_VERSION
 
     if not _declares_api(plugin):
         return (
-            f"{name} doesn't say which plugin API it was written for; add the line "
+            f"{record.target} doesn't say which plugin API it was written for; add the line "
             f'api = "{API_VERSION}" to the class'
         )
-    wanted = plugin.api
-    try:
-        major, minor = (int(part) for part in wanted.split("."))
-    except (AttributeError, ValueError):
-        return f"api is {wanted!r}, expected 'major.minor' such as '{API_VERSION}'"
-    have_major, have_minor = (int(part) for part in API_VERSION.split("."))
-    if major != have_major or minor > have_minor:
-        return (
-            f"written for plugin API {wanted}, this 3dinv has {API_VERSION}; "
-            f"{'upgrade 3dinv' if (major, minor) > (have_major, have_minor) else 'upgrade it'}"
-        )
-    return ""
+    return api_fault(plugin.api, API_VERSION, record.distribution if record.version else "it")

@@ -43,6 +43,7 @@ class PluginRecord:
         capabilities: in words, such as "takes --init" or "needs depths".
         seconds: that its import took, with all that it imports and nothing else has before it.
         prints: whether it prints when it's imported.
+        changes: what its import changes and shouldn't, in words; it's put back.
     """
 
     name: str
@@ -59,11 +60,13 @@ class PluginRecord:
     capabilities: tuple[str, ...] = ()
     seconds: float | None = None
     prints: bool = False
+    changes: tuple[str, ...] = ()
 
     @staticmethod
     def read(row: Mapping[str, Any]) -> PluginRecord:
         """Return a record that was written as JSON."""
-        return PluginRecord(**{**row, "capabilities": tuple(row["capabilities"])})
+        texts = {name: tuple(row[name]) for name in ("capabilities", "changes")}
+        return PluginRecord(**{**row, **texts})
 
     @property
     def own(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from inv3d.nn.choices import Precision
+from inv3d.nn.colours import imagenet_colours
 from inv3d.nn.encoders.e4e import Encoder4Editing
 from inv3d.nn.encoders.last_layer import WEncoder, WPlusEncoder
 from inv3d.nn.encoders.options import EncoderOptions
@@ -28,9 +31,9 @@ def make_encoder(options: EncoderOptions, num_ws: int, w_dim: int) -> nn.Module:
 
 
 def encode(
-    encoder: nn.Module,
+    encoder: Callable[[Tensor], Tensor],
     images: Tensor,
-    size: int,
+    options: EncoderOptions,
     num_ws: int,
     average: Tensor | None,
     precision: Precision = "fp32",
@@ -40,11 +43,14 @@ def encode(
     Args:
         encoder: made by `make_encoder`.
         images: [N, 3, H, W] in [-1, 1], brought to the size that the encoder sees.
-        size: pixels a side, `EncoderOptions.size`.
+        options: that it was made with: size and colours of what it sees.
         num_ws: latents that the generator takes; a single one is repeated.
         average: [1 or num_ws, w_dim] that the encoder counts from, or None.
         precision: of the encoder's convolutions; the average is added in float32.
     """
-    offsets = run_in(precision, encoder, resize(images, size))
+    seen = resize(images, options.size)
+    if options.colours == "imagenet":
+        seen = imagenet_colours(seen)
+    offsets = run_in(precision, encoder, seen)
     ws = offsets if average is None else offsets + average.to(offsets)
     return ws.expand(-1, num_ws, -1)

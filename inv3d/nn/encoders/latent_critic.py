@@ -58,15 +58,16 @@ class LatentPool(nn.Module):
             w: [N, w_dim], those that were just made.
             rng: draws, on the CPU.
         """
-        shown = w.detach().clone()
+        shown, count = w.detach().clone(), int(self.count)
         for row, latent in enumerate(w.detach()):
-            if int(self.count) < len(self.stored):
-                self.stored[int(self.count)] = latent
-                self.count += 1
+            if count < len(self.stored):
+                self.stored[count] = latent
+                count += 1
             elif float(torch.rand((), generator=rng)) < 0.5:
                 place = int(torch.randint(len(self.stored), (), generator=rng))
                 shown[row] = self.stored[place]
                 self.stored[place] = latent
+        self.count.fill_(count)
         return shown
 
 

@@ -51,6 +51,10 @@ class EncoderOptions(PluginConfig):
     size: int = Field(
         default=256, ge=32, le=1024, description="pixels a side that the encoder sees"
     )
+    colours: Literal["symmetric", "imagenet"] = Field(
+        default="symmetric",
+        description="in [-1, 1], or less ImageNet's mean and in its deviations (e4e of Pose-Opt)",
+    )
     style_channels: int | None = Field(
         default=None,
         ge=8,

@@ -65,7 +65,7 @@ class TriPlaneNet(nn.Module):
         plane_channels: int,
     ) -> None:
         super().__init__()
-        self.size = encoder.size
+        self.encoder = encoder
         self.num_ws = num_ws
         self.version = branch.version
         self.precision = "fp32"
@@ -79,8 +79,7 @@ class TriPlaneNet(nn.Module):
             images: [N, 3, H, W] in [-1, 1].
             average: [1 or num_ws, w_dim], the generator's mean latent.
         """
-        encoder = self.psp_encoder
-        return encode(encoder, images, self.size, self.num_ws, average, self.precision)
+        return encode(self.psp_encoder, images, self.encoder, self.num_ws, average, self.precision)
 
     def look(self, generator: Generator, ws: Tensor, camera: Camera) -> FirstLook:
         """Return what latents alone make: scenes and renders, in version 2 from both sides.

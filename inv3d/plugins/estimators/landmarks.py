@@ -72,7 +72,7 @@ class LandmarkEstimator(Estimator[LandmarkConfig]):
         return Camera.cat(cameras).to(images.device, images.dtype)
 
     def _face(self, image: Tensor, row: int) -> Face:
-        face: Face | None = self.reader((image + 1) / 2, turn=False)
+        face: Face | None = self.reader((image.float() + 1) / 2, turn=False)
         if face is None:
             raise InputError(
                 f"estimator landmarks: no face in picture {row + 1}; leave it out, or give cameras"
@@ -124,8 +124,7 @@ def alignment_of(generator: Generator) -> Alignment:
     Raises:
         UnsupportedError: where it shows none.
     """
-    config = generator.config if generator.config is not None else generator.Config()
-    alignment = generator.alignment(config)
+    alignment = generator.faces
     if alignment is None:
         raise UnsupportedError(
             f"estimator landmarks: generator {generator.spec.name} doesn't say where faces are in "

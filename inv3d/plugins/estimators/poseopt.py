@@ -73,7 +73,8 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
             self.network = make_filled(lambda: PoseNetwork(sizes), trained.tensors, place)
         else:
             self.network = published(path, self.config.network)
-        self.network.to(generator.device).eval()
+        self.network.to(generator.device, generator.dtype).eval()
+        self.form = self.network.options.form
 
     def estimate(self, images: Tensor, generator: Generator) -> Camera:
         """Return the camera of every picture; `get_ready` was called before.

@@ -1,4 +1,4 @@
-"""Losses, rates and metrics of a run for TensorBoard: `--logger tensorboard`."""
+"""Losses, rates and metrics of runs and trainings for TensorBoard: `--logger tensorboard`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes event files into the run directory, or into a folder of its name elsewhere."""
+    """Writes event files into the run directory, or into a folder of its name elsewhere.
+
+    Trainings are logged as runs are.
+    """
 
     def __init__(self, writer: Callable[..., Any], folder: Path | None) -> None:
         self.make = writer
@@ -25,20 +28,49 @@ class TensorBoard:
     @hookimpl
     def inv3d_run_start(self, directory: Path, config: dict[str, Any]) -> None:
         """Begin; the options are a text."""
+        self._begin("run", directory, config, ("method", "generator", "input", "seed"))
+
+    @hookimpl
+    def inv3d_training_start(self, directory: Path, config: dict[str, Any]) -> None:
+        """Begin; the options are a text."""
+        self._begin("training", directory, config, ("plugin", "generator", "training", "request"))
+
+    def _begin(
+        self, what: str, directory: Path, config: dict[str, Any], names: tuple[str, ...]
+    ) -> None:
         place = directory / FOLDER if self.folder is None else self.folder / directory.name
         self.writer, self.taken = self.make(str(place)), 0
-        options = {name: config.get(name) for name in ("method", "generator", "input", "seed")}
+        options = {name: config.get(name) for name in names}
         text = json.dumps(options, indent=2, default=str)
-        self.writer.add_text("run", "\n".join(f"    {line}" for line in text.splitlines()))
+        self.writer.add_text(what, "\n".join(f"    {line}" for line in text.splitlines()))
 
     @hookimpl
     def inv3d_run_step(self, progress: Any) -> None:
         """Log a step, at its number within its stage."""
+        self._log(progress)
+
+    @hookimpl
+    def inv3d_training_step(self, progress: Any) -> None:
+        """Log a step."""
+        self._log(progress)
+
+    def _log(self, progress: Any) -> None:
         for name, value in progress.losses.items():
             self.writer.add_scalar(f"{progress.stage}/{name}", value, progress.step)
         for name, value in progress.lr.items():
             self.writer.add_scalar(f"{progress.stage}/rate of {name}", value, progress.step)
         self.taken += 1
+
+    @hookimpl
+    def inv3d_training_checked(self, step: int, values: Mapping[str, float]) -> None:
+        """Log what held-out pictures say."""
+        for name, value in values.items():
+            self.writer.add_scalar(f"held-out/{name}", value, step)
+
+    @hookimpl
+    def inv3d_training_end(self) -> None:
+        """Keep what there is."""
+        self.writer.close()
 
     @hookimpl
     def inv3d_run_end(self, metrics: dict[str, Any]) -> None:
@@ -67,7 +99,7 @@ def make(folder: str | None = None) -> TensorBoard:
     """Make the logger.
 
     Args:
-        folder: where event files go, in a folder of the run's name; the run directory if None.
+        folder: where event files go, in a folder of the run's name; its directory if None.
 
     Raises:
         UnsupportedError: where the package isn't installed.

@@ -82,8 +82,11 @@ class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Return unit features by layer, [N, C, h, w], of images [N, 3, H, W] in [-1, 1]."""
-        layers = self.network.features(images)
-        return {str(i): unit_channels(layer) for i, layer in enumerate(layers)}
+        return {name: unit_channels(layer) for name, layer in self.activations(images).items()}
+
+    def activations(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the same as the network makes them, of any length."""
+        return {str(i): layer for i, layer in enumerate(self.network.features(images))}
 
     def prepare(self, target: Target) -> dict[str, Tensor]:
         """Return the targets' features."""

@@ -84,9 +84,13 @@ class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Return unit features by layer, [N, C, h, w], of images [N, 3, H, W] in [-1, 1]."""
+        return {name: _unit(layer) for name, layer in self.activations(images).items()}
+
+    def activations(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the same as the backbone makes them, of any length."""
         images = shrink(images, self.config.resize or None)
         layers = self.network.net(self.network.scaling_layer(images))
-        return {str(i): _unit(layer) for i, layer in enumerate(layers)}
+        return {str(i): layer for i, layer in enumerate(layers)}
 
     def prepare(self, target: Target) -> dict[str, Tensor]:
         """Return the targets' features."""

@@ -67,13 +67,13 @@ class SymmetryConfig(PluginConfig):
     )
 
 
-class WarpingConfig(PluginConfig):
-    """Options of the warping loss."""
+class FeatureConfig(PluginConfig):
+    """Options of losses that compare the features of another one."""
 
     features: str = Field(
         "headfeat",
         description="loss whose features are compared, one that tells them by layer, such as "
-        "headfeat or lpips (Pose-Opt: VGG16)",
+        "headfeat or lpips (Pose-Opt: VGG16; SPI: VGG19)",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of that loss, such as net or weights"
@@ -84,10 +84,37 @@ class WarpingConfig(PluginConfig):
         "of VGG16, which is layer 2 of lpips; relu2_2, layer 1, and relu4_3, layer 3, are its "
         "alternatives)",
     )
+    unit: bool = Field(
+        True,
+        description="of unit length over channels, as that loss compares them, or as its network "
+        "makes them, which lpips and headfeat can tell, too (Pose-Opt: false)",
+    )
+
+
+class WarpingConfig(FeatureConfig):
+    """Options of the warping loss."""
+
     near: bool = Field(
         True,
         description="compare only what is nearer than the mean depth, which is the head and not "
         "what is behind it (Pose-Opt: true)",
+    )
+
+
+class ContextualConfig(FeatureConfig):
+    """Options of the contextual loss."""
+
+    band: float = Field(
+        0.5, gt=0, description="width of the softmax over places (paper: 0.5; SPI: 0.5)"
+    )
+    most: float = Field(
+        10.0, gt=0, description="bound of the relative distance of places (paper: none; SPI: 10)"
+    )
+    places: int = Field(
+        40,
+        ge=2,
+        description="side that larger maps of features are averaged down to; the cost grows with "
+        "its fourth power (SPI: 40, of pictures of 80 pixels)",
     )
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Self
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
-from inv3d.core.errors import ConfigError, suggest
 from inv3d.core.geometry.depth import depth_points
 from inv3d.core.geometry.warp import look_up
-from inv3d.core.loss import AnyLoss, Target, WarpLoss, load_loss
+from inv3d.core.loss import AnyLoss, Target, WarpLoss
 from inv3d.core.scene import Rendering
+from inv3d.plugins.losses.features import features_of, load_features, sized
 from inv3d.plugins.losses.options import WarpingConfig
-
-Features = Callable[[Tensor], Any]
 
 
 class Warping(WarpLoss[WarpingConfig, Tensor]):
@@ -43,14 +39,7 @@ class Warping(WarpLoss[WarpingConfig, Tensor]):
             ConfigError: where that loss tells no features.
             WeightsError: where its weights can't be had.
         """
-        owner = f"option 'options' of loss {cls.name}"
-        network = load_loss(config.features, config.options, owner=owner)
-        if not callable(getattr(network, "features", None)):
-            raise ConfigError(
-                f"option 'features' of loss {cls.name}: loss {config.features} tells no features; "
-                "name one that does, such as headfeat or lpips"
-            )
-        return cls(config, network)
+        return cls(config, load_features(config, cls.name))
 
     def features(self, images: Tensor) -> Tensor:
         """Return the layer's features [N, C, h, w] of images [N, 3, H, W] in [-1, 1].
@@ -58,16 +47,7 @@ class Warping(WarpLoss[WarpingConfig, Tensor]):
         Raises:
             ConfigError: where there's no such layer.
         """
-        tell: Features = self.network.features  # type: ignore[assignment]
-        layers = tell(images)
-        known = layers if isinstance(layers, Mapping) else {}
-        if self.config.layer not in known:
-            raise ConfigError(
-                f"option 'layer' of loss {self.name}: loss {self.config.features} has no layer "
-                f"'{self.config.layer}'{suggest(self.config.layer, known)}"
-            )
-        features: Tensor = known[self.config.layer]
-        return features
+        return features_of(self.network, self.config, self.name, images)
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' features."""
@@ -83,16 +63,10 @@ class Warping(WarpLoss[WarpingConfig, Tensor]):
     ) -> Tensor:
         """Return the difference of the pictures' features, carried to the cameras, [N]."""
         size = tuple(cache.shape[-2:])
-        uv, _ = other.project(depth_points(camera, _sized(depth, size)))
+        uv, _ = other.project(depth_points(camera, sized(depth, size)))
         found = look_up(self.features(pictures), uv.reshape(len(uv), *size, 2))
         difference = (found - cache).abs()
         if self.config.near:
             near = depth < depth.mean((1, 2, 3), keepdim=True)
-            difference = difference * _sized(near.to(depth), size)
+            difference = difference * sized(near.to(depth), size)
         return difference.mean((1, 2, 3))
-
-
-def _sized(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -52,6 +52,7 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import DualEncoderConfig, DualEncoderTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
+from inv3d.plugins.methods.encoders.views import say_where_faces_are
 
 FIRST, SECOND, CRITIC = "first", "second", "critic"
 
@@ -97,6 +98,7 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         made = _with_planes(generator)
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
+        say_where_faces_are(generator, views, context)
         channels = plane_channels(generator)
         ready = read_networks(
             self.name,

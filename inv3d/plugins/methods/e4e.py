@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -11,12 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from inv3d.core.fit.loop import TOTAL, Metrics
-from inv3d.core.generator import Generator, neutral_condition
+from inv3d.core.generator import Generator, GeneratorSpec, neutral_condition
 from inv3d.core.plugin import Presets
 from inv3d.core.training import Batch, Lesson
 from inv3d.core.training_options import TrainingConfig
 from inv3d.nn.encoders.adversarial import discriminator_loss, encoder_loss, gradient_penalty
 from inv3d.nn.encoders.latent_critic import LatentDiscriminator, LatentPool, spread
+from inv3d.nn.encoders.published import Published
 from inv3d.nn.ir_se import IR_SE50_WEIGHTS
 from inv3d.plugins.methods.encoders.latents import ENCODER, LatentEncoder
 from inv3d.plugins.methods.encoders.learning import adds
@@ -55,6 +58,23 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
             "trunk": IR_SE50_WEIGHTS.name,
         }
     }
+
+    def published(self, path: Path, spec: GeneratorSpec) -> Published:
+        """Read an encoder that others published; where it's asked for its first latent alone, any
+        number of them will do.
+        """
+        found = super().published(path, spec)
+        if self.config.deltas != 0:
+            return found
+        average = None if found.average is None else found.average[:1]
+        return replace(found, num_ws=1, average=average)
+
+    def asked(self, encoder: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what the encoder is asked for: latents of which some differ from the first."""
+        deltas = self.config.deltas
+        if deltas == 0:
+            return lambda images: encoder(images, deltas=0)[:, :1]
+        return functools.partial(encoder, deltas=deltas)
 
     def build(self, generator: Generator) -> nn.Module:
         """Return the encoder and what trains it."""

@@ -55,6 +55,7 @@ class Hybrid(Inverter[HybridConfig]):
         begun = context.init
         plain = replace(context, init=replace(begun, offset={}))
         fit = SingleLatent(generator, fitted, plain, self.config, _offset(begun, generator))
+        fit.check_tuning(self.config.tuning)
         yield from fit.optimise_latent()
         if self.config.offset.steps:
             yield from self._refine(fit)

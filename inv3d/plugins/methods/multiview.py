@@ -46,6 +46,7 @@ class MultiView(Inverter[MultiViewConfig]):
         """Optimise the latent, then tune the generator in place."""
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         fit = SingleLatent(generator, fitted, context, self.config)
+        fit.check_tuning(self.config.tuning)
         yield from fit.optimise_latent()
         yield from fit.tune(self.config.tuning)
         return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)

@@ -44,7 +44,12 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import TriPlaneNetConfig, TriPlaneNetTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import by_frame, fitted_views, parts_of
+from inv3d.plugins.methods.encoders.views import (
+    by_frame,
+    fitted_views,
+    parts_of,
+    say_where_faces_are,
+)
 
 FIRST, SECOND = "first", "second"
 _AWAY = 0.6
@@ -83,6 +88,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         """Encode the front view, or all; what the latents lack is an offset of the planes."""
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
+        say_where_faces_are(generator, views, context)
         channels = plane_channels(generator)
         ready = read_networks(
             self.name,

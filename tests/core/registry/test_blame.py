@@ -17,6 +17,7 @@ from tests.commands.run_cli import QUICK, registered, run, write_capture
 PLUGINS = """
 from inv3d import Generator, Inverter, Loss, hookimpl
 from inv3d.testing.toy import ToyGenerator
+import sys
 from wobbly.helpers import fail
 
 
@@ -156,6 +157,12 @@ def test_an_error_in_a_method(install: Install, tmp_path: Path) -> None:
     install(steps="yield fail()")
     said = line_of(invert(tmp_path, "--method", "wobbly"))
     assert said.startswith("error: method 'wobbly' of inv3d-wobbly failed: ValueError: oops")
+
+
+def test_an_exit_in_a_method_is_an_error_of_the_plugin(install: Install, tmp_path: Path) -> None:
+    install(steps="yield sys.exit(0)")
+    said = line_of(invert(tmp_path, "--method", "wobbly"))
+    assert said.startswith("error: method 'wobbly' of inv3d-wobbly failed: SystemExit: 0; run with")
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,23 @@ def test_a_good_plugin_is_loaded(source: Callable[[str], None]) -> None:
 BROKEN = {
     "a package that is missing": (
         "import no_such_package",
-        "import of thrown_away:Good: ModuleNotFoundError: No module named 'no_such_package'",
+        "Good: ModuleNotFoundError: No module named 'no_such_package'; install it",
+    ),
+    "a module of its own that is missing": (
+        "import thrown_away.helpers",
+        "No module named 'thrown_away.helpers'; 'thrown_away' is not a package; its package lacks",
+    ),
+    "an interrupt that nobody asked for": (
+        "raise KeyboardInterrupt",
+        "import of thrown_away:Good: KeyboardInterrupt",
+    ),
+    "an exception of the lowest kind": (
+        "class Low(BaseException): pass\nraise Low('down')",
+        "import of thrown_away:Good: Low: down",
+    ),
+    "an error that can't say what it is": (
+        "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
+        "import of thrown_away:Good: Mute",
     ),
     "a syntax error": ("def", "import of thrown_away:Good: SyntaxError: invalid syntax"),
     "a class that isn't there": (
@@ -256,7 +272,7 @@ BROKEN = {
         "AttributeError: module 'thrown_away' has no attribute 'Good'",
     ),
     "an exit at import": ("import sys; sys.exit(3)", "import of thrown_away:Good: SystemExit: 3"),
-    "an error without text": ("raise ValueError", "import of thrown_away:Good: ValueError: "),
+    "an error without text": ("raise ValueError", "import of thrown_away:Good: ValueError"),
     "an error of many lines": ("raise ValueError('a\\nb')", "thrown_away:Good: ValueError: a"),
     "no class": ("Good = 3", "thrown_away:Good is no subclass of inv3d.Inverter"),
     "another kind": (
@@ -274,6 +290,20 @@ BROKEN = {
     "a Config of another type": (
         GOOD + "    Config = dict",
         "thrown_away:Good.Config is no subclass of inv3d.PluginConfig",
+    ),
+    "an option whose default is of another type": (
+        GOOD + "    from inv3d.core.config import PluginConfig\n"
+        "    class Config(PluginConfig):\n        size: int = 'large'",
+        "the default of option 'size' of thrown_away:Good.Config: 'large' is not valid",
+    ),
+    "an option of a type that isn't there": (
+        GOOD + "    from inv3d.core.config import PluginConfig\n"
+        "    class Config(PluginConfig):\n        size: 'NoSuchType' = 1",
+        "thrown_away:Good.Config can't be built: ",
+    ),
+    "options of a training that are no table": (
+        GOOD + "    Training = dict",
+        "thrown_away:Good.Training is no subclass of inv3d.PluginConfig",
     ),
     "an option that is hidden by a shared one": (
         GOOD + "    from inv3d.core.config import PluginConfig\n"
@@ -305,7 +335,7 @@ BROKEN = {
     ),
     "an old API": (
         GOOD + "    api = '0.9'",
-        "written for plugin API 0.9, this 3dinv has 1.0; upgrade it",
+        "written for plugin API 0.9, this 3dinv has 1.0; upgrade dist-a",
     ),
     "a new API": (
         GOOD + "    api = '1.7'",
@@ -314,6 +344,10 @@ BROKEN = {
     "an API of the future": (
         GOOD + "    api = '2.0'",
         "written for plugin API 2.0, this 3dinv has 1.0; upgrade 3dinv",
+    ),
+    "a range of APIs": (
+        GOOD + "    api = '>=1.2,<3'",
+        "written for plugin API >=1.2,<3, this 3dinv has 1.0; upgrade 3dinv",
     ),
     "no API": (
         GOOD.replace('api = "1.0"', ""),
@@ -344,10 +378,18 @@ def test_what_a_plugin_prints_goes_to_stderr(
     assert capsys.readouterr() == ("", "hello from the plugin\n")
 
 
-def test_an_interrupt_while_importing_isnt_swallowed(source: Callable[[str], None]) -> None:
-    source("raise KeyboardInterrupt")
+def test_a_users_interrupt_while_importing_isnt_swallowed(source: Callable[[str], None]) -> None:
+    source("import signal; signal.raise_signal(signal.SIGINT)")
     with pytest.raises(KeyboardInterrupt):
         import_plugin(RECORD)
+
+
+def test_what_an_import_changes_is_told_and_put_back(source: Callable[[str], None]) -> None:
+    source("import os; os.chdir('/')\n" + GOOD)
+    before = Path.cwd()
+    found = import_plugin(RECORD)[0]
+    assert found.status == "ok" and found.changes == ("the working directory",)
+    assert Path.cwd() == before
 
 
 DEADLY = """
@@ -358,6 +400,8 @@ class Quiet:
     pass
 if "{how}" == "exit":
     os._exit(7)
+if "{how}" == "crash":
+    os.abort()
 if "{how}" == "hang":
     time.sleep(60)
 """
@@ -367,6 +411,7 @@ if "{how}" == "hang":
     ("how", "reason"),
     [
         ("exit", "import of deadly_exit:X: it ended the interpreter (exit status 7)"),
+        ("crash", "import of deadly_crash:X: it crashed the interpreter (signal 6)"),
         ("hang", "import of deadly_hang:X: it took more than 5 s"),
         ("noise", "import of deadly_noise:X: AttributeError"),
     ],
@@ -383,11 +428,27 @@ def test_a_plugin_that_kills_its_interpreter_is_a_row(
         PluginRecord("off", "hooks", "d", "1", "x", "disabled", "left out"),
     ]
     # a child begins well within the time that one has which never ends
-    found = probe_plugins(records, seconds=5 if how == "hang" else 60)
+    told: list[str] = []
+    found = probe_plugins(records, seconds=5 if how == "hang" else 60, say=told.append)
+    assert told == (["importing hook 'deadly' of d takes long"] if how == "hang" else [])
+    if how in ("exit", "crash", "hang"):
+        assert found[1].reason.endswith("; INV3D_DISABLE=deadly leaves it out")
     assert [r.status for r in found] == ["ok", "broken", "ok", "disabled"]
     assert found[1].reason.startswith(reason)
     assert found[0].summary.startswith("Errors that a user can put right")
     assert f"deadly_{how}" not in sys.modules
+
+
+def test_a_thread_that_goes_on_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "busy.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n"
+    )
+    (found,) = probe_plugins([PluginRecord("busy", "hooks", "d", "1", "busy")])
+    assert found.status == "ok"
+    assert found.changes == ("what runs, by a thread that keeps 3dinv from ending",)
 
 
 def test_own_plugins_whose_class_is_gone_are_broken() -> None:

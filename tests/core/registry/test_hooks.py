@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -317,6 +318,22 @@ def test_hook_loggers_are_made_where_a_run_asks_for_one(
     assert measured["chosen/psnr"] > 0 and end == "finish"
 
 
+@pytest.mark.parametrize(
+    ("asked", "before", "after"),
+    [("wandb", None, "false"), ("wandb", "true", "true"), ("wandb?mode=online", None, None)],
+)
+def test_wandb_reports_nothing_to_its_maker_unless_it_is_to_be_online(
+    monkeypatch: pytest.MonkeyPatch, asked: str, before: str | None, after: str | None
+) -> None:
+    name = "WANDB_ERROR_REPORTING"
+    monkeypatch.setenv(name, before or "")
+    if before is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "wandb", Notebook())  # type: ignore[arg-type]
+    open_loggers([asked])
+    assert os.environ.get(name) == after
+
+
 def test_hook_loggers_that_arent_there_are_errors_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +386,17 @@ def test_the_logger_for_tensorboard_writes_into_the_run(
         ("latent/total", 2.0, 3),
         ("latent/rate of w", 0.1, 3),
         ("chosen/psnr", 20.0, 1),
+        "closed",
+    ]
+    logger.inv3d_training_start(directory=tmp_path, config={"training": {"steps": 2}})
+    logger.inv3d_training_step(Progress("training", 0, 2, {"total": 3.0}, {"a": 0.2}, 0.1))
+    logger.inv3d_training_checked(step=1, values={"latent": 0.5})
+    logger.inv3d_training_end()
+    assert logger.writer.told[0][0] == "training" and "steps" in logger.writer.told[0][1]
+    assert logger.writer.told[1:] == [
+        ("training/total", 3.0, 0),
+        ("training/rate of a", 0.2, 0),
+        ("held-out/latent", 0.5, 1),
         "closed",
     ]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)

@@ -37,13 +37,21 @@ def test_every_kind_makes_all_latents_of_a_generator(kind):
     options = EncoderOptions.model_validate({**SMALL.model_dump(), "kind": kind})
     network = make_encoder(options, 5, 10).eval()
     images, average = torch.randn(2, 3, 64, 64), torch.randn(5, 10)
-    found = encode(network, images, options.size, 5, average)
+    found = encode(network, images, options, 5, average)
     assert found.shape == (2, 5, 10)
-    torch.testing.assert_close(found - average, encode(network, images, options.size, 5, None))
-    seen = encode(network, resize(images, 32), options.size, 5, average)
+    torch.testing.assert_close(found - average, encode(network, images, options, 5, None))
+    seen = encode(network, resize(images, 32), options, 5, average)
     torch.testing.assert_close(found, seen)
-    single = encode(network, images, options.size, 5, average[:1])
+    single = encode(network, images, options, 5, average[:1])
     torch.testing.assert_close(single - average[:1], found - average)
+
+
+def test_colours_are_those_that_an_encoder_was_trained_with():
+    network, images = WEncoder(SMALL, 10).eval(), torch.rand(2, 3, 32, 32) * 2 - 1
+    options = SMALL.model_copy(update={"kind": "w", "colours": "imagenet"})
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+    expected = network(((images + 1) / 2 - mean) / deviation)
+    torch.testing.assert_close(encode(network, images, options, 1, None), expected)
 
 
 def test_mode_ir_has_no_gates():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.editor import Directions, Subject
+from inv3d.core.editor import Directions, Subject, load_editor
 from inv3d.core.errors import ConfigError, InputError, InvError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import load_generator
@@ -80,6 +80,17 @@ def test_the_largest_entry_of_a_component_is_positive() -> None:
 def test_chunks_are_even_and_none_is_lost(samples: int) -> None:
     sizes = even_chunks(samples, 1000)
     assert sum(sizes) == samples and max(sizes) - min(sizes) <= 1 and max(sizes) < 1500
+    enough = even_chunks(samples, 1000, 1000)
+    assert sum(enough) == samples and (min(enough) >= 1000 or len(enough) == 1)
+
+
+def test_every_chunk_has_as_many_samples_as_components() -> None:
+    """The incremental estimator takes no fewer."""
+    given = {"samples": 12, "components": 8, "chunk": 8}
+    found, _ = fitted(load_editor("ganspace", given), toy())
+    assert found.tensor("components").shape == (8, W_DIM)
+    with pytest.raises(ConfigError, match="fresh"):
+        load_editor("ganspace", {"fresh": 1})
 
 
 @pytest.mark.filterwarnings("ignore:x. the latent ends")
@@ -209,6 +220,28 @@ def test_an_offset_of_the_scene_stays(directions: Directions) -> None:
     scene = edited.scene_for(generator, camera).parts["looks"]
     plain = generator.synthesize(edited.ws).parts["looks"]
     assert torch.allclose(scene - plain, offset["looks"], atol=1e-5)
+
+
+@torch.no_grad()
+def test_frames_of_a_video_are_edited_at_the_latents_of_their_own_frames(
+    directions: Directions,
+) -> None:
+    """Cameras of frames may be alike: only names tell them apart."""
+    generator, names = toy(), ("a.png", "b.png")
+    own, other = (
+        subject_of(generator, 2, seed, blend="frame", frames=order)
+        for seed, order in ((0, names), (5, names[::-1]))
+    )
+    one = generator.spec.camera.front().repeat_interleave(2)
+    alike = [replace(s.inversion, cameras=one) for s in (own, other)]
+    partner = Subject(generator, alike[1])
+    subject = Subject(generator, alike[0], partners=(partner,))
+    edit = edit_of(editor(), strength=2.0)
+    found = editor().apply(subject, edit, directions).offset["looks"]
+    ws = alike[1].ws
+    moved = editor().apply(partner, edit, directions).ws
+    after, before = (generator.synthesize(w).parts["looks"] for w in (moved, ws))
+    assert torch.allclose(found, (after - before).flip(0), atol=1e-5)
 
 
 @torch.no_grad()

@@ -101,6 +101,15 @@ def test_the_true_camera_differs_least(options: dict[str, Any]) -> None:
     assert min(values, key=values.__getitem__) == 0.25
 
 
+def test_features_may_be_as_their_network_makes_them() -> None:
+    images = toy_capture(ToyGenerator(ToyConfig()), 2).images
+    unit, made = (warping(unit=unit).prepare(Target(images)) for unit in (True, False))
+    lengths = unit.square().sum(1)
+    assert float(lengths.max()) <= 1 < float(made.square().sum(1).max())
+    network = load_loss("headfeat").network
+    torch.testing.assert_close(made, network.features(images)[1])
+
+
 def test_pictures_of_the_same_view_are_compared_as_they_are() -> None:
     loss = warping()
     images = toy_capture(ToyGenerator(ToyConfig()), 3).images
@@ -123,6 +132,7 @@ def test_depth_of_nothing_near_counts_as_agreement() -> None:
     ("options", "said"),
     [
         ({"features": "mse"}, "loss mse tells no features"),
+        ({"features": "quarter", "unit": False}, "quarter tells features of unit length alone"),
         ({"layer": "7"}, "has no layer '7'; known: 0, 1, 2, 3, 4"),
         ({"options": {"nett": "a"}}, "nett"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -257,9 +258,9 @@ def test_a_generator_without_planes_is_told() -> None:
         Training("dualencoder", ToyGenerator(ToyConfig()))
 
 
-def _published(path: Path, num_ws: int, average: bool) -> Path:
+def _published(path: Path, num_ws: int, average: bool, options: Any = ENCODER) -> Path:
     torch.manual_seed(0)
-    encoder = make_encoder(EncoderOptions.model_validate(ENCODER), num_ws, 8)
+    encoder = make_encoder(EncoderOptions.model_validate(options), num_ws, 8)
     state = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     checkpoint = {"state_dict": state, "opts": {"start_from_latent_avg": True}}
     torch.save(checkpoint | ({"latent_avg": torch.ones(8)} if average else {}), path)
@@ -287,6 +288,46 @@ def test_a_published_file_of_other_latents_is_refused(tmp_path: Path) -> None:
     method = load_method("psp", {"encoder": ENCODER, "weights": str(path)})
     with pytest.raises(WeightsError, match=r"an encoder of 7 latents of 8 numbers.*takes 4 of 8"):
         method.invert(generator, one_picture(generator), Context.create(CPU))
+
+
+@pytest.mark.parametrize("deltas", [None, 0, 2])
+def test_e4e_may_be_asked_for_fewer_differences(deltas: int | None, tmp_path: Path) -> None:
+    generator, encoder = ToyGenerator(ToyConfig()), {"kind": "e4e", **ENCODER}
+    path = _published(tmp_path / "x.pt", 4, True, encoder)
+    options = {"encoder": encoder, "weights": str(path), "deltas": deltas}
+    found = load_method("e4e", options).invert(generator, one_picture(generator), Context.create())
+    (ws,) = found.ws
+    differ = [not torch.equal(row, ws[0]) for row in ws]
+    assert differ == [False, *[i < (3 if deltas is None else deltas) for i in range(3)]]
+
+
+def test_the_first_latent_alone_fits_any_generator_and_one_that_was_trained(tmp_path: Path) -> None:
+    """Pose-Opt's encoder makes 18 latents for a generator of 14, of which the first one counts."""
+    generator, encoder = ToyGenerator(ToyConfig()), {"kind": "e4e", **ENCODER}
+    picture = one_picture(generator)
+    path = _published(tmp_path / "x.pt", 7, False, encoder)
+    options = {"encoder": encoder, "weights": str(path)}
+    with pytest.raises(WeightsError, match="an encoder of 7 latents"):
+        load_method("e4e", options).invert(generator, picture, Context.create())
+    found = load_method("e4e", {**options, "deltas": 0})
+    ws = found.invert(generator, picture, Context.create()).ws
+    assert ws.shape == (1, 4, 8) and torch.equal(ws, ws[:, :1].expand(-1, 4, -1))
+    place = Training("e4e", generator).steps(1).save(tmp_path)
+    trained = load_method("e4e", {"weights": str(place), "deltas": 0})  # whatever its file says
+    ws = trained.invert(generator, picture, Context.create()).ws
+    assert torch.equal(ws, ws[:, :1].expand(-1, 4, -1))
+
+
+@pytest.mark.parametrize("name", ["psp", "e4e"])
+def test_generators_in_double_precision_are_encoded_for(name: str, tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    place = Training(name, generator).steps(1).save(tmp_path)
+    picture = one_picture(generator)
+    found = [
+        load_method(name, {"weights": str(place)}).invert(one, picture, Context.create()).ws
+        for one in (generator, generator.double())
+    ]
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
 
 
 def test_hybrid_begins_where_an_encoder_ends(tmp_path: Path) -> None:

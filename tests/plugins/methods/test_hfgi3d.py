@@ -421,6 +421,24 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
     assert fit("hfgi3d", QUICK, ONE, generator=Solid()).inversion.generator_delta
 
 
+class Mapless(ToyGenerator):
+    """It has no noise maps."""
+
+    def noise_maps(self) -> dict[str, Tensor]:
+        return {}
+
+
+@pytest.mark.parametrize("part", ["coarse", "occluded"])
+def test_options_of_a_part_are_named_whole(part: str) -> None:
+    two = merge(QUICK, {"occluded": {"source": "latent"}})
+    given = merge(two, {part: {"latent": {"noise_maps": 1.0}}})
+    with pytest.raises(ConfigError, match=rf"option '{part}\.latent\.noise_maps': generator toy"):
+        fit("hfgi3d", given, ONE, generator=Mapless(ToyConfig()))
+    searched = merge(given, {part: {"latent": {"optimizer": "lbfgs"}}})
+    with pytest.raises(ConfigError, match=rf"{part}\.latent'.*: noise_maps are put back"):
+        method("hfgi3d", searched)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "named"),
     [
@@ -432,6 +450,8 @@ def test_a_generator_without_depth_is_refused_and_one_without_masks_is_not() -> 
         ({"occluded": {"source": "both"}}, ConfigError, "occluded.source"),
         ({"final": {"form": "mixed"}}, ConfigError, "final.form"),
         ({"final": {"losses": {"mse": {"where": "hair"}}}}, InvError, "hair"),
+        ({"final": {"losses": {"mse": 0, "l1": 0}}}, ConfigError, "every weight is 0"),
+        ({"coarse": {"tuning": {"threshold": 0.1}}}, ConfigError, "coarse.tuning.threshold_loss"),
     ],
 )
 def test_wrong_options_are_one_line(
@@ -441,7 +461,7 @@ def test_wrong_options_are_one_line(
     with pytest.raises(error, match=named) as caught:
         fit("hfgi3d", merge(QUICK, options), ONE, generator=generator)
     assert "\n" not in str(caught.value)
-    assert not generator.views or "final" in options
+    assert not generator.views or "hair" in named
 
 
 def test_presets_are_those_of_the_sources() -> None:

@@ -16,6 +16,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.errors import (
     ConfigError,
+    DivergedError,
     InputError,
     InvError,
     PluginError,
@@ -289,6 +290,10 @@ def test_another_method_tells_the_latent_to_begin_with() -> None:
     assert not done.inversion.generator_delta  # its tuning is undone
     mean = run(**merge(options, {"encoder": None, "encoder_options": {}}))
     assert not torch.equal(done.inversion.ws, mean.inversion.ws)
+    given = merge(QUICK, merge({"pose": {"estimator": "none"}}, options))
+    start = mean.inversion
+    again = fit("poseopt", given, VIEW, context=Context.create(init=start))
+    assert not again.log and torch.equal(again.inversion.ws, start.ws)  # --init takes its place
 
 
 # --- estimators
@@ -333,6 +338,22 @@ def test_the_weights_of_its_network_change(leaning: None) -> None:
     done = run(**options)
     assert error_deg(done) < 4
     assert [p.stage for p in done.log] == ["latent"] * 40
+
+
+def test_rates_of_a_network_are_those_of_the_numbers_that_it_tells(
+    leaning: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {
+        "pose": {"estimator": "leaning", "through": "network", "form": "quaternion"},
+        "starts": {"steps": 0},
+    }
+    plain = run(**options)
+    assert plain.log[0].lr["pose"] == RATES["network"]["quaternion"]
+    assert not any("pose.form" in said for said in plain.context.state.notices)
+    monkeypatch.setattr(Leaning, "form", "angles")
+    told = run(**options)
+    assert told.log[0].lr["pose"] == RATES["network"]["angles"]
+    assert any("tells rotations as angles" in said for said in told.context.state.notices)
 
 
 def test_an_estimator_without_weights_that_change_it_is_refused(
@@ -450,9 +471,18 @@ def test_a_picture_of_another_size_is_refused() -> None:
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, Any], named: str) -> None:
+    generator = Watched()
+    given = merge(QUICK, merge({"pose": {"estimator": "none"}}, options))
     with pytest.raises(InvError, match=named) as caught:
-        run(**options)
+        fit("poseopt", given, VIEW, generator=generator)
     assert "\n" not in str(caught.value)
+    assert not generator.views  # before anything is fitted
+
+
+def test_a_start_that_runs_away_names_the_rate_that_it_runs_by() -> None:
+    options = {"pose": {"warmup": 0}, "latent": {"lr": 1e30, "rampup": 0.0}}
+    with pytest.raises(DivergedError, match=r"stage 'starts'.*--set latent\.lr="):
+        run(**options)
 
 
 def test_an_unknown_estimator_is_an_error() -> None:

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from inv3d.core.camera import Camera
-from inv3d.core.config import merge
+from inv3d.core.alignment import Alignment
+from inv3d.core.camera import Camera, CameraPrior
+from inv3d.core.config import PluginConfig, merge
 from inv3d.core.errors import ConfigError, InvError, UnsupportedError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.views import flipped
-from inv3d.plugins.methods.spi.around import Around, compare, picture_losses, warped_picture
+from inv3d.plugins.methods.spi.around import Around, cut_out, part_centres, warped_picture
 from inv3d.plugins.methods.spi.config import AroundOptions, SymmetricTuningOptions
+from inv3d.plugins.methods.spi.losses import TuningLosses, compare, picture_losses
 from inv3d.plugins.methods.spi.mirror import mirror_image, mirror_weight, side_angle
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.golden_cases import GoldenCase
@@ -25,6 +27,7 @@ from tests.toy_fits import Fit, Watched, fit, method
 
 GOLDEN = GoldenCase("spi_cameras_warp").tensors
 VIEWS = toy_capture(ToyGenerator(ToyConfig()), 3, seed=5)
+PRIOR = ToyGenerator(ToyConfig()).spec.camera
 SIDE = VIEWS[[0]]  # 60 degrees to the left
 LATENT = {"steps": 3, "samples": 50, "pull": 0.0}
 QUICK: dict[str, Any] = {"latent": LATENT, "tuning": {"steps": 3, "every": 2, "batch": 2}}
@@ -95,14 +98,14 @@ def test_losses_of_pictures_alone_and_their_weights() -> None:
         "depth_smoothness": LossTerm(weight=1.0),
     }
     losses = context.losses(terms)
-    chosen = picture_losses(losses, "it")
+    chosen = picture_losses(losses, "losses")
     assert list(chosen) == ["mse"]
     images, others = torch.rand(2, 2, 3, 8, 8)
     expected = 2 * (images - others).square().mean((1, 2, 3)).sum()
     torch.testing.assert_close(compare(chosen, images, others), expected)
     del losses["mse"]
     with pytest.raises(ConfigError, match=r"around\.losses.*raw, seen, depth_smoothness"):
-        picture_losses(losses, "it")
+        picture_losses(losses, "losses")
 
 
 def around(generator: Generator, **options: Any) -> Around:
@@ -110,7 +113,50 @@ def around(generator: Generator, **options: Any) -> Around:
     losses = context.losses({"l1": LossTerm(weight=1.0)})
     ws = generator.map(torch.zeros(1, 8)).detach()
     given = SymmetricTuningOptions(batch=3, **options)
-    return Around(generator, ws, SIDE, losses, given, 0.4, context)
+    terms = TuningLosses(losses, losses, losses)
+    return Around(generator, ws, SIDE, terms, given, 0.4, context)
+
+
+class Faced(ToyGenerator):
+    """Its blobs are a face."""
+
+    @classmethod
+    def alignment(cls, config: PluginConfig) -> Alignment:
+        prior = CameraPrior(radius=2.7, focal=4.2647 / 2)
+        return Alignment(prior, (-0.2, 0.1, 0.4), (0.2, 0.1, 0.4), (0, 0, 0.6), (-0.1, -0.2, 0.4),
+                         (0.1, -0.2, 0.4), 32)  # fmt: skip
+
+
+def test_squares_around_eyes_and_mouth_are_cut_out() -> None:
+    faces = Faced(ToyConfig()).faces
+    assert faces is not None
+    centres = part_centres(PRIOR.orbit(torch.tensor([0.0, 0.3])), faces)
+    assert centres.shape == (2, 3, 2)
+    (mouth, left, right), turned = centres
+    assert float(mouth[0]) == pytest.approx(0.5) and float(mouth[1]) > float(left[1])
+    # the subject's left eye is on the picture's right, and turns away from a camera on its side
+    assert float(right[0]) < 0.5 < float(left[0]) and float(turned[1, 0]) < float(left[0])
+    images = torch.rand(2, 3, 64, 64)
+    squares = cut_out(images, torch.tensor([[[0.25, 0.5]], [[0.5, 0.75]]]), share=8 / 64)
+    torch.testing.assert_close(squares, torch.stack([images[0, :, 28:36, 12:20],
+                                                     images[1, :, 44:52, 28:36]]))  # fmt: skip
+    assert cut_out(images, centres).shape == (6, 3, 10, 10)
+
+
+def test_mirrored_views_are_compared_by_losses_and_parts_of_their_own() -> None:
+    options = {"mirrored": {"losses": {"contextual": 0.1}}}
+    log = run(tuning={"around": options}).log
+    plain = run().log
+    assert log[3].losses["rotation"] == plain[3].losses["rotation"]
+    assert log[3].losses["mirror"] != plain[3].losses["mirror"]
+    parts = merge(QUICK, {"tuning": {"around": {"mirrored": {"parts": True}}}})
+    faced = fit("spi", parts, SIDE, generator=Faced(ToyConfig()))
+    assert faced.log[3].losses["mirror"] != plain[3].losses["mirror"]
+    assert not faced.context.state.notices
+    whole = fit("spi", parts, SIDE)
+    assert whole.log[3].losses["mirror"] == plain[3].losses["mirror"]
+    (notice,) = whole.context.state.notices
+    assert "mirrored views are compared whole" in notice
 
 
 def test_cameras_of_a_step_lie_around_both_sides_and_are_drawn_anew() -> None:
@@ -275,12 +321,18 @@ def test_a_generator_without_depth_serves_for_the_mirror_image_alone() -> None:
     [
         ({"tuning": {"threshold": 0.1}}, "tuning.threshold_loss"),
         ({"tuning": {"around": {"losses": {"depth_smoothness": 1.0}}}}, "tuning.around.losses"),
+        (
+            {"tuning": {"around": {"mirrored": {"losses": {"noise": 1.0}}}}},
+            "around.mirrored.losses",
+        ),
         ({"tuning": {"every": 0}}, "tuning.every"),
         ({"prior": {"deviation": 0.0}}, "prior.deviation"),
         ({"latent": {"stepz": 1}}, "stepz"),
     ],
 )
 def test_wrong_options_are_one_line(options: dict[str, Any], named: str) -> None:
+    generator = Watched()
     with pytest.raises(InvError, match=named) as caught:
-        run(**options)
+        fit("spi", merge(QUICK, options), SIDE, generator=generator)
     assert "\n" not in str(caught.value)
+    assert not generator.views  # before anything is fitted

@@ -85,7 +85,13 @@ def _basis(components: Tensor, mean: Tensor, deviations: Tensor) -> Basis:
     return Basis(signed(unit).float(), mean.float(), deviations.float())
 
 
-def even_chunks(samples: int, size: int) -> list[int]:
-    """Return sizes of at most `size` (or of one chunk) that add up, as even as can be."""
-    count = max(1, round(samples / size))
+def even_chunks(samples: int, size: int, least: int = 1) -> list[int]:
+    """Return sizes that add up, as even and as near to one as can be.
+
+    Args:
+        samples: their sum.
+        size: that they should have.
+        least: that all must have, where there are so many samples.
+    """
+    count = max(1, min(round(samples / size), samples // least))
     return [samples // count + (i < samples % count) for i in range(count)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.moves import LayerRange
@@ -48,6 +48,13 @@ class GANSpaceConfig(PluginConfig):
         description="correlation with a known attribute of the generator from which a component "
         "bears its name",
     )
+
+    @field_validator("fresh")
+    @classmethod
+    def _measurable(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one sample has no deviation; give 0, or 2 or more")
+        return value
 
 
 class GANSpaceEdit(LayerRange):

@@ -46,7 +46,7 @@ class GANSpace(Editor[GANSpaceConfig, GANSpaceEdit]):
         """Sample W in chunks, which memory doesn't grow with, and find its principal directions."""
         count = self._count(generator.spec.w_dim)
         size = self.config.chunk or max(_LEAST_CHUNK, 3 * count)
-        sizes = even_chunks(self.config.samples, max(size, count))
+        sizes = even_chunks(self.config.samples, max(size, count), count)
         started = time.perf_counter()
         basis: Basis | None = None
         fit = _FITS[self.config.estimator]

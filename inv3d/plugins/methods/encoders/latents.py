@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.stages import prepare
-from inv3d.core.generator import Generator
+from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.nn.encoders.encode import encode, make_encoder
 from inv3d.nn.encoders.options import EncoderOptions
-from inv3d.nn.encoders.published import read_encoder
+from inv3d.nn.encoders.published import Published, read_encoder
 from inv3d.plugins.methods.encoders.learning import (
     adds,
     compare,
@@ -30,7 +30,12 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import E4EConfig, EncoderTraining, PSPConfig
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import by_frame, fitted_views, parts_of
+from inv3d.plugins.methods.encoders.views import (
+    by_frame,
+    fitted_views,
+    parts_of,
+    say_where_faces_are,
+)
 
 C = TypeVar("C", PSPConfig, E4EConfig)
 T = TypeVar("T", bound=EncoderTraining)
@@ -60,35 +65,37 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         """Encode the front view, or every view by itself."""
         seen = capture[self.fitted(capture.cameras, len(capture))]
         views = prepare(generator, seen, context)
+        say_where_faces_are(generator, views, context)
         spec, config = generator.spec, self.config
-
-        def published(path: Path) -> Any:
-            return read_encoder(path, config.encoder, w_dim=spec.w_dim)
-
         ready = read_networks(
             self.name,
             config,
             generator,
             context,
             lambda options: make_encoder(options.encoder, spec.num_ws, spec.w_dim),
-            published,
+            lambda path: self.published(path, spec),
         )
-        size = ready.options.encoder.size
+        encoder, sizes = self.asked(ready.network), ready.options.encoder
         with torch.no_grad():
             found = [
-                encode(
-                    ready.network,
-                    part.images,
-                    size,
-                    spec.num_ws,
-                    ready.average,
-                    config.precision,
-                )
+                encode(encoder, part.images, sizes, spec.num_ws, ready.average, config.precision)
                 for part in parts_of(views)
             ]
         ws = torch.cat(found)
         return self.inversion(generator, context, ws, views.camera, **by_frame(views))
         yield
+
+    def published(self, path: Path, spec: GeneratorSpec) -> Published:
+        """Read an encoder that others published.
+
+        Raises:
+            WeightsError: where the file is missing, damaged or of another architecture.
+        """
+        return read_encoder(path, self.config.encoder, w_dim=spec.w_dim)
+
+    def asked(self, encoder: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what the encoder is asked for: all of its latents unless overridden."""
+        return encoder
 
     def build(self, generator: Generator) -> nn.Module:
         """Return the encoder."""
@@ -120,9 +127,9 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         """Return what an encoder makes of pictures, [B, num_ws, w_dim]."""
         options: EncoderOptions = self.config.encoder
         return encode(
-            encoder,  # type: ignore[arg-type]
+            encoder,
             batch.capture.images,
-            options.size,
+            options,
             lesson.generator.spec.num_ws,
             lesson.average,
             lesson.training.precision,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -18,9 +18,19 @@ _WEIGHTS = (
 )
 
 
-class EncodingConfig(PluginConfig):
-    """Options of all encoders."""
+def found_again(value: Path | None) -> Path | None:
+    """Return a path that a run finds when it goes on from another working directory."""
+    return value.absolute() if value is not None and value.exists() else value
 
+
+class EncodingConfig(PluginConfig):
+    """Options of all encoders.
+
+    Attributes:
+        of_training: options that networks were trained with, and that their file decides.
+    """
+
+    of_training: ClassVar[frozenset[str]] = frozenset({"encoder"})
     views: Literal["front", "all"] = Field(
         default="front",
         description="the view nearest to the front, or every view given, each by itself: frames "
@@ -31,11 +41,7 @@ class EncodingConfig(PluginConfig):
         default="fp32", description="of the encoder's convolutions"
     )
 
-    @field_validator("weights")
-    @classmethod
-    def _found_again(cls, value: Path | None) -> Path | None:
-        """A run that goes on may do so from another working directory."""
-        return value.absolute() if value is not None and value.exists() else value
+    _found_again = field_validator("weights")(found_again)
 
 
 class PSPConfig(EncodingConfig):
@@ -57,6 +63,13 @@ class E4EEncoderOptions(EncoderOptions):
 class E4EConfig(EncodingConfig):
     """Options of e4e."""
 
+    deltas: int | None = Field(
+        default=None,
+        ge=0,
+        description="latents, from the second on, that differ from the first; 0 takes the first "
+        "for all layers (Pose-Opt), and then files of encoders of any number of latents will do; "
+        "none lets all differ. e4e: all",
+    )
     encoder: E4EEncoderOptions = Field(
         default=E4EEncoderOptions(),
         description="sizes that are trained, and of published files; files of a training have "
@@ -67,6 +80,7 @@ class E4EConfig(EncodingConfig):
 class TriPlaneNetConfig(PSPConfig):
     """Options of TriPlaneNet."""
 
+    of_training = frozenset({"encoder", "branch"})
     branch: BranchOptions = Field(
         default=BranchOptions(), description="version and sizes of the second branch, likewise"
     )
@@ -75,6 +89,7 @@ class TriPlaneNetConfig(PSPConfig):
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
 
+    of_training = frozenset({"encoder", "branch", "discriminator"})
     views: Literal["front"] = Field(default="front", description="it sees one picture")
 
     discriminator: int = Field(
@@ -114,6 +129,8 @@ class EncoderTraining(TrainingConfig):
     optimizer: Literal["ranger", "adam"] = Field(
         default="ranger", description="of the encoder. pSp, e4e, TriPlaneNet: ranger"
     )
+
+    _found_again = field_validator("trunk")(found_again)
 
 
 class PSPTraining(EncoderTraining):
@@ -170,6 +187,8 @@ class BranchTraining(EncoderTraining):
         description="weight of the losses from another camera, of generated pictures. TriPlaneNet: "
         "0",
     )
+
+    _found_with_others = field_validator("first", "confidence")(found_again)
 
 
 class TriPlaneNetTraining(BranchTraining):

@@ -73,16 +73,14 @@ def read_networks(
             f"{path.name}: doesn't say which generator it was trained for; with another one than "
             f"{generator.spec.name} it makes other people"
         )
-    network = network.to(device).eval().requires_grad_(False)
-    return Ready(network, None if average is None else average.to(device), options)
+    network = network.to(device, generator.dtype).eval().requires_grad_(False)
+    return Ready(network, None if average is None else average.to(device, generator.dtype), options)
 
 
 def _sized(config: C, trained: Mapping[str, Any], place: Path) -> C:
     """Return options with the sizes that networks were trained with."""
-    own = set(EncodingConfig.model_fields)
-    sizes = {name: value for name, value in trained.items() if name not in own}
-    kept = {name: getattr(config, name) for name in own}
-    return build_config(type(config), {**sizes, **kept}, f"the networks in {place}")
+    sizes = {name: value for name, value in trained.items() if name in config.of_training}
+    return build_config(type(config), {**config.model_dump(), **sizes}, f"the networks in {place}")
 
 
 def _average(found: Published, generator: Generator, context: Context) -> Tensor | None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.config import build_config
-from inv3d.core.errors import ConfigError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.options import SearchOptions, SingleLatentConfig
@@ -22,7 +21,14 @@ from inv3d.core.fit.stages import loss_terms
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Snapshot
-from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Steps, load_method
+from inv3d.core.inverter import (
+    NEEDS,
+    AnyInverter,
+    Diagnostic,
+    Inverter,
+    Steps,
+    load_inner_method,
+)
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.hfgi3d.config import PRESETS, HFGI3DConfig
 from inv3d.plugins.methods.hfgi3d.final import Final, seen_share
@@ -65,6 +71,7 @@ class HFGI3D(Inverter[HFGI3DConfig]):
         )
         inpaint = inpainting(self.config, fitted, generator)
         fit = _Fit(generator, fitted, cameras, context, self.config, inpaint)
+        fit.check_losses()
         yield from fit.coarse.optimise_latent()
         views = yield from fit.pseudo_views()
         self.shown = diagnostics_of(fit.coarse.capture.images, fit.known, views)
@@ -83,18 +90,12 @@ def inpainting(config: HFGI3DConfig, capture: Capture, generator: Generator) -> 
         PluginError: where it's unknown.
         ConfigError: where its options are wrong, or it needs more than the picture.
     """
-    name = config.inpaint_from
-    if name is None:
+    if config.inpaint_from is None:
         return None
-    method = load_method(name, config.inpaint, generator)
-    lacking = [f"{method.min_views} views"] if method.min_views > len(capture) else []
-    lacking += sorted(need for need in method.needs if getattr(capture, need) is None)
-    if lacking:
-        raise ConfigError(
-            f"option 'inpaint_from': method {name} needs {' and '.join(lacking)}, and there's one "
-            "picture without; name another method"
-        )
-    return method
+    has = {need for need in NEEDS if getattr(capture, need) is not None}
+    return load_inner_method(
+        config.inpaint_from, config.inpaint, generator, option="inpaint_from", has=has
+    )
 
 
 class _Fit:
@@ -138,6 +139,18 @@ class _Fit:
             "latent": latent,
         }
         return build_config(SingleLatentConfig, options, WHO)
+
+    def check_losses(self) -> None:
+        """Refuse wrong losses of later stages before anything is fitted.
+
+        Raises:
+            ConfigError: where a stage has none, or watches one that it doesn't have.
+        """
+        config = self.config
+        self.coarse.check_tuning(config.coarse.tuning)
+        if self.inpaint is None and config.occluded.source == "latent":
+            loss_terms(self.generator, config, config.occluded.latent.losses)
+        self.context.losses(loss_terms(self.generator, config, config.final.losses))
 
     def pseudo_views(self) -> Iteration[Progress, None, PseudoViews]:
         """Make the pseudo views; the generator is left as the latent stage left it."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, TuningOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, SampledLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
@@ -34,7 +34,8 @@ class PoseOptions(PluginConfig):
     form: Literal["angles", "quaternion", "sixd"] = Field(
         default="quaternion",
         description="the numbers that turn the camera: yaw and pitch, a quaternion, or two columns "
-        "of its rotation. paper: angles for faces, sixd for cats (official: quaternion)",
+        "of its rotation; through=network takes those that the estimator tells. paper: angles for "
+        "faces, sixd for cats (official: quaternion)",
     )
     through: Literal["numbers", "network"] = Field(
         default="numbers",
@@ -96,7 +97,7 @@ class StartOptions(PluginConfig):
     )
 
 
-class PosedLatentOptions(LatentOptions):
+class PosedLatentOptions(SampledLatentOptions):
     """Options of the latent stage, in which camera and latent change."""
 
     space: Literal["w", "w+"] = Field(
@@ -106,7 +107,7 @@ class PosedLatentOptions(LatentOptions):
         default=0.05,
         ge=0,
         description="noise on the latent after the warm-up, in units of the spread of W. official: "
-        "0.05",
+        "0.05 of samples truncated by 0.7, which is 0.035",
     )
     noise_length: float = Field(
         default=0.75,
@@ -121,13 +122,6 @@ class PosedLatentOptions(LatentOptions):
         default=0.0,
         ge=0,
         description="weight of the pull to the mean latent (loss w_norm). official: 0",
-    )
-    noise_maps: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the regulariser of the generator's noise maps, which are then "
-        "optimised and kept with the result; 0 leaves them alone. official: 1e5, where the "
-        "optimised maps are thrown away",
     )
     update: Literal["joint", "alternate"] = Field(
         default="joint",
@@ -181,7 +175,7 @@ class PoseOptConfig(FitConfig):
     encoder: str | None = Field(
         default=None,
         description="name of another method whose latent is the start, given the picture with the "
-        "first camera; none starts from the mean of W, or from --init. official: e4e",
+        "first camera; --init takes its place, and none starts from the mean of W. official: e4e",
     )
     encoder_options: dict[str, Any] = Field(
         default_factory=dict, description="options of that method. official: its own"
@@ -222,6 +216,8 @@ _RAW_LPIPS = {"weight": 1.0, "net": "alex", "resize": 0}
 _OFFICIAL: dict[str, Any] = {
     "default_losses": False,
     "encoder": "e4e",
+    # of a published file; one that was trained here has its own
+    "encoder_options": {"deltas": 0, "encoder": {"colours": "imagenet"}},
     "pose": {
         "estimator": "poseopt-estimator",
         "form": "quaternion",
@@ -238,7 +234,8 @@ _OFFICIAL: dict[str, Any] = {
         "lr": 0.01,
         "rampup": 0.05,
         "rampdown": 0.25,
-        "noise": 0.05,
+        # 0.05 times the spread of samples that are truncated by 0.7
+        "noise": 0.035,
         "noise_length": 0.75,
         "samples": 5000,
         "pull": 0.0,
@@ -253,6 +250,7 @@ _OFFICIAL: dict[str, Any] = {
                 "features": "lpips",
                 "options": {"net": "vgg", "resize": 0},
                 "layer": "2",
+                "unit": False,
                 "near": True,
             }
         }

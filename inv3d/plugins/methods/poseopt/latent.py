@@ -17,12 +17,13 @@ from inv3d.core.fit.objective import Losses, Objective
 from inv3d.core.fit.schedule import Schedule, delayed, latent_noise, ramped
 from inv3d.core.fit.stages import (
     changing_noise_maps,
+    latent_terms,
+    latent_variables,
     loss_terms,
     standardise,
     target_of,
     trainable,
 )
-from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.latent import LatentStatistics
@@ -47,16 +48,9 @@ class Warp:
         self.losses = losses
         self.front = generator.spec.camera.front().to(generator.device, generator.dtype)
         self.found: Metrics = {}
-        self.caches = {}
-        for name, one in losses.items():
-            if not isinstance(one.loss, WarpLoss):
-                raise ConfigError(
-                    f"option 'warp.losses': loss {name} compares no pictures of other views; name "
-                    "one that does, such as warping"
-                )
-            with torch.no_grad():
-                cache = one.loss.prepare(target_of(generator, repeated(capture, count)))
-            self.caches[name] = cache
+        target = target_of(generator, repeated(capture, count))
+        with torch.no_grad():
+            self.caches = {name: one.loss.prepare(target) for name, one in losses.items()}
 
     def look(
         self,
@@ -88,6 +82,23 @@ class Warp:
         return total
 
 
+def warp_losses(config: PoseOptConfig, context: Context) -> Losses:
+    """Return the losses of the warp; none where all are left out.
+
+    Raises:
+        ConfigError: where one compares no pictures of other views.
+    """
+    terms = config.warp.weighted
+    losses = context.losses(terms) if terms else {}
+    for name, one in losses.items():
+        if not isinstance(one.loss, WarpLoss):
+            raise ConfigError(
+                f"option 'warp.losses': loss {name} compares no pictures of other views; name "
+                "one that does, such as warping"
+            )
+    return losses
+
+
 class PosedLatent:
     """K latents with a camera each, fitted to one picture.
 
@@ -114,9 +125,7 @@ class PosedLatent:
         self.capture = repeated(capture, len(w))
         self.w = w
         self.pose = pose
-        terms = config.warp.weighted
-        losses = context.losses(terms) if terms else {}
-        self.warp = Warp(generator, capture, losses, len(w))
+        self.warp = Warp(generator, capture, warp_losses(config, context), len(w))
         self.late = pose.camera().labels().detach().clone()
 
     @property
@@ -144,8 +153,9 @@ class PosedLatent:
             noise: whether to add noise to the latents, and to optimise noise maps.
         """
         options = self.config.latent
-        maps = changing_noise_maps(self.generator, options.noise_maps if noise else 0.0)
-        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        weight = options.noise_maps if noise else 0.0
+        maps = changing_noise_maps(self.generator, self.context, weight)
+        variables = latent_variables(self.w, maps)
         warmup = min(warmup, steps)
         left = max(1, steps - warmup)
         ramp = ramped(options.lr, left, rampup=options.rampup, rampdown=options.rampdown)
@@ -156,6 +166,7 @@ class PosedLatent:
             yield from self.context.run(
                 Stage(
                     name=name,
+                    table="latent",
                     steps=steps,
                     groups=groups,
                     updates=updates,
@@ -168,11 +179,9 @@ class PosedLatent:
     def _objective(self, maps: Mapping[str, Tensor]) -> Objective:
         options = self.config.latent
         terms = loss_terms(self.generator, self.config, options.losses)
-        pulls = {"w_norm": options.pull, "noise": options.noise_maps if maps else 0.0}
-        own = {name: LossTerm(weight=weight) for name, weight in pulls.items() if weight}
         anchor = self.statistics.mean[None]
         target = target_of(self.generator, self.capture, anchor=anchor, noise=maps)
-        return self.context.objective({**own, **terms}, target)
+        return self.context.objective(latent_terms(options, terms, noise=bool(maps)), target)
 
     def _updates(
         self, objective: Objective, steps: int, warmup: int, *, noise: bool

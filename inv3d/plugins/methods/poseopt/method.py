@@ -10,22 +10,29 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
-from inv3d.core.errors import ConfigError, InputError
+from inv3d.core.errors import InputError
 from inv3d.core.estimator import AnyEstimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress, Stop
 from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.stages import loss_terms, prepare, start_latent, target_of, tune
+from inv3d.core.fit.stages import (
+    loss_terms,
+    prepare,
+    start_latent,
+    stop_below,
+    target_of,
+    tune,
+)
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Snapshot
-from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Need, Steps, load_method
+from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Need, Steps, load_inner_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.poseopt.config import PRESETS, PoseOptConfig, SmoothTuningOptions
 from inv3d.plugins.methods.poseopt.doubts import Doubts
-from inv3d.plugins.methods.poseopt.latent import PosedLatent
+from inv3d.plugins.methods.poseopt.latent import PosedLatent, warp_losses
 from inv3d.plugins.methods.poseopt.pose import Network, Numbers, Pose
 from inv3d.plugins.methods.poseopt.show import shown_fit, shown_starts
 from inv3d.plugins.methods.poseopt.starts import (
@@ -64,39 +71,65 @@ class PoseOpt(Inverter[PoseOptConfig]):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Find camera and latent, then tune the generator in place."""
         options = self.config.tuning
-        if self.config.warp.weighted or options.smoothness:
+        if self.config.warp.weighted or (options.smoothness and options.steps):
             generator.require(("image", "depth"), WHO)
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         view = prepare(generator, fitted, context)
         refuse_blank(view)
-        encoder = encoding(self.config, generator)
+        encoder = None if context.init is not None else self._encoder(generator)
+        warp_losses(self.config, context)
+        losses = tuning_losses(self.config, generator, context) if options.steps else None
         search = _Search(generator, view, context, self.config, encoder)
         snapshot = Snapshot(generator)
         fit = yield from search.run()
         for doubt in search.doubts.said(fit, generator.spec.camera):
             context.notice(f"{WHO}: {doubt}")
-        yield from self._tune(generator, view.with_cameras(fit.camera), context, fit.ws)
+        if losses is not None:
+            yield from _tune(fit, view.with_cameras(fit.camera), losses)
         snapshot.settle()
         self.shown = [*search.shown, shown_fit(generator, view, fit, search.doubts)]
         poses = {view.names[0]: fit.camera.labels()[0]}
         return self.inversion(generator, context, fit.ws, fit.camera, snapshot, poses=poses)
 
-    def _tune(
-        self, generator: Generator, view: Capture, context: Context, ws: Tensor
-    ) -> Iterator[Progress]:
-        options = self.config.tuning
-        terms = loss_terms(generator, self.config, options.losses)
-        if options.smoothness:
-            terms = {_SMOOTH: LossTerm(weight=options.smoothness)} | terms
-        losses = context.losses(terms)
-        look = Look(view.camera, Objective(losses, target_of(generator, view)))
-        updates = {"fit": lambda step: context.backward(generator, ws, look)}
-        stop = stopping(options, losses)
-        yield from tune(generator, context, options, updates, stop=stop)
+    def _encoder(self, generator: Generator) -> AnyInverter | None:
+        """The method that tells the latent to begin with, if one is named."""
+        name, options = self.config.encoder, self.config.encoder_options
+        if name is None:
+            return None
+        return load_inner_method(name, options, generator, option="encoder", has={"cameras"})
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return the poses that were tried, and the picture beside what was found."""
         return self.shown
+
+
+def tuning_losses(config: PoseOptConfig, generator: Generator, context: Context) -> Losses:
+    """Return the losses of the tuning stage.
+
+    Raises:
+        ConfigError: where there are none, or one is watched that isn't there.
+    """
+    options = config.tuning
+    terms = loss_terms(generator, config, options.losses)
+    if options.smoothness:
+        terms = {_SMOOTH: LossTerm(weight=options.smoothness)} | terms
+    losses = context.losses(terms)
+    _stop(options, losses, context)
+    return losses
+
+
+def _stop(options: SmoothTuningOptions, losses: Losses, context: Context) -> Stop | None:
+    option = context.option("tuning.threshold_losses")
+    return stop_below(options.threshold, losses, options.threshold_losses, option)
+
+
+def _tune(fit: PosedLatent, view: Capture, losses: Losses) -> Iterator[Progress]:
+    """Run the tuning stage, with the camera that was found."""
+    generator, context, options = fit.generator, fit.context, fit.config.tuning
+    look = Look(view.camera, Objective(losses, target_of(generator, view)))
+    updates = {"fit": lambda step: context.backward(generator, fit.ws, look)}
+    stop = _stop(options, losses, context)
+    yield from tune(generator, context, options, updates, stop=stop)
 
 
 class _Search:
@@ -136,11 +169,21 @@ class _Search:
             start = yield from self._encode(self.encoder, camera[0])
         if self.config.pose.through == "network":
             assert estimator is not None
-            images = self.view.images
-            pose: Pose = Network(estimator, images, self.generator, self.config.pose)
+            pose: Pose = self._network(estimator)
             return (yield from self._finish(start, pose, self.config.pose.warmup))
         cameras = with_mirror_image(camera, self.config.starts)
         return (yield from self._from(start, cameras))
+
+    def _network(self, estimator: AnyEstimator) -> Network:
+        """The network that tells the camera, as what changes."""
+        options = self.config.pose
+        pose = Network(estimator, self.view.images, self.generator, options)
+        if pose.form != options.form:
+            self.context.notice(
+                f"{WHO}: pose.form is {options.form}, but estimator {estimator.name} tells "
+                f"rotations as {pose.form}, and so they change as {pose.form}"
+            )
+        return pose
 
     def _told(self, estimator: AnyEstimator | None) -> Camera | None:
         """The camera that the estimator tells; None where there's none or it doesn't know."""
@@ -214,41 +257,3 @@ def refuse_blank(view: Capture) -> None:
             f"{view.names[0]} of {view.source or 'the capture'}: is of one colour all over, so "
             "that nothing tells its camera; give a picture of a head"
         )
-
-
-def encoding(config: PoseOptConfig, generator: Generator) -> AnyInverter | None:
-    """Return the method that tells the latent to begin with, if one is named.
-
-    Raises:
-        PluginError: where it's unknown.
-        ConfigError: where its options are wrong, or it needs more than a picture and its camera.
-    """
-    if config.encoder is None:
-        return None
-    method = load_method(config.encoder, config.encoder_options, generator)
-    lacking = [f"{method.min_views} views"] if method.min_views > 1 else []
-    lacking += sorted(method.needs - {"cameras"})
-    if lacking:
-        raise ConfigError(
-            f"option 'encoder': method {config.encoder} needs {' and '.join(lacking)}, and there's "
-            "one picture without; name another method"
-        )
-    return method
-
-
-def stopping(options: SmoothTuningOptions, losses: Losses) -> Stop | None:
-    """Return the test whether the picture is close enough, or None where there's none.
-
-    Raises:
-        ConfigError: where a loss that it watches isn't one of the stage.
-    """
-    limit = options.threshold
-    if limit is None:
-        return None
-    for name in options.threshold_losses:
-        if name not in losses:
-            raise ConfigError(
-                f"option 'tuning.threshold_losses': '{name}' isn't one of the losses of this stage "
-                f"({', '.join(losses)}); name those, or set tuning.threshold to null"
-            )
-    return lambda values: sum(values[name] for name in options.threshold_losses) <= limit

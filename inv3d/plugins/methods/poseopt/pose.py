@@ -14,7 +14,12 @@ from inv3d.core.fit.loop import Group
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.stages import trainable
 from inv3d.core.generator import Generator
-from inv3d.core.geometry.rotations import numbers_of, rotation_of, standing_camera
+from inv3d.core.geometry.rotations import (
+    PoseForm,
+    numbers_of,
+    rotation_of,
+    standing_camera,
+)
 from inv3d.plugins.methods.poseopt.config import RATES, PoseOptions
 
 
@@ -23,10 +28,14 @@ class Pose(ABC):
 
     Attributes:
         shift: [K, 3], see `standing_camera`.
+        form: of the numbers that they turn by.
     """
+
+    form: PoseForm
 
     def __init__(self, prior: CameraPrior, options: PoseOptions, shift: Tensor) -> None:
         self.prior = prior
+        self.form = options.form
         self.options = options
         self.shift = shift
 
@@ -50,7 +59,7 @@ class Pose(ABC):
     def groups(self) -> dict[str, Group]:
         """Return the same as groups of a stage."""
         options = self.options
-        rate = options.lr or RATES[options.through][options.form]
+        rate = options.lr or RATES[options.through][self.form]
         groups = {"pose": Group(self._turned_by(), constant(rate))}
         if options.shift:
             groups["shift"] = Group({"shift": self.shift}, constant(options.shift_lr))
@@ -72,7 +81,7 @@ class Numbers(Pose):
 
     def rotation(self) -> Tensor:
         """Return the cameras' rotations."""
-        return rotation_of(self.numbers, self.options.form)
+        return rotation_of(self.numbers, self.form)
 
     def _turned_by(self) -> dict[str, Tensor]:
         return {"numbers": self.numbers}
@@ -103,6 +112,7 @@ class Network(Pose):
         self.estimator = estimator
         self.picture = picture
         self.generator = generator
+        self.form = estimator.form or options.form
         with trainable(self._turned_by()):
             follows = self.rotation().requires_grad
         if not follows:

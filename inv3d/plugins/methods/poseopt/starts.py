@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from inv3d.core.border import check_cameras
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
 from inv3d.core.errors import InputError, UnsupportedError
@@ -73,12 +74,13 @@ def from_estimator(
         InputError: where it sees nothing, and the user named it.
     """
     try:
-        camera = estimator.estimate(capture.images, generator)
+        seen = estimator.estimate(capture.images, generator)
     except (InputError, UnsupportedError) as error:
         if options.estimator != AUTO:
             raise
         context.notice(f"{error}; the pose was looked for among a grid instead")
         return None
+    camera = check_cameras(seen, len(capture.images), estimator.name)
     return camera.to(capture.images.device, capture.images.dtype)
 
 

@@ -9,52 +9,24 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from inv3d.core.alignment import Alignment
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
-from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
-from inv3d.core.fit.objective import Losses
 from inv3d.core.generator import Generator
-from inv3d.core.geometry.views import flipped, turned_camera
-from inv3d.core.geometry.warp import resized_depth, warp_view
-from inv3d.core.loss import Target
+from inv3d.core.geometry.depth import pixel_centres
+from inv3d.core.geometry.views import flipped, mirrored_camera, turned_camera
+from inv3d.core.geometry.warp import look_up, resized_depth, warp_view
 from inv3d.core.scene import Rendering
-from inv3d.plugins.methods.spi.config import AroundOptions, SymmetricTuningOptions
+from inv3d.plugins.methods.spi.config import WHO, AroundOptions, SymmetricTuningOptions
+from inv3d.plugins.methods.spi.losses import TuningLosses, compare
 from inv3d.plugins.methods.spi.mirror import mirror_image
 
 _DRAWS = 1 << 24
-
-
-def picture_losses(losses: Losses, name: str) -> Losses:
-    """Return the losses that compare pictures alone.
-
-    Raises:
-        ConfigError: where there are none.
-    """
-    chosen = {
-        key: one
-        for key, one in losses.items()
-        if tuple(one.loss.needs) == ("image",) and one.of == "image" and one.where is None
-    }
-    if not chosen:
-        raise ConfigError(
-            f"option 'tuning.around.losses': none of the losses ({', '.join(losses)}) compares "
-            f"whole pictures, which {name} needs; name one, such as tuning.around.losses.l1=1, or "
-            "set tuning.rotation=0 and tuning.mirror=0"
-        )
-    return chosen
-
-
-def compare(losses: Losses, images: Tensor, targets: Tensor) -> Tensor:
-    """Return the weighted losses of pictures [N, 3, H, W] against others, summed over them."""
-    total = images.new_zeros(())
-    for one in losses.values():
-        with torch.no_grad():
-            cache = one.loss.prepare(Target(targets))
-        total = total + one.weight * one.loss(Rendering(image=images), cache).sum()
-    return total
+# side of the squares around eyes and mouth, in parts of the picture's: 80 of 512 pixels
+_PART = 80 / 512
 
 
 @dataclass
@@ -65,7 +37,7 @@ class Around:
         generator: that's tuned.
         ws: [1, num_ws, w_dim].
         capture: the picture, one view.
-        losses: of warped pictures.
+        losses: of warped pictures, and of mirrored ones.
         options: of the tuning stage.
         weight: of the mirrored view, by the symmetry prior; 0 leaves it out.
         context: of the run.
@@ -75,7 +47,7 @@ class Around:
     generator: Generator
     ws: Tensor
     capture: Capture
-    losses: Losses
+    losses: TuningLosses
     options: SymmetricTuningOptions
     weight: float
     context: Context
@@ -83,6 +55,14 @@ class Around:
 
     def __post_init__(self) -> None:
         self.mirrored = mirror_image(self.capture)
+        self.alignment: Alignment | None = None
+        if self.options.around.mirrored.parts and self.options.mirror and self.weight:
+            self.alignment = self.generator.faces
+            if self.alignment is None:
+                self.context.notice(
+                    f"{WHO}: generator {self.generator.spec.name} doesn't say where eyes and mouth "
+                    "are in its pictures, so that mirrored views are compared whole"
+                )
         self.original: Generator | None = None
         if self.options.depth:
             self.original = copy.deepcopy(self.generator)
@@ -137,7 +117,13 @@ class Around:
         cut = Camera(cameras.cam2world.detach(), cameras.intrinsics.detach())
         with torch.no_grad():
             target, seen = warped_picture(picture, source, cut, depth, self.options.around)
-        return compare(self.losses, images * seen, target * seen)
+        if picture is not self.mirrored:
+            return compare(self.losses.nearby, images * seen, target * seen)
+        parts = [flipped(images * seen), flipped(target * seen)]
+        if self.alignment is not None:
+            where = part_centres(mirrored_camera(cut), self.alignment)
+            parts = [cut_out(part, where) for part in parts]
+        return compare(self.losses.mirror, *parts)
 
     def _nearby(self, camera: Camera) -> Camera:
         options = self.options
@@ -166,6 +152,28 @@ class Around:
             return options.depth * value
 
         return Look(cameras, joint=change, outputs=("depth",))
+
+
+def part_centres(camera: Camera, alignment: Alignment) -> Tensor:
+    """Return where N cameras see mouth, left and right eye of a mean face, [N, 3, 2], 0 to 1."""
+    right_eye, left_eye, _, *mouth = alignment.points
+    points = torch.stack([sum(mouth, torch.zeros(3).to(right_eye)) / 2, left_eye, right_eye])
+    uv, _ = camera.project(points.to(camera.cam2world))
+    return uv
+
+
+def cut_out(images: Tensor, centres: Tensor, share: float = _PART) -> Tensor:
+    """Return squares of pictures, [N * P, C, s, s]; what lies beyond a picture is 0.
+
+    Args:
+        images: [N, C, H, W].
+        centres: [N, P, 2], 0 to 1.
+        share: side of a square in parts of the picture's.
+    """
+    side = max(2, round(share * images.shape[-1]))
+    away = share * (pixel_centres(side, side, images) - 0.5)
+    uv = centres[:, :, None, None] + away
+    return look_up(images.repeat_interleave(uv.shape[1], 0), uv.flatten(0, 1))
 
 
 def warped_picture(

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, LatentOptions, SearchMethod, TuningOptions
+from inv3d.core.fit.options import CONSTANT, FitConfig, SearchedLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
+WHO = "method spi"
 
-class MirrorLatentOptions(SearchMethod, LatentOptions):
+
+class MirrorLatentOptions(SearchedLatentOptions):
     """Options of the latent stage: the picture, and its mirror image from the mirrored camera."""
 
     mirror: float = Field(
         default=1.0,
         ge=0,
         description="weight of the mirrored view, on top of `prior`; 0 leaves it out. official: 1",
-    )
-    noise: float = Field(
-        default=0.05,
-        ge=0,
-        description="noise on the latent at step 0, in units of the spread of W. official: 0.05",
-    )
-    noise_length: float = Field(
-        default=0.75,
-        gt=0,
-        le=1,
-        description="share of the steps with noise on the latent. official: 0.75",
     )
     samples: int = Field(
         default=10_000,
@@ -42,22 +31,6 @@ class MirrorLatentOptions(SearchMethod, LatentOptions):
         ge=0,
         description="weight of the pull to the mean latent (loss w_norm). official: 0",
     )
-    noise_maps: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the regulariser of the generator's noise maps, which are then "
-        "optimised and kept with the result; 0 leaves them alone. official: 1e5, where the "
-        "optimised maps are thrown away",
-    )
-
-    @model_validator(mode="after")
-    def _line_searches_stand_still(self) -> Self:
-        if self.noise_maps and self.optimizer == "lbfgs":
-            raise ValueError(
-                "noise_maps are put back to mean 0 and variance 1 after every step, which lbfgs "
-                "can't follow; set latent.optimizer=adam, or latent.noise_maps=0"
-            )
-        return self
 
 
 class PriorOptions(PluginConfig):
@@ -73,6 +46,21 @@ class PriorOptions(PluginConfig):
         default=0.2,
         ge=0,
         description="yaw below which the mirrored view is left out, radians. official: 0.2",
+    )
+
+
+class MirroredOptions(PluginConfig):
+    """Options of the views around the mirror image, where they're compared otherwise."""
+
+    losses: LossTerms = Field(
+        default_factory=dict,
+        description="losses of these views; those of the views around the picture if none is "
+        "named. official: 0.1 of contextual (vgg)",
+    )
+    parts: bool = Field(
+        default=False,
+        description="compare eyes and mouth alone, where the generator says where faces have them. "
+        "official: true",
     )
 
 
@@ -96,6 +84,9 @@ class AroundOptions(PluginConfig):
         default_factory=dict,
         description="losses of these views; the picture losses of the stage if none is named. "
         "official: lpips (vgg)",
+    )
+    mirrored: MirroredOptions = Field(
+        default=MirroredOptions(), description="how those around the mirrored camera are compared"
     )
 
 
@@ -126,7 +117,7 @@ class SymmetricTuningOptions(TuningOptions):
         default=0.05,
         ge=0,
         description="weight of the views around the mirrored camera, which must show the warped "
-        "mirror image. official: 0.05, compared by a contextual loss on eyes and mouth",
+        "mirror image; summed over the cameras. official: 0.05",
     )
     depth: float = Field(
         default=1.0,
@@ -165,6 +156,15 @@ class SPIConfig(FitConfig):
 
 
 _LPIPS = {"lpips": {"weight": 1.0, "net": "vgg"}}
+_CONTEXTUAL = {
+    "contextual": {
+        "weight": 0.1,
+        "features": "lpips",
+        "options": {"net": "vgg", "resize": 0},
+        "layer": "1",
+        "unit": False,
+    }
+}
 _OFFICIAL = {
     "default_losses": False,
     "latent": {
@@ -182,11 +182,16 @@ _OFFICIAL = {
         **CONSTANT,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
-        "around": {"losses": _LPIPS},
+        "around": {
+            "losses": _LPIPS,
+            "mirrored": {"losses": _CONTEXTUAL, "parts": True},
+        },
     },
 }
 
 PRESETS: Presets = {
+    "official": _OFFICIAL,
+    # the paper's own numbers are those of its code, as far as other papers tell
     "paper": _OFFICIAL,
     "fast": {"latent": {"steps": 100, "samples": 2000}, "tuning": {"steps": 60}},
 }

@@ -15,6 +15,8 @@ from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
     changing_noise_maps,
     latent_group,
+    latent_terms,
+    latent_variables,
     loss_terms,
     searches,
     standardise,
@@ -22,7 +24,6 @@ from inv3d.core.fit.stages import (
     target_of,
     trainable,
 )
-from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.latent import latent_statistics
 from inv3d.plugins.methods.spi.config import SPIConfig
@@ -67,11 +68,11 @@ class MirroredLatent:
     def run(self) -> Iterator[Progress]:
         """Run the stage."""
         options = self.config.latent
-        maps = changing_noise_maps(self.generator, options.noise_maps)
+        maps = changing_noise_maps(self.generator, self.context, options.noise_maps)
         looks = self._looks(maps)
         spread = 0.0 if searches(options) else self.statistics.spread
         deviation = latent_noise(options.noise * spread, options.steps, length=options.noise_length)
-        variables = {"w": self.w} | {f"noise/{name}": value for name, value in maps.items()}
+        variables = latent_variables(self.w, maps)
 
         def update(step: int) -> Metrics:
             ws, scale = self.w, deviation(step)
@@ -95,12 +96,12 @@ class MirroredLatent:
     def _looks(self, maps: Mapping[str, Tensor]) -> list[Look]:
         options = self.config.latent
         terms = loss_terms(self.generator, self.config, options.losses)
-        pulls = {"w_norm": options.pull, "noise": options.noise_maps}
-        own = {name: LossTerm(weight=weight) for name, weight in pulls.items() if weight}
         target = target_of(
             self.generator, self.capture, anchor=self.statistics.mean[None], noise=maps
         )
-        looks = [Look(self.capture.camera, self.context.objective({**own, **terms}, target))]
+        looks = [
+            Look(self.capture.camera, self.context.objective(latent_terms(options, terms), target))
+        ]
         if self.weight:
             other = mirror_image(self.capture)
             objective = Objective(self.context.losses(terms), target_of(self.generator, other))

@@ -10,28 +10,21 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
-from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Progress, Stop
-from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.stages import loss_terms, prepare, target_of, tune
+from inv3d.core.fit.loop import Metrics, Progress
+from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.stages import prepare, target_of, tune
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.views import flipped, turned_camera
 from inv3d.core.inversion import Snapshot
 from inv3d.core.inverter import Diagnostic, Inverter, Steps
 from inv3d.core.plugin import Presets
-from inv3d.plugins.methods.spi.around import Around, picture_losses, warped_picture
-from inv3d.plugins.methods.spi.config import (
-    PRESETS,
-    AroundOptions,
-    SPIConfig,
-    SymmetricTuningOptions,
-)
+from inv3d.plugins.methods.spi.around import Around, warped_picture
+from inv3d.plugins.methods.spi.config import PRESETS, WHO, AroundOptions, SPIConfig
 from inv3d.plugins.methods.spi.latent import MirroredLatent
+from inv3d.plugins.methods.spi.losses import TuningLosses
 from inv3d.plugins.methods.spi.mirror import mirror_image, mirror_weight
-
-WHO = "method spi"
 
 
 class SPI(Inverter[SPIConfig]):
@@ -54,62 +47,41 @@ class SPI(Inverter[SPIConfig]):
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Optimise the latent, then tune the generator in place."""
         options = self.config.tuning
-        if options.rotation or options.mirror or options.depth:
+        if options.steps and (options.rotation or options.mirror or options.depth):
             generator.require(("image", "depth"), WHO)
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         view = prepare(generator, fitted, context)
         snapshot = Snapshot(generator)
         prior = self.config.prior
         weight = float(mirror_weight(view.camera, deviation=prior.deviation, front=prior.front))
+        losses = TuningLosses.of(self.config, generator, context) if options.steps else None
         latent = MirroredLatent(generator, view, context, self.config, weight)
         yield from latent.run()
-        yield from self._tune(generator, view, context, latent.w, weight)
+        if losses is not None:
+            around = Around(generator, latent.w, view, losses, options, weight, context)
+            yield from _tune(around, losses)
         snapshot.settle()
         self.shown = _shown(generator, latent.w, view, weight, options.around)
         return self.inversion(generator, context, latent.w, view.camera, snapshot)
-
-    def _tune(
-        self, generator: Generator, view: Capture, context: Context, ws: Tensor, weight: float
-    ) -> Iterator[Progress]:
-        options = self.config.tuning
-        losses = context.losses(loss_terms(generator, self.config, options.losses))
-        look = Look(view.camera, Objective(losses, target_of(generator, view)))
-        nearby: Losses = {}
-        if options.rotation or options.mirror:
-            around_losses = options.around.losses
-            nearby = context.losses(around_losses) if around_losses else losses
-            nearby = picture_losses(nearby, WHO)
-        around = Around(generator, ws, view, nearby, options, weight, context)
-
-        def update(step: int) -> Metrics:
-            if step % options.every:
-                return context.backward(generator, ws, look)
-            sums = context.backward(generator, ws, look, *around.looks())
-            return sums | around.metrics()
-
-        stop = stopping(options, losses)
-        yield from tune(generator, context, options, {"fit": update}, stop=stop)
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return the picture and its mirror image, warped to views around them."""
         return self.shown
 
 
-def stopping(options: SymmetricTuningOptions, losses: Losses) -> Stop | None:
-    """Return the test whether the picture is close enough, or None where there's none.
+def _tune(around: Around, losses: TuningLosses) -> Iterator[Progress]:
+    """Run the tuning stage; every few steps the views around the picture are looked at, too."""
+    generator, context, options = around.generator, around.context, around.options
+    target = target_of(generator, around.capture)
+    look = Look(around.capture.camera, Objective(losses.picture, target))
 
-    Raises:
-        ConfigError: where the loss that it watches isn't one of the stage.
-    """
-    name, limit = options.threshold_loss, options.threshold
-    if limit is None:
-        return None
-    if name not in losses:
-        raise ConfigError(
-            f"option 'tuning.threshold_loss': '{name}' isn't one of the losses of this stage "
-            f"({', '.join(losses)}); name one of them, or set tuning.threshold to null"
-        )
-    return lambda values: values[name] <= limit
+    def update(step: int) -> Metrics:
+        if step % options.every:
+            return context.backward(generator, around.ws, look)
+        sums = context.backward(generator, around.ws, look, *around.looks())
+        return sums | around.metrics()
+
+    yield from tune(generator, context, options, {"fit": update}, stop=losses.stop)
 
 
 @torch.no_grad()
