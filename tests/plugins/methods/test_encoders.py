@@ -213,6 +213,14 @@ def test_the_dual_encoder_stitches_and_trains_against_its_discriminator(kind, tm
     assert len(method.diagnostics()[0].images) == 7
 
 
+def test_without_a_discriminator_none_is_asked() -> None:
+    training = Training("dualencoder", tiny(EG3D), adversarial=0.0)
+    before = states(training.trainer, "critic.")
+    training.steps(1)
+    assert changed(before, states(training.trainer, "critic.")) == [False]  # statistics included
+    assert not training.losses("second/near") and training.losses("second/total")
+
+
 def test_the_discriminator_has_the_labels_the_right_way_round() -> None:
     """High scores of encoded planes cost it much, and an encoder little."""
 
