@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import get_args
 
 import click
 
@@ -13,7 +15,7 @@ from inv3d.commands.output import print_json, print_table
 from inv3d.core.errors import PluginError, UsageError
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.known_plugins import missing_plugins
-from inv3d.core.registry.record import UNKNOWN, PluginRecord, singular
+from inv3d.core.registry.record import UNKNOWN, PluginRecord, Status, singular
 
 # seconds of an import, beyond PyTorch's own, that are worth a word
 SLOW = 2.0
@@ -78,6 +80,7 @@ def command(
     columns = ("kind", "name", "status", "from", *(("seconds",) if times else ()))
     rows = [_row(record, times) for record in records]
     print_table((*columns, "summary or reason"), rows, whole=("name", "status"))
+    click.echo(f"\n{_count(records)}")
     missing = [known for known in missing_plugins(records) if kind in (None, known.kind)]
     if missing and not no_third_party:
         click.echo()
@@ -100,6 +103,13 @@ def _row(record: PluginRecord, times: bool) -> tuple[str, ...]:
         *((seconds,) if times else ()),
         "\n".join([record.reason or record.summary, *_complaints(record)]),
     )
+
+
+def _count(records: list[PluginRecord]) -> str:
+    """Return how many there are, and how many of each status."""
+    found = Counter(record.status for record in records)
+    parts = [f"{found[status]} {status}" for status in get_args(Status) if found[status]]
+    return f"{len(records)} plugins: {', '.join(parts) or 'none'}"
 
 
 def _complaints(record: PluginRecord) -> Iterator[str]:

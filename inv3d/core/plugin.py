@@ -18,7 +18,8 @@ class Plugin:
     Attributes:
         name: as in its entry point.
         summary: one line for `list-plugins`.
-        api: version of the plugin API that it was written for, "major.minor".
+        api: version of the plugin API that it was written for, "major.minor", or a range of those
+            that it works with, such as ">=1.0,<3".
         licence: of the code and, where there are any, of the weights; nobody else's is assumed.
         reference: paper and equation.
         requires: extra packages that it imports.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from inv3d.core.errors import UsageError
+from inv3d.core.errors import UsageError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.latent import latent_statistics
 from inv3d.core.trained import Trained
@@ -86,7 +86,11 @@ def trained(suite: Suite[Subject]) -> None:
             school.network, school.generator, school.training, subject.context(), average
         )
         optimizers = school.plugin.optimizers(school.network, school.training)
-        for name, metrics in school.plugin.losses(lesson, _batch(school)).items():
+        try:
+            losses = school.plugin.losses(lesson, _batch(school))
+        except WeightsError as error:
+            raise DoesntApply(f"needs weights ({error})") from error
+        for name, metrics in losses.items():
             assert name in optimizers, f"losses of '{name}', which is no optimiser"
             assert "total" in metrics, f"the losses of '{name}' have no total"
             finite(f"the total of '{name}'", metrics["total"])

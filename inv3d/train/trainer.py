@@ -104,7 +104,8 @@ class Trainer:
         stop = torch.tensor(float(self.lesson.context.state.stop_requested), device=self.device)
         changes = [g for some in gradients.values() for g in some if g is not None]
         self.team.average([*changes, *losses.values(), stop])
-        values = {name: float(value) for name, value in losses.items()}
+        # all at once: each number that's read alone makes the device wait
+        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
         if fault := _fault(values, changes):
             self._put_buffers(before)
             raise DivergedError(

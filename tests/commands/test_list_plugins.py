@@ -59,6 +59,8 @@ def test_the_table_shows_reason_or_summary(monkeypatch: pytest.MonkeyPatch) -> N
     (toy,) = [line for line in lines if " toy " in line]
     assert "INV3D_PLUGINS" in toy
     assert "coloured Gaussian blobs" in toy
+    (count,) = [line for line in lines if " plugins: " in line]
+    assert count.endswith(" ok, 1 broken")
 
 
 def test_without_third_parties_ours_are_left() -> None:

@@ -20,7 +20,6 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.loss import AnyLoss, Target, load_loss
-from inv3d.core.weights.known import WeightFile
 
 _READ_EVERY_ON_CUDA = 10
 
@@ -101,11 +100,6 @@ class Context:
         """Leave a message for the user, once."""
         if text not in self.state.notices:
             self.state.notices.append(text)
-
-    def check_fit(self, file: WeightFile, generator: Generator) -> None:
-        """Warn the user where weights were made for another variant than this generator."""
-        if text := file.misfit(generator.spec.name):
-            self.notice(text)
 
     def history(self, name: str, config: PluginConfig) -> tuple[Made, ...]:
         """Return the history of a result: that of `init`, and the method with its options."""

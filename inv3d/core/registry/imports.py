@@ -14,7 +14,7 @@ from inv3d.core.errors import PluginError, first_line
 from inv3d.core.registry.api_range import api_fault
 from inv3d.core.registry.guard import guarded
 from inv3d.core.registry.hookspecs import misspelt_hook
-from inv3d.core.registry.record import KINDS, LOSS_TERM, PluginRecord, singular
+from inv3d.core.registry.record import GROUPS, KINDS, LOSS_TERM, PluginRecord, singular
 
 # names of a class's tables of options
 _TABLES = ("Config", "Edit", "Training")
@@ -113,7 +113,7 @@ def fault(record: PluginRecord, target: Any) -> str:
         return misspelt_hook(target)
     contract = _imported(KINDS[record.kind])
     if not _is_subclass(target, contract):
-        return f"{record.target} is no subclass of inv3d.{contract.__name__}"
+        return f"{record.target} is no subclass of inv3d.{contract.__name__}{_other_kind(target)}"
     if inspect.isabstract(target):
         missing = ", ".join(sorted(target.__abstractmethods__))
         return f"{record.target} is abstract: it lacks {missing}"
@@ -127,6 +127,15 @@ def fault(record: PluginRecord, target: Any) -> str:
         or _options_fault(record, target)
         or _shadowed(record, target.Config)
     )
+
+
+def _other_kind(target: Any) -> str:
+    """Say in which group a class belongs, where it's a plugin of another kind."""
+    for kind, where in KINDS.items():
+        contract = _imported(where)
+        if target is not contract and _is_subclass(target, contract):
+            return f"; it's a {contract.__name__}, whose group is {GROUPS[kind]}"
+    return ""
 
 
 def _options_fault(record: PluginRecord, target: Any) -> str:

@@ -23,6 +23,8 @@ from inv3d.nn.precision import run_in
 from inv3d.nn.resample import resize
 
 PLANES = "planes"
+# cells a side that the second branch's smallest map makes one of
+_HALVED = 16
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class TriPlaneNet(nn.Module):
             first: what the latents alone make of them.
 
         Raises:
-            UnsupportedError: where the scenes have no planes.
+            UnsupportedError: where the scenes have no planes, or of a size that can't be halved.
         """
         if PLANES not in first.scene.parts:
             raise UnsupportedError(
@@ -114,6 +116,12 @@ class TriPlaneNet(nn.Module):
             )
         planes = first.scene.parts[PLANES].detach()
         size = planes.shape[-1]
+        if planes.shape[-2] != size or size % _HALVED:
+            raise UnsupportedError(
+                f"TriPlaneNet's second branch halves planes four times, but this generator's are "
+                f"{size}x{planes.shape[-2]}; take a generator whose planes are square, of a "
+                f"multiple of {_HALVED} cells a side, or method e4e"
+            )
         pictures = (images, first.rendered, first.mirror_rendered)
         seen = [resize(x, size) for x in pictures if x is not None]
         maps = planes.reshape(len(planes), -1, size, size)

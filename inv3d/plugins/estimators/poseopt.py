@@ -130,7 +130,8 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
         angle = angle_between(found.rotation, true.rotation).mean()
         position = (found.position - true.position).square().mean()
         diagonal = diagonal_term(found.rotation)
-        weight = training.position / len(found)
+        # of the pictures of all processes and parts, which share the step
+        weight = training.position / training.batch
         total = angle + weight * position + training.diagonal * diagonal
         return {"network": {TOTAL: total, "angle": angle, "position": position}}
 

@@ -171,14 +171,14 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         first, _ = self._encoder(lesson, batch, network.encoders.first)
         generator = _with_planes(lesson.generator)
         second, scene = self._encoder(lesson, batch, network.encoders.second)
+        if not training.adversarial:
+            return {FIRST: first, SECOND: second}
         visible = seen_by(generator, scene.apply(Tensor.detach), batch.capture.camera)
         maps = occluded_maps(scene.parts[PLANES], visible)
         near = encoder_loss(network.critic(maps))
         second = adds(second, {"near": (training.adversarial, near)})
-        made = {FIRST: first, SECOND: second}
-        if training.adversarial:
-            made[CRITIC] = self._critic(lesson, network.critic, maps.detach(), visible, batch.step)
-        return made
+        critic = self._critic(lesson, network.critic, maps.detach(), visible, batch.step)
+        return {FIRST: first, SECOND: second, CRITIC: critic}
 
     def _encoder(
         self, lesson: Lesson[DualEncoderTraining], batch: Batch, encoder: TriPlaneNet

@@ -276,8 +276,8 @@ BROKEN = {
     "an error of many lines": ("raise ValueError('a\\nb')", "thrown_away:Good: ValueError: a"),
     "no class": ("Good = 3", "thrown_away:Good is no subclass of inv3d.Inverter"),
     "another kind": (
-        "from inv3d.core.loss import Loss as Good",
-        "thrown_away:Good is no subclass of inv3d.Inverter",
+        "from inv3d.core.loss import Loss\nclass Good(Loss): pass",
+        "Good is no subclass of inv3d.Inverter; it's a Loss, whose group is inv3d.losses",
     ),
     "an abstract class": (
         GOOD.replace("def steps", "def other"),

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from inv3d.core.fit.ranger import Ranger
-from inv3d.nn.encoders.mirror import uncertain_difference
 from inv3d.nn.encoders.options import BranchOptions
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
 from inv3d.plugins.generators.eg3d.generator import EG3D
@@ -43,7 +42,8 @@ def test_each_branch_learns_what_it_is_for(generator, heads):
         first = network.look(generator, network.latents(images, None), camera)
         loss = F.mse_loss(first.rendered, images)
         first_losses.append(float(loss.detach()))
-        mirrored = uncertain_difference(first.mirror_rendered, images.flip(-1), doubt)
+        away = (first.mirror_rendered - images.flip(-1)).square().mean(1)
+        mirrored = (away / (doubt + 1)).mean()
         _take(optimizer, loss + 0.1 * mirrored)
     with torch.no_grad():
         first = network.look(generator, network.latents(images, None), camera)

@@ -6,9 +6,10 @@ import torch
 from inv3d.core.errors import UnsupportedError
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.inversion import Inversion
+from inv3d.core.scene import Scene
 from inv3d.nn.encoders.options import BranchOptions, EncoderOptions
 from inv3d.nn.encoders.plane_branch import differences
-from inv3d.nn.encoders.triplanenet import TriPlaneNet
+from inv3d.nn.encoders.triplanenet import FirstLook, TriPlaneNet
 from inv3d.nn.resample import resize
 from inv3d.plugins.generators.eg3d.generator import EG3D
 from inv3d.plugins.generators.panohead.generator import PanoHead
@@ -130,3 +131,11 @@ def test_generators_without_planes_are_refused():
     network = TriPlaneNet(options, BranchOptions(trunk=TRUNK), spec.num_ws, spec.w_dim, 12).eval()
     with pytest.raises(UnsupportedError, match=r"have only centres, looks; take a generator of"):
         network(generator, _pictures(1), spec.camera.front(), None)
+
+
+def test_planes_that_cannot_be_halved_four_times_are_refused():
+    network = TriPlaneNet(SMALL, BranchOptions(trunk=TRUNK), 5, 10, 12)
+    scene = Scene({"planes": torch.zeros(1, 3, 4, 24, 24)}, torch.zeros(1, 5, 10))
+    first = FirstLook(scene, *torch.zeros(2, 1, 3, 32, 32))
+    with pytest.raises(UnsupportedError, match="are 24x24; take a generator whose planes"):
+        network.offset(torch.zeros(1, 3, 32, 32), first)

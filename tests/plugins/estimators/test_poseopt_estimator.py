@@ -86,6 +86,9 @@ def test_losses_are_those_of_the_reference(form: PoseForm) -> None:
     diagonal = (1 / (found.rotation[:, 0, 0].abs() - 1).square()).mean()
     expected = angle + 10 / 4 * position + 1e-10 * diagonal
     torch.testing.assert_close(losses["total"], expected)
+    # four pictures of a step of eight, which two processes share
+    shared = made.losses(lesson(made, batch=8), Batch(VIEWS, None, 0))["network"]
+    torch.testing.assert_close(shared["total"], expected - 10 / 8 * position)
 
 
 def test_the_diagonal_term_cannot_undo_a_training() -> None:

@@ -213,6 +213,14 @@ def test_the_dual_encoder_stitches_and_trains_against_its_discriminator(kind, tm
     assert len(method.diagnostics()[0].images) == 7
 
 
+def test_without_a_discriminator_none_is_asked() -> None:
+    training = Training("dualencoder", tiny(EG3D), adversarial=0.0)
+    before = states(training.trainer, "critic.")
+    training.steps(1)
+    assert changed(before, states(training.trainer, "critic.")) == [False]  # statistics included
+    assert not training.losses("second/near") and training.losses("second/total")
+
+
 def test_the_discriminator_has_the_labels_the_right_way_round() -> None:
     """High scores of encoded planes cost it much, and an encoder little."""
 
@@ -280,6 +288,23 @@ def test_a_published_file_counts_from_its_average_or_the_generators(tmp_path: Pa
         assert said is not average
     difference = torch.ones(8) - latent_statistics(generator).mean
     torch.testing.assert_close(found[True] - found[False], difference.expand(1, 4, 8))
+
+
+def test_the_average_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
+    """TriPlaneNet's is in that of its generator."""
+    generator = ToyGenerator(ToyConfig())
+    whole, bare = (_published(tmp_path / f"{own}.pt", 4, own) for own in (True, False))
+    torch.save({"latent_avg": torch.ones(8)}, tmp_path / "companion.pt")
+    options = {"encoder": ENCODER, "weights": str(bare), "average": str(tmp_path / "companion.pt")}
+    context = Context.create(CPU)
+    found = load_method("psp", options).invert(generator, one_picture(generator), context)
+    assert not any("latent_avg" in text for text in context.state.notices)
+    method = load_method("psp", {"encoder": ENCODER, "weights": str(whole)})
+    own = method.invert(generator, one_picture(generator), Context.create(CPU))
+    assert torch.equal(found.ws, own.ws)
+    missing = load_method("psp", {**options, "average": str(bare)})
+    with pytest.raises(WeightsError, match="latent_avg"):
+        missing.invert(generator, one_picture(generator), Context.create(CPU))
 
 
 def test_a_published_file_of_other_latents_is_refused(tmp_path: Path) -> None:

@@ -37,11 +37,17 @@ class EncodingConfig(PluginConfig):
         "of a video",
     )
     weights: Path | None = Field(default=None, description=_WEIGHTS)
+    average: Path | None = Field(
+        default=None,
+        description="file with the mean latent (latent_avg) that a published encoder counts from, "
+        "where its own has none, such as TriPlaneNet's of its generator; none takes the "
+        "generator's own, seen from the front",
+    )
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         default="fp32", description="of the encoder's convolutions"
     )
 
-    _found_again = field_validator("weights")(found_again)
+    _found_again = field_validator("weights", "average")(found_again)
 
 
 class PSPConfig(EncodingConfig):

@@ -15,7 +15,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.latent import latent_statistics
 from inv3d.core.trained import find_trained, is_trained
 from inv3d.core.weights.tensors import make_filled
-from inv3d.nn.encoders.published import Published
+from inv3d.nn.encoders.published import Published, read_average
 from inv3d.plugins.methods.encoders.options import EncodingConfig
 
 OPTION = "--set weights=PATH"
@@ -68,7 +68,7 @@ def read_networks(
         found = published(path)
         found.check(generator.spec)
         options, network = config, found.network
-        average = _average(found, generator, context)
+        average = _average(found, config.average, generator, context)
         context.notice(
             f"{path.name}: doesn't say which generator it was trained for; with another one than "
             f"{generator.spec.name} it makes other people"
@@ -83,11 +83,18 @@ def _sized(config: C, trained: Mapping[str, Any], place: Path) -> C:
     return build_config(type(config), {**config.model_dump(), **sizes}, f"the networks in {place}")
 
 
-def _average(found: Published, generator: Generator, context: Context) -> Tensor | None:
-    if not found.counts_from_average or found.average is not None:
-        return found.average if found.counts_from_average else None
+def _average(
+    found: Published, path: Path | None, generator: Generator, context: Context
+) -> Tensor | None:
+    if not found.counts_from_average:
+        return None
+    if path is not None:
+        return read_average(path, found.w_dim)
+    if found.average is not None:
+        return found.average
     context.notice(
         f"{found.path.name}: has no latent_avg; the mean latent of generator "
-        f"{generator.spec.name}, seen from the front, was taken"
+        f"{generator.spec.name}, seen from the front, was taken; where another file has it, give "
+        "that with --set average=PATH"
     )
     return latent_statistics(generator).mean[None]
