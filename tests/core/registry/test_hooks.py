@@ -32,7 +32,7 @@ from inv3d.rundir.log import read_log
 from tests.commands.run_cli import QUICK, registered, run, write_capture
 
 TESTS = Path(__file__).parents[2]
-OWN = {"tensorboard", "trackers"}
+OWN = {"executors", "tensorboard", "trackers"}
 
 
 @pytest.fixture
