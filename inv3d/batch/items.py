@@ -56,7 +56,8 @@ def find_items(source: Path, captures: Path) -> list[Item]:
     elif suffix == ZIP:
         from inv3d.batch.unpack import unpacked
 
-        items = _of_folder(unpacked(source, captures), shown=source)
+        folder = unpacked(source, captures)
+        items = _of_folder(folder, shown=source) if folder.is_dir() else []
     else:
         raise InputError(
             f"CAPTURES {source}: expected a folder, a zip, or a list of paths that ends in {LIST}; "

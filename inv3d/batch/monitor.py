@@ -231,9 +231,9 @@ class LiveTable:
     def __init__(self, console: Console | None = None) -> None:
         self.tally = Tally()
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self.table)
         self._workers: dict[str, tuple[str, str]] = {}
         self._errors: deque[Row] = deque(maxlen=_ERRORS_SHOWN)
+        self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self.table)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -248,7 +248,7 @@ class LiveTable:
         for name, (item, doing) in list(self._workers.items())[:_WORKERS_SHOWN]:
             workers.add_row(_text(name, "dim"), _text(item), _text(doing, "dim"))
         more = len(self._workers) - _WORKERS_SHOWN
-        errors = [_text(f"{row.item}: {row.error}", "red") for row in self._errors]
+        errors = [_text(f"{row.item}: {row.error}", "red") for row in list(self._errors)]
         return Group(
             _text(self.tally.said(), "bold"),
             workers,

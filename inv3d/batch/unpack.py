@@ -36,7 +36,7 @@ def unpacked(source: Path, folder: Path) -> Path:
                 _unpack(archive, member, folder / plain_name(member.filename))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
         raise InputError(f"CAPTURES {source}: can't be unpacked ({error}); pack it again") from None
-    return _inner(folder)
+    return _inner(folder) if members else folder
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
