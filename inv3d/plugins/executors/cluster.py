@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from inv3d.plugins.executors.machine import usable_cores
 
 # seconds for which an actor waits for something to say before it's asked again
 _LISTEN = 10.0
+# seconds in which a cluster must answer
+_PATIENCE = 10.0
 # methods of an actor that run at the same time: a task, listening, stopping
 _CONCURRENT = 4
 _OURS = "INV3D_"
@@ -70,6 +73,7 @@ class RayCluster(Executor):
         quiet = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
         try:
             if address is not None:
+                _knock(address)
                 self._ray.init(address=address, **quiet)
             else:
                 cores = max(usable_cores(), (wanted.workers or 1) * self.threads)
@@ -218,6 +222,17 @@ def _imported() -> Any:
             "--executor local"
         ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens at an address; Ray itself asks for minutes where nobody does.
+
+    Raises:
+        OSError: where nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 def _threads(workers: int) -> int:
