@@ -183,6 +183,10 @@ class PlainLines:
 class JsonLines:
     """An object a line on stdout, whose "event" is the name of a method of `Monitor`."""
 
+    def __init__(self) -> None:
+        # what libraries print meanwhile goes elsewhere
+        self._stream = sys.stdout
+
     def __enter__(self) -> Self:
         return self
 
@@ -191,7 +195,7 @@ class JsonLines:
 
     def _say(self, event: str, **facts: Any) -> None:
         text = json.dumps(finite({"event": event, **facts}), ensure_ascii=False, allow_nan=False)
-        click.echo(text)
+        click.echo(text, file=self._stream)
 
     def begin(self, found: Mapping[str, int]) -> None:
         """Say what there is to do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,8 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         counts: Counter[str] = Counter(what.state for what in found.values())
         tasks = _tasks(found, batch.overwrite)
         driver: Driver | None = None
-        with monitor:
+        # stdout is for results, whatever libraries print
+        with monitor, contextlib.redirect_stdout(sys.stderr):
             monitor.begin(counts)
             wanted = Wanted(batch.request.device, batch.workers, batch.threads, facts.memory)
             try:

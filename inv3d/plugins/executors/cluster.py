@@ -213,7 +213,8 @@ def _imported() -> Any:
         UnsupportedError: where it isn't installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # of a cluster that is started here: workers are no less urgent than processes of our own
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError as error:
