@@ -17,9 +17,9 @@ import torch
 
 from inv3d.batch.items import Item
 from inv3d.batch.station import Task
-from inv3d.rundir.batch import items_in
+from inv3d.rundir.batch import items_in, run_of
 from tests.batch.toy_batch import request, result, station, work, write_captures
-from tests.commands.run_cli import TOY, registered
+from tests.commands.run_cli import TOY, record, registered
 from tests.offline import sitecustomize
 
 OPTIONS = {"latent": {"steps": 40, "samples": 50}}
@@ -74,6 +74,10 @@ class Driver:
         return {item for item, row in self.ended.items() if row["status"] == "done"}
 
 
+def is_finished(out: Path, item: str) -> bool:
+    return record(run_of(out, item))["status"] == "finished"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "executor",
@@ -109,7 +113,9 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path, executor: str) ->
     assert "1 of 5 items failed" in said
     assert begin["items"] == 5 and begin.get("done", 0) >= len(first.done())
     names = [item.name for item in items]
-    assert first.done() | second.done() == set(names) == set(items_in(out))
+    # a worker may have finished an item after its driver was killed, and nobody was told
+    assert {name for name in items_in(out) if is_finished(out, name)} == set(names)
+    assert begin.get("done", 0) + len(second.done()) == len(names)
     assert not first.done() & set(second.begun)
     assert second.begun.count("corrupt") + first.begun.count("corrupt") in (1, 2)
     for name in names:
