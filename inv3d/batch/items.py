@@ -28,7 +28,7 @@ class Item:
 
     Attributes:
         name: unique in the batch; that of its run directory.
-        input: as `3dinv run --input` takes it.
+        input: as `3dinv run --input` takes it; an absolute path, or "sample:NAME".
     """
 
     name: str
@@ -77,7 +77,7 @@ def _of_folder(folder: Path, shown: Path | None = None) -> list[Item]:
             f"CAPTURES {shown or folder}: is a capture itself (it has {mine[0]}); give the folder "
             "that holds several, or take '3dinv run --input'"
         )
-    found = [folder / name for name in sorted(names, key=natural)]
+    found = [folder.absolute() / name for name in sorted(names, key=natural)]
     return [
         Item(path.name if path.is_dir() else path.stem, str(path))
         for path in found
@@ -98,7 +98,7 @@ def _of_list(path: Path) -> list[Item]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"CAPTURES {path}: can't be read ({error}); write it as UTF-8") from None
     return [
-        _of_line(line, f"{path}, line {number}", path.parent)
+        _of_line(line, f"{path}, line {number}", path.parent.absolute())
         for number, line in enumerate(map(str.strip, lines), 1)
         if line and not line.startswith("#")
     ]

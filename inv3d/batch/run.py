@@ -84,6 +84,7 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
     """
     out = batch.out.absolute()
     items = find_items(batch.source, out / CAPTURES)
+    batch = replace(batch, request=_anywhere(batch.request))
     facts = gather(replace(batch.request, device="cpu"))
     plan = Plan.of(batch.request, facts)
     with _alone(out):
@@ -110,6 +111,15 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         )
     ended = Counter() if driver is None else driver.counts
     return Outcome(counts, ended["done"], ended["failed"])
+
+
+def _anywhere(request: Request) -> Request:
+    """Return a request that means the same in another working directory."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return path.absolute() if path is not None and path.exists() else path
+
+    return replace(request, weights=absolute(request.weights), init=absolute(request.init))
 
 
 def _driver(

@@ -21,7 +21,7 @@ from inv3d.core.errors import InterruptedRun, InvError, printable
 from inv3d.core.executor import Tell
 from inv3d.core.fit.loop import Progress
 from inv3d.core.warm import Store, keeping
-from inv3d.rundir.batch import CAPTURES, Row, run_of
+from inv3d.rundir.batch import PREPARED, Row, run_of
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held
@@ -207,7 +207,7 @@ class Station:
         from inv3d.photos.prepare import prepare_capture
         from inv3d.photos.replacing import made_way
 
-        out = self.order.out / CAPTURES / f"{task.item.name}-capture"
+        out = self.order.out / PREPARED / task.item.name
         wanted = Options((Path(source),), request.generator, options)
 
         def on_progress(what: str, done: int, total: int) -> None:

@@ -13,7 +13,9 @@ from inv3d.core.files import finite, not_written
 from inv3d.rundir.files import RECORD
 
 RUNS = "runs"
+# what was unpacked of a zip, and what was made of pictures and clips
 CAPTURES = "captures"
+PREPARED = "prepared"
 ROWS = "batch.jsonl"
 SUMMARY = "summary.html"
 # of `run.json`: the part that says which item of which batch a run is
