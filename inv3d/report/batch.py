@@ -154,7 +154,8 @@ def _histograms(
     for column in (*columns, SECONDS):
         values = values_of(runs, part, column)
         if len(values) > 1:
-            figure = plots.histogram(values, f"{column.label} ({column.unit or 'of an item'})")
+            unit = f" ({column.unit})" if column.unit else ""
+            figure = plots.histogram(values, f"{column.label}{unit}")
             drawn[column.label] = plots.inline_svg(figure, f"{column.label} of the items")
     return drawn
 
@@ -226,6 +227,6 @@ def grouped(failed: Sequence[Row]) -> list[Failure]:
 
 def _general(row: Row) -> str:
     """Return a message without what differs from item to item: its name, paths and numbers."""
-    text = row.error.replace(row.item, "…")
+    text = re.sub(rf"(?<!\w){re.escape(row.item)}(?!\w)", "…", row.error)
     text = re.sub(r"(?:[A-Za-z]:)?(?:[^\s'\"():;,]*[/\\])+[^\s'\"():;,]*", "…", text)
     return re.sub(r"\d+(?:\.\d+)?", "N", text)
