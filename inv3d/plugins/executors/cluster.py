@@ -21,6 +21,8 @@ _PATIENCE = 10.0
 # methods of an actor that run at the same time: a task, listening, stopping
 _CONCURRENT = 4
 _OURS = "INV3D_"
+# what Ray adds to each such message
+_GUESSES = " Some common causes"
 
 
 class RayCluster(Executor):
@@ -243,4 +245,5 @@ def _threads(workers: int) -> int:
 def _reason(error: Exception) -> str:
     """Say in one line how an actor was lost."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"its actor was lost ({lines[-1] if lines else type(error).__name__})"
+    last = lines[-1] if lines else type(error).__name__
+    return f"its actor was lost ({last.partition(_GUESSES)[0].rstrip('.')})"
