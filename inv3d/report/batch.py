@@ -87,8 +87,9 @@ def summary_page(out: Path, names: Sequence[str]) -> str:
     rows = {name: row for name, row in read_rows(out).items() if name in set(names) - done}
     failed = [row for row in rows.values() if row.status == "failed"]
     part = judged_part(runs)
-    columns = united(frame_columns(run.metrics) for run in runs)
-    judge = _judge(runs, part, columns)
+    known = united(frame_columns(run.metrics) for run in runs)
+    columns = [column for column in known if values_of(runs, part, column)]
+    judge = _judge(columns)
     ranked = _ranked(runs, part, judge)
     return render_template(
         "batch.html",
@@ -160,11 +161,10 @@ def _histograms(
     return drawn
 
 
-def _judge(runs: Sequence[ComparedRun], part: str, columns: Sequence[Column]) -> Column | None:
+def _judge(columns: Sequence[Column]) -> Column | None:
     """Return the metric that worst cases are told by; None where there's none."""
     known = {column.key: column for column in columns}
-    judges = (known[key] for key in _JUDGES if key in known)
-    return next((column for column in judges if values_of(runs, part, column)), None)
+    return next((known[key] for key in _JUDGES if key in known), None)
 
 
 def _ranked(runs: Sequence[ComparedRun], part: str, judge: Column | None) -> list[ComparedRun]:
