@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,18 @@ def test_an_item_begun_afresh_replaces_what_is_there(tmp_path: Path, items: list
     assert (row.status, row.resumed) == ("done", False)
     assert read_record(run_of(tmp_path, "head0"))["seed"] == 7
     assert not list((tmp_path / "runs").glob(f".*{RECORD}"))
+
+
+def test_a_clip_becomes_a_capture_beside_the_runs(
+    tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(options: Any, out: Path, on_progress: Any) -> None:
+        assert options.inputs == (Path("clip.mov"),) and options.generator == "toy"
+        on_progress("looking", 1, 1)
+        shutil.copytree(items[0].input, out)
+
+    monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", prepare)
+    row = work(station(tmp_path), Task(Item("clip", "clip.mov")))
+    assert (row.status, row.error) == ("done", "")
+    made = read_record(run_of(tmp_path, "clip"))["input"]["path"]
+    assert made == str(tmp_path / "prepared/clip")
