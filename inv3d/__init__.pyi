@@ -181,6 +181,15 @@ from .core.registry.discovery import (
     registry as registry,
 )
 
+# executors of batches
+from .core.executor import (
+    Event as Event,
+    Executor as Executor,
+    Tell as Tell,
+    Wanted as Wanted,
+    Work as Work,
+)
+
 # what a method's author needs
 from .core.fit.context import (
     Context as Context,

@@ -19,6 +19,7 @@ from inv3d.core.registry.tolerance import tolerant_metadata
 # name -> where the command is, what --help says of it without importing it
 COMMANDS = {
     "run": ("inv3d.commands.run:command", "Invert a capture: views of a head in, a 3D head out."),
+    "batch": ("inv3d.commands.batch:command", "Invert many captures, on one machine or many."),
     "train": (
         "inv3d.commands.train:command",
         "Train a method's or an estimator's networks for a generator.",

@@ -1,4 +1,4 @@
-"""`3dinv compare`: several runs in one table."""
+"""`3dinv compare`: several runs, or several batches of runs, in one table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(
     picture: Path | None,
     device: str,
 ) -> None:
-    """Put the finished runs in directories RUNS into one table.
+    """Put the finished runs in directories RUNS into one table; or batches, paired by item.
 
     The best number of a column is bold, or has a star where the output is no terminal.
 
@@ -50,6 +50,12 @@ def command(
         raise UsageError("give one of --json and --csv")
     if picture is not None and picture.suffix.lower() != ".png":
         raise UsageError(f"--picture {picture}: expected a name that ends in .png")
+    from inv3d.rundir.batch import is_batch
+
+    batches = [path for path in runs if is_batch(path)]
+    if batches:
+        _compare_batches(runs, batches, as_json, as_csv, html, picture)
+        return
     from inv3d.report.compare import mismatches, read_runs, records, sections, to_csv
 
     compared = read_runs(runs)
@@ -70,6 +76,46 @@ def command(
         save_png(picture, sheet)
     if html is not None:
         _write_html(html, compared, sheet)
+
+
+def _compare_batches(
+    paths: Sequence[Path],
+    batches: Sequence[Path],
+    as_json: bool,
+    as_csv: bool,
+    html: Path | None,
+    picture: Path | None,
+) -> None:
+    """Compare every batch with the first one, item by item."""
+    if len(batches) < len(paths):
+        single = next(path for path in paths if path not in batches)
+        raise UsageError(f"{single} is a run and {batches[0]} a batch; give one kind")
+    if len(batches) < 2:
+        raise UsageError(
+            f"{batches[0]}: a single batch; its page is summary.html, give another too"
+        )
+    if picture is not None:
+        raise UsageError(
+            "--picture is for runs; the worst items of a batch are in its summary.html"
+        )
+    from inv3d.core.files import write_text
+    from inv3d.report import paired
+    from inv3d.report.compare import csv_of
+
+    compared = paired.read_batches(batches)
+    for text in paired.doubts(compared):
+        click.echo(f"warning: {text}", err=True)
+    if as_json:
+        print_json(paired.batch_records(compared))
+    elif as_csv:
+        click.echo(csv_of(paired.batch_records(compared)), nl=False)
+    else:
+        for other in compared[1:]:
+            rows = [(paired.title_of(p), paired.cells(p)) for p in paired.paired(compared, other)]
+            title = paired.against(compared[0], other)
+            print_numbers("metric", paired.LABELS, rows, title=title)
+    if html is not None:
+        write_text(html, paired.batches_page(compared))
 
 
 def _print(compared: Sequence[ComparedRun], parts: Sequence[Section]) -> None:

@@ -17,8 +17,6 @@ from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
 if TYPE_CHECKING:
-    from inv3d.core.generator import Generator
-    from inv3d.core.inverter import AnyInverter
     from inv3d.photos.options import Options
     from inv3d.photos.prepare import OnProgress, Prepared
 
@@ -125,32 +123,6 @@ def command(inputs: tuple[Path, ...], out: Path, as_json: bool, **given: Any) ->
         _print_record(prepared)
     else:
         _show(prepared)
-
-
-def is_raw(options: Mapping[str, Any], generator: Mapping[str, Any]) -> bool:
-    """Whether the input of `3dinv run` has to be prepared: a video, or a picture without a camera.
-
-    A method that needs no cameras takes pictures as they are; so does a generator of other things
-    than faces, which can't be prepared for.
-
-    Args:
-        options: of `3dinv run`.
-        generator: options of the generator.
-    """
-    from inv3d.core.config import build_config
-    from inv3d.io.formats import PICTURES, UNPREPARED, VIDEOS
-
-    source, name = options["input"], options["generator"]
-    suffix = Path(source).suffix.lower()
-    if suffix in VIDEOS:
-        return True
-    if suffix not in PICTURES | UNPREPARED or not Path(source).is_file():
-        return False
-    method: type[AnyInverter] = registry().load("methods", options["method"])
-    if "cameras" not in method.needs:
-        return False
-    kind: type[Generator] = registry().load("generators", name)
-    return kind.alignment(build_config(kind.Config, generator, f"generator {name}")) is not None
 
 
 def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], out: Path) -> Path:

@@ -168,13 +168,13 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
     # a misspelt name or option is answered before torch is imported
     registry().record("methods", options["method"])
     registry().record("generators", options["generator"])
-    given = _given(options)
+    given = given_options(options)
 
     from inv3d.runs.options import check_options
 
     check_options(options["method"], options["generator"], given)
     options = _prepared(options, given)
-    request = _request(options, given)
+    request = request_of(options, given)
 
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import start
@@ -197,17 +197,18 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
 
 def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
-    from inv3d.commands.prepare import is_raw, prepare_for_run
+    from inv3d.commands.prepare import prepare_for_run
+    from inv3d.photos.raw import is_raw
 
     of_generator = given.get("generator", {})
-    if not is_raw(options, of_generator):
+    if not is_raw(options["input"], options["method"], options["generator"], of_generator):
         return options
     out = options["out"] or _default_out(options["method"])
     capture = prepare_for_run(options, of_generator, out)
     return {**options, "out": out, "input": str(capture)}
 
 
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of method and generator from --config, flags and --set."""
     from inv3d.core.config import merge, parse_overrides, read_config_file
 
@@ -220,7 +221,13 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return merge(given, settings)
 
 
-def _request(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
+def request_of(options: Mapping[str, Any], given: Mapping[str, Any]) -> Request:
+    """Return what the options of a command line ask for.
+
+    Args:
+        options: of the command.
+        given: as `given_options` returns them.
+    """
     from inv3d.runs.prepare import Request
 
     return Request(

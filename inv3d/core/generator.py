@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OUTPUTS, OutputName, Rendering, Scene
+from inv3d.core.warm import is_keeping, kept, version_of
 from inv3d.core.weights.known import resolve_path
 
 
@@ -295,8 +297,15 @@ def load_generator(
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):
         options = build_config(kind.Config, options or {}, owner)
+    config = options
     path = resolve_path(None if weights is None else Path(weights), kind.weights, owner)
-    generator = kind.create(options, path)
-    if path is not None and not path.exists():
-        raise WeightsError(f"{path}: no such file, and {owner} reads none; leave it out")
-    return generator.eval().requires_grad_(False).to(device)
+
+    def make() -> Generator:
+        generator = kind.create(config, path)
+        if path is not None and not path.exists():
+            raise WeightsError(f"{path}: no such file, and {owner} reads none; leave it out")
+        return generator.eval().requires_grad_(False).to(device)
+
+    key = ("generator", kind, config.model_dump_json(), version_of(path), str(device))
+    made = kept(key, make)
+    return copy.deepcopy(made) if is_keeping() else made

@@ -18,6 +18,7 @@ from inv3d.core.errors import InputError
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
+from inv3d.core.warm import kept, version_of
 from inv3d.core.weights.known import resolve_path
 
 MASK = "mask"
@@ -203,5 +204,11 @@ def load_loss(
         tensor([1., 1.])
     """
     kind: type[AnyLoss] = registry().load("losses", name)
-    loss = kind.create(loss_config(kind, options or {}, owner or f"loss {name}"))
-    return loss.to(device).eval().requires_grad_(False)
+    config = loss_config(kind, options or {}, owner or f"loss {name}")
+
+    def make() -> AnyLoss:
+        return kind.create(config).to(device).eval().requires_grad_(False)
+
+    weights = getattr(config, WEIGHTS, None)
+    version = version_of(weights if isinstance(weights, Path) else None)
+    return kept(("loss", kind, config.model_dump_json(), version, str(device)), make)

@@ -164,7 +164,11 @@ def records(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
 
 def to_csv(runs: Sequence[ComparedRun]) -> str:
     """Return the flat records as CSV."""
-    rows = records(runs)
+    return csv_of(records(runs))
+
+
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return flat records as CSV, with a line of their names first."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -193,7 +197,12 @@ def to_html(runs: Sequence[ComparedRun], picture: str = "") -> str:
         for section in sections(runs)
     ]
     return render_template(
-        "compare.html", runs=runs, warnings=mismatches(runs), sections=shown, picture=picture
+        "compare.html",
+        what="runs",
+        names=[run.name for run in runs],
+        warnings=mismatches(runs),
+        sections=shown,
+        picture=picture,
     )
 
 

@@ -188,6 +188,23 @@ def coverage_plot(
     return figure
 
 
+def histogram(values: Sequence[float], label: str) -> Figure:
+    """Return a figure of how numbers are spread.
+
+    Args:
+        values: two or more.
+        label: of the horizontal axis.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _axes(label, "items")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+    bins = min(30, max(5, round(math.sqrt(len(values)) * 2)))
+    axes.hist(values, bins=bins, color=PALETTE[0], alpha=0.75)
+    axes.axvline(sorted(values)[len(values) // 2], color=PALETTE[1], linewidth=1.4)
+    return figure
+
+
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 

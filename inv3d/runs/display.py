@@ -166,10 +166,10 @@ class Lines:
         try:
             click.echo(text, err=True)
         except BrokenPipeError:
-            _write_nowhere(sys.stderr)
+            write_nowhere(sys.stderr)
 
 
-def _write_nowhere(stream: TextIO) -> None:
+def write_nowhere(stream: TextIO) -> None:
     """Let all that is written to a stream vanish, what it still holds included."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from inv3d.rundir.record import Plan, new_record
 from inv3d.runs import finish
 from inv3d.runs.conclude import cause, conclude
 from inv3d.runs.display import Display
-from inv3d.runs.prepare import PreparedRun, prepare_again
+from inv3d.runs.prepare import PreparedRun, never, prepare_again
 
 # what the time of a method is called that has no stages
 WHOLE = "inversion"
@@ -42,6 +42,7 @@ def start(
     overwrite: bool,
     command: Sequence[str],
     loggers: Sequence[str] = (),
+    batch: Mapping[str, Any] | None = None,
 ) -> tuple[RunDirectory, dict[str, Any]]:
     """Take a run from its first step to its report, in a new directory.
 
@@ -52,6 +53,7 @@ def start(
         overwrite: replace a run that is there.
         command: the command line, for the record.
         loggers: that watch it, such as "tensorboard" or "wandb?project=heads".
+        batch: what the record says of the batch that the run belongs to.
 
     Returns:
         The directory and the metrics.
@@ -62,6 +64,8 @@ def start(
     """
     watching = _watching(display, loggers)
     record = new_record(run.plan, warnings=run.notices, command=command)
+    if batch is not None:
+        record["batch"] = dict(batch)
     directory = RunDirectory.create(out, record, overwrite=overwrite)
     for notice in run.notices:
         display.say(f"warning: {notice}")
@@ -75,7 +79,12 @@ def start(
 
 
 def resume(
-    directory: RunDirectory, display: Display, loggers: Sequence[str] = ()
+    directory: RunDirectory,
+    display: Display,
+    loggers: Sequence[str] = (),
+    *,
+    halt: Callable[[], bool] = never,
+    view_chunk: int | None = None,
 ) -> dict[str, Any]:
     """Go on with a run where its checkpoint stands, to the same result.
 
@@ -83,6 +92,8 @@ def resume(
         directory: of the run.
         display: shows what happens.
         loggers: see `start`.
+        halt: see `PreparedRun`.
+        view_chunk: views rendered at a time at most from here on, where memory has run out.
 
     Returns:
         The metrics.
@@ -95,8 +106,11 @@ def resume(
         watching = _watching(display, loggers)
         plan = Plan.read(directory.record, directory.path)
         run = prepare_again(plan, directory.path)
+        run.halt = halt
         context = run.context(directory.checkpoint)
         taken = context.state.restore() if directory.checkpoint.is_file() else 0
+        if view_chunk is not None:
+            context.state.view_chunk = min(view_chunk, context.state.view_chunk or view_chunk)
         directory.cut_log(taken)
         directory.enter("running")
         display.say(f"going on after {taken} steps")
@@ -183,6 +197,8 @@ def _take_steps(
             display.step(step)
             notices.show()
             observers.call("inv3d_run_step", directory=directory.path, progress=step)
+            if run.halt():
+                context.state.stop_requested = True
 
 
 def _begun(steps: Any, method: str) -> Steps:

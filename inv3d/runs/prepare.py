@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ class Request:
     camera: str | None = None
 
 
+def never() -> bool:
+    """Let a run go on."""
+    return False
+
+
 @dataclass
 class PreparedRun:
     """A run that is ready to start, or to go on.
@@ -89,6 +94,7 @@ class PreparedRun:
         capture: frames of the plan, at the generator's resolution.
         init: what the run starts from.
         notices: what the user should know of the input.
+        halt: asked after every step; where it's true, the run stops as Ctrl-C makes it.
     """
 
     plan: Plan
@@ -97,6 +103,7 @@ class PreparedRun:
     capture: Capture
     init: Inversion | None = None
     notices: list[str] = field(default_factory=list)
+    halt: Callable[[], bool] = never
 
     @property
     def device(self) -> torch.device:
@@ -123,39 +130,77 @@ class PreparedRun:
         return context
 
 
+@dataclass(frozen=True)
+class Plugins:
+    """Method and generator that a user asks for, with their resolved options; nothing is loaded.
+
+    Attributes:
+        device: where everything runs.
+        method, generator: the classes.
+        config, generator_config: their options.
+        weights: the generator's weight file.
+    """
+
+    device: torch.device
+    method: type[AnyInverter]
+    generator: type[Generator]
+    config: PluginConfig
+    generator_config: PluginConfig
+    weights: Path | None
+
+    @staticmethod
+    def find(request: Request) -> Plugins:
+        """Look up what a request names, and see that its options fit.
+
+        Raises:
+            InvError: of the kind that fits what's wrong.
+        """
+        check_options(request.method, request.generator, request.options)
+        device = resolve_device(request.device)
+        method: type[AnyInverter] = registry().load("methods", request.method)
+        kind: type[Generator] = registry().load("generators", request.generator)
+        config, generator_config = _configs(request, method, kind)
+        check_init(request.init, method)
+        weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
+        return Plugins(device, method, kind, config, generator_config, weights)
+
+    def load_generator(self, name: str) -> Generator:
+        """Build the generator, on the device.
+
+        Args:
+            name: under which it's registered.
+        """
+        made = load_generator(name, self.generator_config, self.weights, device=self.device)
+        if is_foreign(made):
+            check_generator(made)
+        return made
+
+    def used_files(self, generator: Generator) -> dict[str, str]:
+        """Return path -> SHA-256 of the files that the method and its losses read."""
+        return used_files(self.method, self.config, generator.spec.default_losses)
+
+
 def prepare(request: Request) -> PreparedRun:
     """Check everything that a user asked for and load it; nothing is written.
 
     Raises:
         InvError: of the kind that fits what's wrong.
     """
-    check_options(request.method, request.generator, request.options)
-    device = resolve_device(request.device)
-    method: type[AnyInverter] = registry().load("methods", request.method)
-    kind: type[Generator] = registry().load("generators", request.generator)
-    config, generator_config = _configs(request, method, kind)
-    check_init(request.init, method)
+    found = Plugins.find(request)
+    method, config, weights = found.method, found.config, found.weights
     files = open_capture(request.input, undistort=request.undistort)
     _check_needs(request.method, method, files, given={"cameras"} if request.camera else set())
     built = method.create(config)
-    weights = resolve_path(request.weights, kind.weights, f"generator {kind.name}")
     said: list[str] = []
-
-    def load() -> Generator:
-        made = load_generator(request.generator, generator_config, weights, device=device)
-        if is_foreign(made):
-            check_generator(made)
-        return made
-
     generator: Generator | None = None
     if request.camera is not None:
-        generator = load()
+        generator = found.load_generator(request.generator)
         files, told = with_estimated_cameras(files, generator, request.camera)
         said.append(told)
     frames, chosen, held_out, notice = _choose(request, built, files)
-    generator = generator or load()
+    generator = generator or found.load_generator(request.generator)
     add_metrics(generator, hook_metrics(said.append) | dict(request.metrics))
-    used = used_files(method, config, generator.spec.default_losses)
+    used = found.used_files(generator)
     capture = load_frames(files, frames, generator.spec.resolution)
     begun = begin_from(request.init, generator, capture[chosen], request.seed)
     said += begun.notices
@@ -169,7 +214,7 @@ def prepare(request: Request) -> PreparedRun:
             **provenance("methods", request.method, method),
         ),
         generator=generator_part(
-            request.generator, generator, generator_config, weights, request.generator_preset
+            request.generator, generator, found.generator_config, weights, request.generator_preset
         ),
         input=describe_input(
             request.input,
@@ -180,7 +225,7 @@ def prepare(request: Request) -> PreparedRun:
             estimated=request.camera is not None,
         ),
         seed=request.seed,
-        device=str(device),
+        device=str(found.device),
         threads=torch.get_num_threads(),
         view_chunk=request.view_chunk,
         checkpoint_every=request.checkpoint_every,
@@ -188,7 +233,7 @@ def prepare(request: Request) -> PreparedRun:
         files=used,
         pictures=request.pictures,
     )
-    known = known_as(weights, kind.weights)
+    known = known_as(weights, found.generator.weights)
     notices = [*files.notices.values(), *said]
     if capture.posed:
         source = f"--input {files.source}"

@@ -14,6 +14,7 @@ from inv3d.core.loss import WEIGHTS, AnyLoss, loss_config
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 from inv3d.core.trained import FILE as TRAINED
+from inv3d.core.warm import kept, version_of
 
 _DEFAULTS = "default_losses"
 # what to do about what isn't as it was when a run began
@@ -38,7 +39,11 @@ def used_files(
         WeightsError: where a loss names a known weight file that isn't there.
     """
     paths = [path.absolute() for path in _of_plugin(method, config, default_losses)]
-    return {str(path): file_digest(path) for path in sorted(set(paths))}
+    return {str(path): _digest(path) for path in sorted(set(paths))}
+
+
+def _digest(path: Path) -> str:
+    return kept(("digest", version_of(path)), lambda: file_digest(path))
 
 
 def check_unchanged(before: Mapping[str, str], now: Mapping[str, str]) -> None:

@@ -190,6 +190,19 @@ def names_loggers_that_can_be_called(subject: Subject) -> None:
 
 
 @SUITE.check
+def names_executors_that_can_be_called(subject: Subject) -> None:
+    """Executors are functions by name that take what is wanted, and none is made before."""
+    for executors in _call(subject, "inv3d_executors"):
+        assert isinstance(executors, dict) and executors, "inv3d_executors names none"
+        for name, function in executors.items():
+            assert callable(function), f"executor '{name}' is a {type(function).__name__}"
+            takes = list(inspect.signature(function).parameters.values())
+            assert takes and takes[0].kind is not inspect.Parameter.KEYWORD_ONLY, (
+                f"executor '{name}' takes nothing, expected an inv3d.Wanted first"
+            )
+
+
+@SUITE.check
 def names_metrics_that_there_are(subject: Subject) -> None:
     """Metrics are installed losses that judge pictures, with options that they take."""
     from inv3d.core.config import build_config

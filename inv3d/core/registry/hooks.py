@@ -59,26 +59,53 @@ def open_loggers(asked: Iterable[str]) -> dict[str, Any]:
         InvError: where it can't be made, such as for want of a package.
     """
     made: dict[str, Any] = {}
-    offered: dict[str, Callable[..., Any]] = {}
-    for found in Observers(hooks(), warnings.warn).call("inv3d_loggers") if asked else ():
-        offered |= found if isinstance(found, dict) else {}
+    offered = _offered("inv3d_loggers") if asked else {}
     for text in asked:
-        name, _, query = text.partition("?")
-        if name not in offered:
-            raise UsageError(f"--logger {name}: no plugin offers it{suggest(name, offered)}")
-        made[f"logger {name}"] = _opened(name, offered[name], query)
+        name = text.partition("?")[0]
+        made[f"logger {name}"] = _opened("--logger", text, offered)
     return made
 
 
-def _opened(name: str, make: Callable[..., Any], query: str) -> Any:
+def open_executor(asked: str, wanted: Any) -> Any:
+    """Make the executor that a user asks for.
+
+    Args:
+        asked: a text such as "local" or "ray?address=auto".
+        wanted: an `inv3d.Wanted`.
+
+    Returns:
+        An `inv3d.Executor`.
+
+    Raises:
+        UsageError: where no plugin offers one of that name, or it doesn't take the options.
+        InvError: where it can't be made, such as for want of a package.
+    """
+    return _opened("--executor", asked, _offered("inv3d_executors"), wanted)
+
+
+def _offered(hook: str) -> dict[str, Callable[..., Any]]:
+    """Return what all plugins offer by a hook, by name."""
+    offered: dict[str, Callable[..., Any]] = {}
+    for found in Observers(hooks(), warnings.warn).call(hook):
+        offered |= found if isinstance(found, dict) else {}
+    return offered
+
+
+def _opened(
+    option: str, asked: str, offered: Mapping[str, Callable[..., Any]], *arguments: Any
+) -> Any:
+    """Call what is offered under a name, with the options that the user gives it."""
+    name, _, query = asked.partition("?")
+    if name not in offered:
+        raise UsageError(f"{option} {name}: no plugin offers it{suggest(name, offered)}")
     pairs = [part.partition("=") for part in query.split("&") if part]
     try:
-        return make(**{key: _value(text) for key, _, text in pairs})
+        return offered[name](*arguments, **{key: _value(text) for key, _, text in pairs})
     except InvError:
         raise
     except Exception as error:  # whatever a plugin raises
         said = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"--logger {name}?{query}: can't be made ({said})") from error
+        raise UsageError(f"{option} {asked}: can't be made ({said})") from error
 
 
 def _value(text: str) -> Any:

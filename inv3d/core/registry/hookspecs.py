@@ -136,6 +136,14 @@ class HookSpecs:
         """
 
     @hookspec
+    def inv3d_executors(self) -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
+        """Return name -> function(wanted, **options), for `3dinv batch --executor NAME`.
+
+        The function is given an `inv3d.Wanted` and returns an `inv3d.Executor`; only then may it
+        import what it needs.
+        """
+
+    @hookspec
     def inv3d_metrics(self) -> dict[str, str]:  # type: ignore[empty-body]
         """Return role -> loss with options, such as {"soft": "l1?resolution=32"}.
 

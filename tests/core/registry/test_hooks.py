@@ -21,19 +21,26 @@ import torch
 from click.testing import CliRunner
 
 from inv3d.cli import main
-from inv3d.core.errors import InputError, InterruptedRun, PluginError, UnsupportedError
+from inv3d.core.errors import (
+    InputError,
+    InterruptedRun,
+    PluginError,
+    UnsupportedError,
+    UsageError,
+)
+from inv3d.core.executor import Wanted
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.hooks import Observers, hooks, open_loggers
+from inv3d.core.registry.hooks import Observers, hooks, open_executor, open_loggers
 from inv3d.core.registry.hookspecs import HookSpecs, hookimpl, manager, misspelt_hook
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.log import read_log
 from tests.commands.run_cli import QUICK, registered, run, write_capture
 
 TESTS = Path(__file__).parents[2]
-OWN = {"tensorboard", "trackers"}
+OWN = {"executors", "tensorboard", "trackers"}
 
 
 @pytest.fixture
@@ -352,6 +359,17 @@ def test_hook_loggers_that_arent_there_are_errors_before_the_run(
             result = run("--input", capture, *QUICK, "--out", out, "--logger", logger)
             assert result.exit_code == 2 and result.stderr.startswith(said), result.stderr
     assert not out.exists()
+
+
+def test_hook_executors_are_given_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(wanted: Wanted, queue: str = "day") -> tuple[Wanted, str]:
+        return wanted, queue
+
+    wanted = Wanted("cpu", workers=3)
+    for _ in use(monkeypatch, module(inv3d_executors=lambda: {"mine": make})):
+        assert open_executor("mine?queue=night", wanted) == (wanted, "night")
+        with pytest.raises(UsageError, match="--executor mime: no plugin offers it; did you mean"):
+            open_executor("mime", wanted)
 
 
 class Writer:

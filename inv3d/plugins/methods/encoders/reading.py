@@ -14,6 +14,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
 from inv3d.core.latent import latent_statistics
 from inv3d.core.trained import find_trained, is_trained
+from inv3d.core.warm import kept, version_of
 from inv3d.core.weights.tensors import make_filled
 from inv3d.nn.encoders.published import Published, read_average
 from inv3d.plugins.methods.encoders.options import EncodingConfig
@@ -59,22 +60,33 @@ def read_networks(
         WeightsError: where there are none, or they don't fit the generator.
     """
     path, device = config.weights, generator.device
-    if path is None or is_trained(path):
-        trained, place = find_trained(plugin, generator, path, OPTION)
-        options = _sized(config, trained.options, place)
-        network = make_filled(lambda: make(options), trained.tensors, place)
-        average = trained.latent_avg
-    else:
-        found = published(path)
-        found.check(generator.spec)
-        options, network = config, found.network
-        average = _average(found, config.average, generator, context)
-        context.notice(
-            f"{path.name}: doesn't say which generator it was trained for; with another one than "
-            f"{generator.spec.name} it makes other people"
-        )
-    network = network.to(device, generator.dtype).eval().requires_grad_(False)
-    return Ready(network, None if average is None else average.to(device, generator.dtype), options)
+    said: list[str] = []
+
+    def read() -> tuple[Ready, list[str]]:
+        if path is None or is_trained(path):
+            trained, place = find_trained(plugin, generator, path, OPTION)
+            options = _sized(config, trained.options, place)
+            network = make_filled(lambda: make(options), trained.tensors, place)
+            average = trained.latent_avg
+        else:
+            found = published(path)
+            found.check(generator.spec)
+            options, network = config, found.network
+            average = _average(found, config.average, generator, said)
+            said.append(
+                f"{path.name}: doesn't say which generator it was trained for; with another one "
+                f"than {generator.spec.name} it makes other people"
+            )
+        network = network.to(device, generator.dtype).eval().requires_grad_(False)
+        average = None if average is None else average.to(device, generator.dtype)
+        return Ready(network, average, options), said
+
+    fitting = (generator.spec.fingerprint, device, generator.dtype)
+    key = (plugin, config.model_dump_json(), version_of(path), version_of(config.average), *fitting)
+    ready, notices = kept(("networks", *key), read)
+    for notice in notices:
+        context.notice(notice)
+    return ready
 
 
 def _sized(config: C, trained: Mapping[str, Any], place: Path) -> C:
@@ -84,7 +96,7 @@ def _sized(config: C, trained: Mapping[str, Any], place: Path) -> C:
 
 
 def _average(
-    found: Published, path: Path | None, generator: Generator, context: Context
+    found: Published, path: Path | None, generator: Generator, said: list[str]
 ) -> Tensor | None:
     if not found.counts_from_average:
         return None
@@ -92,7 +104,7 @@ def _average(
         return read_average(path, found.w_dim)
     if found.average is not None:
         return found.average
-    context.notice(
+    said.append(
         f"{found.path.name}: has no latent_avg; the mean latent of generator "
         f"{generator.spec.name}, seen from the front, was taken; where another file has it, give "
         "that with --set average=PATH"

@@ -1,0 +1,1 @@
+"""Many captures: what there is to do, who does it, what came of it."""

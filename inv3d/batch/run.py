@@ -1,0 +1,198 @@
+"""A batch from what the user asks for to its summary."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from inv3d.batch.driver import Driver, Policy
+from inv3d.batch.facts import gather
+from inv3d.batch.items import Item, find_items
+from inv3d.batch.monitor import Monitor
+from inv3d.batch.plan import Found, Plan, look
+from inv3d.batch.station import Order, Station, Task
+from inv3d.core.errors import InterruptedRun, InvError, RunError, UsageError
+from inv3d.core.executor import Executor, Wanted
+from inv3d.core.files import not_written
+from inv3d.core.lock import Busy, locked
+from inv3d.core.registry.hooks import open_executor
+from inv3d.report.batch import write_summary
+from inv3d.rundir.batch import CAPTURES, RUNS, Row, add_row
+from inv3d.rundir.files import LOCK
+from inv3d.runs.prepare import Request
+
+
+@dataclass(frozen=True)
+class BatchRequest:
+    """What a user asks `3dinv batch` for.
+
+    Attributes:
+        source: folder, list or zip of captures.
+        out: directory of the batch.
+        request: of every item; its input is filled in.
+        executor: name, with options, such as "ray?address=auto".
+        workers, threads: see `Wanted`.
+        policy: what is done about failures.
+        overwrite: make again what was made otherwise, or failed.
+        loggers: that watch each run.
+        command: the command line, for the records.
+    """
+
+    source: Path
+    out: Path
+    request: Request
+    executor: str = "local"
+    workers: int | None = None
+    threads: int | None = None
+    policy: Policy = field(default_factory=Policy)
+    overwrite: bool = False
+    loggers: Sequence[str] = ()
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a batch ended.
+
+    Attributes:
+        found: state of items before the start -> how many.
+        done, failed: items of this time.
+    """
+
+    found: Mapping[str, int]
+    done: int
+    failed: int
+
+    @property
+    def total(self) -> int:
+        """Items of the batch."""
+        return sum(self.found.values())
+
+
+def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
+    """Work on all items that aren't done, and write the summary.
+
+    Raises:
+        UsageError: where the input, an option or a worker is not what it should be.
+        RunError: where another process is at work on the batch, or no worker is left.
+        InterruptedRun: where the user stopped it; everything is kept.
+    """
+    out = batch.out.absolute()
+    items = find_items(batch.source, out / CAPTURES)
+    batch = replace(batch, request=_anywhere(batch.request))
+    facts = gather(replace(batch.request, device="cpu"))
+    plan = Plan.of(batch.request, facts)
+    with _alone(out):
+        found = {item: look(out, item, plan) for item in items}
+        counts: Counter[str] = Counter(what.state for what in found.values())
+        tasks = _tasks(found, batch.overwrite)
+        driver: Driver | None = None
+        # stdout is for results, whatever libraries print
+        with monitor, contextlib.redirect_stdout(sys.stderr):
+            monitor.begin(counts)
+            wanted = Wanted(batch.request.device, batch.workers, batch.threads, facts.memory)
+            try:
+                if tasks:
+                    with open_executor(batch.executor, wanted) as executor:
+                        driver = _driver(batch, out, plan, executor, monitor)
+                        driver.facts = facts
+                        driver.run(tasks)
+            finally:
+                _summarise(out, [item.name for item in items], monitor)
+    if driver is not None and driver.stopping:
+        done = counts["done"] + driver.counts["done"]
+        raise InterruptedRun(
+            f"stopped with {done} of {len(items)} items done; the same command goes on with them"
+        )
+    ended = Counter() if driver is None else driver.counts
+    return Outcome(counts, ended["done"], ended["failed"])
+
+
+def _anywhere(request: Request) -> Request:
+    """Return a request that means the same in another working directory."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return path.absolute() if path is not None and path.exists() else path
+
+    return replace(request, weights=absolute(request.weights), init=absolute(request.init))
+
+
+def _driver(
+    batch: BatchRequest, out: Path, plan: Plan, executor: Executor, monitor: Monitor
+) -> Driver:
+    order = Order(
+        out,
+        replace(batch.request, device=executor.device),
+        plan,
+        batch.loggers,
+        batch.command,
+        executor.threads,
+        batch.policy.timeout,
+    )
+
+    def keep(row: Row) -> None:
+        # the run directories are what counts; a full disk mustn't end what may go on elsewhere
+        try:
+            add_row(out, row)
+        except InvError as error:
+            monitor.note(f"warning: {error}")
+
+    return Driver(executor, functools.partial(Station, order), batch.policy, monitor, keep)
+
+
+def _tasks(found: Mapping[Item, Found], overwrite: bool) -> list[Task]:
+    """Return what there is to do: what was begun comes first.
+
+    Raises:
+        UsageError: where runs were made otherwise and mustn't be replaced.
+    """
+    others = [(item, what) for item, what in found.items() if what.state == "other"]
+    if others and not overwrite:
+        item, what = others[0]
+        raise UsageError(
+            f"{len(others)} of {len(found)} items were made otherwise ({item.name}: {what.why}); "
+            "give --overwrite to make these again, or another --out"
+        )
+    order = ("stopped", "new", "failed", "other")
+    left = sorted(
+        ((item, what.state) for item, what in found.items() if what.state != "done"),
+        key=lambda one: order.index(one[1]),
+    )
+    return [
+        Task(item, afresh=state == "other" or (state == "failed" and overwrite))
+        for item, state in left
+    ]
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Make the directory, and be the only process that works on the batch.
+
+    Raises:
+        RunError: where another one does, or the directory can't be written.
+    """
+    try:
+        (out / RUNS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(out, error) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(out / LOCK, wait=False))
+        except Busy as holder:
+            raise RunError(
+                f"{out}: {holder} is working on this batch; wait for it, or stop it first"
+            ) from None
+        yield
+
+
+def _summarise(out: Path, names: Sequence[str], monitor: Monitor) -> None:
+    """Write the page; that it can't be written ends nothing."""
+    try:
+        write_summary(out, names)
+    except InvError as error:
+        monitor.note(f"warning: no summary: {error}")

@@ -1,0 +1,277 @@
+"""What a worker does: one item after another, with generator and losses kept warm."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inv3d.batch.facts import Facts, gather
+from inv3d.batch.failures import passing
+from inv3d.batch.items import Item
+from inv3d.batch.plan import Plan
+from inv3d.core.errors import InterruptedRun, InvError, printable
+from inv3d.core.executor import Tell
+from inv3d.core.fit.loop import Progress
+from inv3d.core.warm import Store, keeping
+from inv3d.rundir.batch import PREPARED, Row, run_of
+from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.files import RECORD
+from inv3d.rundir.lock import held
+from inv3d.rundir.opening import open_run, run_capture
+from inv3d.rundir.record import timestamp
+from inv3d.runs.conclude import cause, report_again
+from inv3d.runs.execute import resume, start
+from inv3d.runs.prepare import Request, prepare
+from inv3d.runs.process import settle_process
+
+# seconds between two words of how far an item is
+_TELL_EVERY = 1.0
+_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Order:
+    """What all items of a batch have in common.
+
+    Attributes:
+        out: directory of the batch.
+        request: what is asked of each; its input is filled in.
+        plan: that goes with it.
+        loggers: that watch each run.
+        command: the command line, for the records.
+        threads: to compute with on the CPU.
+        timeout: seconds after which an item is given up, or None.
+    """
+
+    out: Path
+    request: Request
+    plan: Plan
+    loggers: Sequence[str] = ()
+    command: Sequence[str] = ()
+    threads: int = 1
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Greet:
+    """The first task of every worker: to say what it would work with."""
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What a worker answers.
+
+    Attributes:
+        host, pid: where it is.
+        facts: see `Facts`; None where it can't work.
+        error: why it can't, in one line.
+    """
+
+    host: str
+    pid: int
+    facts: Facts | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An item to work on.
+
+    Attributes:
+        item: which.
+        afresh: begin anew, whatever is in its run directory.
+        halvings: how often the views rendered at a time are halved, since memory ran out.
+    """
+
+    item: Item
+    afresh: bool = False
+    halvings: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far an item is, said on the way.
+
+    Attributes:
+        what: stage of the method, or what is being made of its result.
+        done, steps: of the stage; 0 of 0 where it has no steps.
+    """
+
+    what: str
+    done: int = 0
+    steps: int = 0
+
+
+@dataclass
+class Station:
+    """A worker; see `inv3d.core.executor.Work`.
+
+    Attributes:
+        order: what is to be done with every item.
+        store: what is kept warm.
+    """
+
+    order: Order
+    store: Store = field(default_factory=dict)
+    _settled: bool = False
+
+    def __call__(self, task: Greet | Task, tell: Tell, stopped: Callable[[], bool]) -> Any:
+        """Answer a greeting, or work on an item; whatever happens is in what is returned."""
+        with keeping(self.store), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if isinstance(task, Greet):
+                return self._greet()
+            return self._work(task, _Watch(tell, stopped, self.order.timeout))
+
+    def _greet(self) -> Greeting:
+        host, pid = socket.gethostname(), os.getpid()
+        try:
+            self._settle()
+            return Greeting(host, pid, gather(self.order.request))
+        except (Exception, SystemExit) as error:
+            return Greeting(host, pid, None, _one_line(error))
+
+    def _settle(self) -> None:
+        if not self._settled:
+            settle_process()
+            self._settled = True
+        # a run that went on with another number has left that
+        torch.set_num_threads(self.order.threads)
+
+    def _work(self, task: Task, watch: _Watch) -> Row:
+        started = time.perf_counter()
+        row = Row(task.item.name, "done", resumed=not task.afresh and self._is_begun(task))
+        try:
+            self._settle()
+            row = replace(row, metrics=_means(self._invert(task, watch)))
+        except (InterruptedRun, KeyboardInterrupt) as error:
+            late = f"took longer than --item-timeout {self.order.timeout:g} s" if watch.late else ""
+            row = replace(row, status="failed" if late else "stopped", error=late)
+            row = row if late or watch.halt() else replace(row, error=_one_line(error))
+        except (Exception, SystemExit) as error:
+            row = replace(row, status="failed", error=_one_line(error), passing=passing(error))
+        seconds = time.perf_counter() - started
+        return replace(row, seconds=round(seconds, 3), ended=timestamp())
+
+    def _is_begun(self, task: Task) -> bool:
+        return (run_of(self.order.out, task.item.name) / RECORD).is_file()
+
+    def _invert(self, task: Task, watch: _Watch) -> dict[str, Any]:
+        """Bring an item's run to its end, from wherever it is; return the metrics."""
+        if task.afresh or not self._is_begun(task):
+            return self._begin(task, watch)
+        directory = RunDirectory.reopen(run_of(self.order.out, task.item.name))
+        if directory.record.get("status") == "unreported":
+            return self._report(directory, watch)
+        chunk = directory.record.get("view_chunk") or len(directory.record["input"]["chosen"])
+        fewer = max(1, chunk >> task.halvings) if task.halvings else None
+        return resume(directory, watch, self.order.loggers, halt=watch.halt, view_chunk=fewer)
+
+    def _begin(self, task: Task, watch: _Watch) -> dict[str, Any]:
+        order = self.order
+        request = replace(order.request, input=self._prepared(task, watch))
+        if task.halvings:
+            views = request.view_chunk or request.views or 2**task.halvings
+            request = replace(request, view_chunk=max(1, views >> task.halvings))
+        watch.say("reading")
+        run = prepare(request)
+        run.halt = watch.halt
+        _, metrics = start(
+            run,
+            run_of(order.out, task.item.name),
+            watch,
+            overwrite=task.afresh,
+            command=order.command,
+            loggers=order.loggers,
+            batch=order.plan.part(task.item),
+        )
+        return metrics
+
+    def _prepared(self, task: Task, watch: _Watch) -> str:
+        """Return the item's capture, which is made of a video or photograph first."""
+        from inv3d.photos.raw import is_raw
+
+        request, source = self.order.request, task.item.input
+        options = request.options.get("generator", {})
+        if not is_raw(source, request.method, request.generator, options):
+            return source
+        from inv3d.photos.options import Options
+        from inv3d.photos.prepare import prepare_capture
+        from inv3d.photos.replacing import made_way
+
+        out = self.order.out / PREPARED / task.item.name
+        wanted = Options((Path(source),), request.generator, options)
+
+        def on_progress(what: str, done: int, total: int) -> None:
+            watch.tell(Step(what, done, total))
+
+        with made_way(out, overwrite=True):
+            prepare_capture(wanted, out, on_progress)
+        return str(out)
+
+    def _report(self, directory: RunDirectory, watch: _Watch) -> dict[str, Any]:
+        """Make the report that a run has been left without."""
+        with held(directory.path):
+            run = open_run(directory.path, self.order.request.device)
+            frames, device = run_capture(run), run.generator.device
+            return report_again(directory, run, frames, device=device, on_progress=watch.say)
+
+
+class _Watch:
+    """Shows a run to the driver, and stops it where the driver or the time wants it.
+
+    A `Display` of a run.
+    """
+
+    def __init__(self, tell: Tell, stopped: Callable[[], bool], timeout: float | None) -> None:
+        self._tell = tell
+        self._stopped = stopped
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._told = 0.0
+        self.late = False
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def halt(self) -> bool:
+        """Whether the run is to stop after this step."""
+        self.late = self.late or (self._end is not None and time.monotonic() > self._end)
+        return self.late or self._stopped()
+
+    def tell(self, step: Step) -> None:
+        """Say how far the item is, if it's time to."""
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY or step.done == 0:
+            self._told = now
+            self._tell(step)
+
+    def step(self, step: Progress) -> None:
+        """Say how far the method is."""
+        self.tell(Step(step.stage, step.step + 1, step.steps))
+
+    def say(self, text: str) -> None:
+        """Say what the run is doing; what it warns of is in its record."""
+        if not text.startswith("warning: "):
+            self._tell(Step(text))
+
+
+def _means(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """Return the means of the held-out frames, or of all where none is held out."""
+    found: dict[str, Any] = metrics["held_out" if metrics["views"]["held_out"] else "rotation"]
+    return {key: value for key, value in found.items() if not isinstance(value, str)}
+
+
+def _one_line(error: BaseException) -> str:
+    said = str(error) if isinstance(error, InvError) else cause(error)
+    return printable(" ".join(said.split()))[:_LONGEST]

@@ -1,0 +1,108 @@
+"""What counts as an item, what it's called, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from inv3d.batch.items import Item, find_items
+from inv3d.core.errors import InputError
+from tests.captures import content, write, write_zip
+
+
+def put(folder: Path, *names: str) -> Path:
+    """Write files with nothing of worth in them."""
+    return write(dict.fromkeys(names, b"x"), folder)
+
+
+def names(source: Path) -> list[str]:
+    return [item.name for item in find_items(source, source.parent / "unpacked")]
+
+
+def refusal(source: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        find_items(source, source.parent / "unpacked")
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def test_folders_zips_pictures_and_clips_of_a_folder_are_items(tmp_path: Path) -> None:
+    source = put(
+        tmp_path / "all",
+        *("head10/a.png", "head9/dataset.json", "b.zip", "c.JPG", "d.mov", "e.heic"),
+        *("notes.txt", ".hidden/a.png", "__MACOSX/x"),
+    )
+    assert names(source) == ["b", "c", "d", "e", "head9", "head10"]
+
+
+def test_a_list_names_paths_relative_to_itself(tmp_path: Path) -> None:
+    source = tmp_path / "list.txt"
+    source.write_text("# two\nheads/a.zip\n\nother = heads/a.v2\nsample:static\n")
+    assert find_items(source, tmp_path) == [
+        Item("a", str(tmp_path / "heads/a.zip")),
+        Item("other", str(tmp_path / "heads/a.v2")),
+        Item("static", "sample:static"),
+    ]
+
+
+def test_a_zip_is_unpacked_once(tmp_path: Path) -> None:
+    files = {f"set/{head}/{name}": data for head in "ab" for name, data in content(2).items()}
+    source = write_zip(files, tmp_path / "set.zip")
+    found = find_items(source, tmp_path / "captures")
+    assert [item.name for item in found] == ["a", "b"]
+    picture = Path(found[0].input) / "view0.png"
+    assert picture.read_bytes() == files["set/a/view0.png"]
+    before = picture.stat().st_ino
+    picture.with_name("view1.png").unlink()
+    assert find_items(source, tmp_path / "captures") == found
+    assert picture.stat().st_ino == before and picture.with_name("view1.png").is_file()
+
+
+def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> None:
+    assert "points outside" in refusal(write_zip({"../a.png": b"x"}, tmp_path / "out.zip"))
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(b"PK nothing")
+    assert "can't be unpacked" in refusal(damaged)
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
+    assert "nothing to invert" in refusal(tmp_path / "empty.zip")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ((), "nothing to invert"),
+        (("readme.txt",), "nothing to invert"),
+        (("dataset.json", "a.png"), "is a capture itself (it has dataset.json)"),
+        (("a.png", "a.jpg"), "a.png have one name"),
+        (("Head/x", "head/x"), "differ in capitals only"),
+    ],
+)
+def test_a_folder_that_is_no_batch_is_refused(
+    tmp_path: Path, files: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "all").mkdir()
+    assert said in refusal(put(tmp_path / "all", *files))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("a\nb\n./a", "is there twice; leave one out"),
+        ("a\n../x = a", "'../x' can't be the name of a folder"),
+        ("a/é\nb/e\u0301", "differ in capitals only"),
+    ],
+)
+def test_a_list_that_says_something_twice_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+    (tmp_path / "list.txt").write_text(lines, encoding="utf-8")
+    assert said in refusal(tmp_path / "list.txt")
+
+
+def test_a_place_that_is_none_or_a_single_capture_is_refused(tmp_path: Path) -> None:
+    assert "no such folder, list or zip" in refusal(tmp_path / "nowhere")
+    picture = put(tmp_path, "a.png") / "a.png"
+    assert "for a single capture take '3dinv run --input'" in refusal(picture)
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
+    assert "write it as UTF-8" in refusal(tmp_path / "bad.txt")

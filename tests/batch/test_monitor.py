@@ -1,0 +1,77 @@
+"""What one sees of a batch: lines, a table, or JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from inv3d.batch.monitor import JsonLines, LiveTable, Monitor, PlainLines, Tally
+from inv3d.batch.station import Step
+from inv3d.rundir.batch import Row
+
+FAILED = Row("b", "failed", "no images\x1b[31m found", worker="w1", seconds=2.0)
+
+
+def tell(monitor: Monitor) -> None:
+    """Show a short batch."""
+    with monitor:
+        monitor.begin({"done": 1, "new": 3, "stopped": 1})
+        monitor.joined("w1", "host", 7)
+        monitor.began("w1", "a")
+        monitor.stepped("w1", "a", Step("latent", 3, 9))
+        monitor.ended(Row("a", "done", worker="w1", seconds=1.0))
+        monitor.again(FAILED, 5.0)
+        monitor.ended(FAILED)
+        monitor.note("stopping")
+        monitor.tick()
+
+
+def test_without_a_terminal_there_are_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(PlainLines())
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "5 items: 1 done already, 1 to go on with, 3 new",
+        "w1: process 7 on host",
+        "a: done, 1.0 s (w1)",
+        "b: no images[31m found; trying again in 5 s",
+        "b: failed, no images[31m found, 2.0 s (w1)",
+        "stopping",
+    ]
+
+
+def test_programs_are_given_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(JsonLines())
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["event"] for one in said] == [
+        *("begin", "joined", "began", "stepped", "ended", "again", "ended", "note")
+    ]
+    assert said[0]["items"] == 5 and said[3]["steps"] == 9 and said[6]["error"] == FAILED.error
+
+
+def test_a_terminal_shows_a_table() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    monitor = LiveTable(console)
+    tell(monitor)
+    shown = Console(file=io.StringIO(), width=100)
+    for number in range(20):
+        monitor.joined(f"x{number}", "host", number)
+    monitor.stepped("w1", "c", Step("latent", 3, 9))
+    shown.print(monitor.table())
+    assert isinstance(shown.file, io.StringIO)
+    text = shown.file.getvalue()
+    assert "2 of 5 done, 1 failed" in text and "latent 3/9" in text
+    assert "b: no images[31m found" in text and "and 5 workers more" in text
+
+
+def test_the_time_that_is_left_follows_from_the_rate() -> None:
+    tally = Tally()
+    tally.begin({"done": 10, "new": 90})
+    tally.started -= 3600
+    for number in range(30):
+        tally.add(Row(str(number), "done"))
+    assert tally.left == 60 and tally.an_hour == pytest.approx(30, rel=1e-3)
+    assert tally.said() == "40 of 100 done, 30 an hour, 2 h 00 min left"
