@@ -29,6 +29,7 @@ from inv3d.core.config import build_config
 from inv3d.core.files import write_json
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
+from inv3d.core.inverter import load_method
 from inv3d.core.registry.discovery import registry
 from inv3d.core.weights.tensors import read_tensors
 from tools.minihead.cameras import FOCAL, orbit
@@ -211,7 +212,7 @@ def fit(generator: Generator, heads: Heads, seeds: range, steps: int) -> dict[st
         capture, held_out = (photograph(head, looks, 128) for looks in (given, between))
         context = Context.create(seed=303)
         started = time.perf_counter()
-        method = context.method("multiview", options, generator)
+        method = load_method("multiview", options, generator)
         found = method.invert(generator, capture, context)
         seconds += time.perf_counter() - started
         with torch.no_grad():

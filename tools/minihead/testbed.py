@@ -24,6 +24,7 @@ from inv3d.core.capture import Capture
 from inv3d.core.files import write_json
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
+from inv3d.core.inverter import load_method
 from inv3d.report.views import render_views
 from tools.minihead.contact_sheet import grid
 from tools.minihead.evaluate import load, photograph, psnr
@@ -62,7 +63,7 @@ def seen_of(generator: Generator, truth: Capture, way: str, z: Tensor) -> Tensor
         return generator.render(scene, truth.camera).require("image")
     name, options = WAYS[way]
     context = Context.create(seed=303)
-    found = context.method(name, options, generator).invert(generator, truth[[0]], context)
+    found = load_method(name, options, generator).invert(generator, truth[[0]], context)
     views = render_views(generator, found, truth.camera)
     return torch.cat([one.require("image") for _, one in views])
 
