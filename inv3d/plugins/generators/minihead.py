@@ -47,7 +47,7 @@ SEARCH = {"pull": 0.02, "steps": 150, "samples": 4000}
 TUNING = {"steps": 100, "lr": 2e-3}
 # Of many views: a line search over all of them for the latent, then a few a step, as good in a
 # fraction of the time.
-LINE_SEARCH = {**SEARCH, "optimizer": "lbfgs", "steps": 40}
+LINE_SEARCH = {**SEARCH, "optimizer": "lbfgs", "steps": 25}
 RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
 # Encoders that see 64 pixels, of a few million numbers.
@@ -63,14 +63,14 @@ BRANCH = {"trunk": {"width": 16, "units": [1, 2, 2, 1]}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
-    "multiview": {"views_per_step": 3, "latent": LINE_SEARCH, "tuning": {**TUNING, **RAMPS}},
+    "multiview": {"views_per_step": 3, "latent": LINE_SEARCH, "tuning": {**TUNING, **RAMPS, "steps": 60}},
     "multilatent": {
         "views_per_step": 2,
         "distance": 0.3,
         "depth": 20.0,
-        "start": {"latent": {"optimizer": "lbfgs", "steps": 30}},
-        "latent": {"steps": 10},
-        "tuning": {"steps": 75, "lr": 3e-3, "rampup": 0.1, "rampdown": 0.4},
+        "start": {"latent": {"optimizer": "lbfgs", "steps": 15}},
+        "latent": {"steps": 6},
+        "tuning": {"steps": 36, "lr": 3e-3, "rampup": 0.1, "rampdown": 0.4},
     },
     "hfgi3d": {
         "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},
