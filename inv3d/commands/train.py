@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError
 from inv3d.core.registry.discovery import registry
-from inv3d.core.training_options import TRAINED_KINDS
+from inv3d.core.registry.record import TRAINED_KINDS
 
 if TYPE_CHECKING:
     from inv3d.train.store import TrainingDirectory

@@ -9,9 +9,6 @@ from pydantic import Field
 
 from inv3d.core.config import PluginConfig
 
-# kinds of plugins that may be trained, in the order in which a name is looked for
-TRAINED_KINDS = ("methods", "estimators")
-
 
 class TrainingConfig(PluginConfig):
     """Options of every training; a plugin adds its own."""

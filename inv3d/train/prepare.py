@@ -15,8 +15,9 @@ from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, load_generator
 from inv3d.core.registry.discovery import registry
+from inv3d.core.registry.record import TRAINED_KINDS
 from inv3d.core.training import Trainable
-from inv3d.core.training_options import TRAINED_KINDS, TrainingConfig
+from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights.known import resolve_path
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.record import generator_part, provenance

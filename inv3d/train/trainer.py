@@ -105,7 +105,8 @@ class Trainer:
         changes = [g for some in gradients.values() for g in some if g is not None]
         self.team.average([*changes, *losses.values(), stop])
         # all at once: each number that's read alone makes the device wait
-        values = dict(zip(losses, torch.stack(list(losses.values())).tolist(), strict=True))
+        read = torch.stack(list(losses.values())).tolist() if losses else []
+        values = dict(zip(losses, read, strict=True))
         if fault := _fault(values, changes):
             self._put_buffers(before)
             raise DivergedError(

@@ -138,8 +138,8 @@ def test_a_kill_changes_nothing(capture: Path, undisturbed: Undisturbed, tmp_pat
     [
         ("open", "steps.jsonl", 2, 0),
         ("os.rename", CHECKPOINT, 0, 0),
-        ("os.rename", CHECKPOINT, 3, 8),
-        ("os.rename", CHECKPOINT, 4, 8 + 5),
+        ("os.rename", CHECKPOINT, 2, 8),
+        ("os.rename", CHECKPOINT, 3, 8 + 5),
         ("open", "steps.jsonl", 19, 8 + 8),
         ("os.rename", "inversion.safetensors", 0, STEPS),
         ("os.rename", "metrics.json", 0, STEPS),

@@ -35,7 +35,7 @@ torch.set_num_threads(1)
 OPTIONS: dict[str, dict[str, Any]] = {
     "eg3d": {**TINY, "random_weights": True},
     "panohead": {**TINY, **OWN["panohead"], "random_weights": True},
-    "minihead": {"render_resolution": 16},
+    "minihead": {"render_resolution": 16, "samples": 48},
     "symmetry": {"uncertainty": "visible"},
 }
 RANDOM = {"keeps to the ranges": "random weights make pictures of any brightness"}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
 from inv3d.core.weights.tensors import read_tensors
@@ -27,6 +28,7 @@ from inv3d.train.prepare import TrainRequest
 from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
 from tests.blank_plots import blank_plots
 from tests.toy_runs import write_capture
+from tests.train.toy_encoder import PLUGINS
 
 STEPS = 12
 
@@ -124,25 +126,48 @@ class Watcher:
         self.told.append(("end", type(error).__name__))
 
 
-def test_loggers_watch_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watchers = [Watcher() for _ in range(3)]
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> list[list[Any]]:
+    """What watchers were told of a whole training, of one that breaks, and of one that goes on."""
+    tmp_path, watchers = tmp_path_factory.mktemp("watched"), [Watcher() for _ in range(3)]
     waiting = iter(watchers)
-    monkeypatch.setattr(
-        "inv3d.train.execute.open_loggers", lambda asked: {name: next(waiting) for name in asked}
-    )
-    whole, broken, again = watchers
     request, show = _request(steps=3), Told(lambda step: None)
     options: dict[str, Any] = {"overwrite": False, "command": ["test"], "loggers": ["mine"]}
-    with blank_plots():
+    with pytest.MonkeyPatch.context() as patch, blank_plots():
+        patch.setenv("INV3D_PLUGINS", ",".join(PLUGINS))
+        registry.cache_clear()
+        patch.setattr(
+            "inv3d.train.execute.open_loggers",
+            lambda asked: {name: next(waiting) for name in asked},
+        )
         start_training(request, tmp_path / "a", show, **options)
         with pytest.raises(DivergedError):
             start_training(_request(steps=3, break_at=1), tmp_path / "b", show, **options)
         resume_training(tmp_path / "a", show, {"steps": 4}, ["mine"])
-    steps = [("step", i) for i in range(3)]
-    checked = ("checked", 3, {"latent"})
-    assert whole.told == [("start", "a", "running"), *steps, checked, ("end", "NoneType")]
-    assert broken.told == [("start", "b", "running"), ("step", 0), ("end", "DivergedError")]
-    assert again.told[0] == ("start", "a", "running") and again.told[1] == ("step", 3)
+    registry.cache_clear()
+    return [watcher.told for watcher in watchers]
+
+
+def test_hook_training_start_is_told_directory_and_config(watched: list[list[Any]]) -> None:
+    assert [told[0] for told in watched] == [("start", n, "running") for n in ("a", "b", "a")]
+
+
+def test_hook_training_step_is_told_every_step(watched: list[list[Any]]) -> None:
+    steps = [[row[1] for row in told if row[0] == "step"] for told in watched]
+    assert steps == [[0, 1, 2], [0], [3]]
+
+
+def test_hook_training_checked_is_told_values_of_held_out_pictures(
+    watched: list[list[Any]],
+) -> None:
+    whole, broken, _ = watched
+    assert whole[-2] == ("checked", 3, {"latent"})
+    assert "checked" not in [row[0] for row in broken]
+
+
+def test_hook_training_end_is_told_what_went_wrong(watched: list[list[Any]]) -> None:
+    ends = [("end", name) for name in ("NoneType", "DivergedError", "NoneType")]
+    assert [told[-1] for told in watched] == ends
 
 
 def test_a_training_goes_on_from_any_working_directory(

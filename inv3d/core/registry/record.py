@@ -16,6 +16,8 @@ KINDS = {
     "editors": "inv3d.core.editor:Editor",
     "estimators": "inv3d.core.estimator:Estimator",
 }
+# those whose plugins may be trained, in the order in which a name is looked for
+TRAINED_KINDS = ("methods", "estimators")
 # what stands around a loss's options
 LOSS_TERM = "inv3d.core.fit.terms:LossTerm"
 GROUPS = {kind: f"inv3d.{kind}" for kind in (*KINDS, "hooks")}

@@ -63,7 +63,11 @@ BRANCH = {"trunk": {"width": 16, "units": [1, 2, 2, 1]}}
 METHOD_OPTIONS: Presets = {
     "wplus": {"latent": SEARCH},
     "pti": {"latent": SEARCH, "tuning": TUNING},
-    "multiview": {"views_per_step": 3, "latent": LINE_SEARCH, "tuning": {**TUNING, **RAMPS, "steps": 60}},
+    "multiview": {
+        "views_per_step": 3,
+        "latent": LINE_SEARCH,
+        "tuning": {**TUNING, **RAMPS, "steps": 60},
+    },
     "multilatent": {
         "views_per_step": 2,
         "distance": 0.3,

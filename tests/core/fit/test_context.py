@@ -15,7 +15,6 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import load_method
 from inv3d.core.loss import Target
-from inv3d.core.weights.known import WeightFile
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 
 
@@ -44,16 +43,6 @@ def test_losses_by_name_with_options_and_without_those_of_weight_0() -> None:
 
 def test_a_loss_that_nothing_gave_a_weight_counts_once() -> None:
     assert Context.create().losses({"mse": LossTerm()})["mse"].weight == 1.0
-
-
-def test_weights_for_another_variant_are_a_warning_that_names_both() -> None:
-    context, generator = Context.create(), ToyGenerator(ToyConfig())
-    file = WeightFile("e.pt", "an encoder", "MIT", "https://example.org", fits=("toy", "toy-2"))
-    context.check_fit(file, generator)
-    assert context.state.notices == []
-    context.check_fit(replace(file, fits=("toy-2",)), generator)
-    (text,) = context.state.notices
-    assert text.startswith("e.pt is made for toy-2, but the generator is toy: ")
 
 
 def test_no_loss_is_refused() -> None:

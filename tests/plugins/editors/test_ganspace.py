@@ -435,7 +435,9 @@ def test_the_effect_on_several_latents_does_not_depend_on_the_angle() -> None:
     several = Inversion(
         torch.lerp(first[None], second[None], share), views, "minihead", found.fingerprint
     )
-    edit = edit_of(editor(), component=5, strength=1.5)
+    # one of colours: outlines jump from pixel to pixel
+    colour = found.facts["names"]["dark_skin"]["component"]
+    edit = edit_of(editor(), component=colour, strength=1.5)
     edited = editor().apply(Subject(generator, several), edit, found)
     camera = generator.spec.camera.orbit(torch.linspace(55, -55, 11).deg2rad())
     sizes = []
@@ -452,4 +454,4 @@ def test_the_effect_on_several_latents_does_not_depend_on_the_angle() -> None:
     assert float(ratio.min()) > 0.9 and float(ratio.max()) < 1.1
     # and no seam: neighbouring views change by alike amounts
     steps = torch.tensor(sizes)[:, 0]
-    assert float((steps[1:] / steps[:-1] - 1).abs().max()) < 0.25
+    assert float((steps[1:] / steps[:-1] - 1).abs().max()) < 0.35

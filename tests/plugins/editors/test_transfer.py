@@ -15,6 +15,7 @@ from inv3d.core.editor import Subject
 from inv3d.core.errors import ConfigError, InputError, InvError
 from inv3d.core.generator import Generator, load_generator
 from inv3d.core.inversion import Inversion
+from inv3d.core.scene import Scene
 from inv3d.plugins.editors.transfer import Transfer
 from inv3d.plugins.editors.transfer.region import (
     box_looks,
@@ -75,10 +76,22 @@ def test_a_box_finds_the_texels_of_its_points(small: Generator) -> None:
         scene = small.synthesize(subject.inversion.ws)
     upper = (-0.3, 0.05, -0.3, 0.3, 0.35, 0.3)
     found = influence(scene, box_looks(small, upper, 12), 2, rng())["planes"]
-    assert found.shape == (1, 3, 1, 128, 128)
+    assert found.shape == (1, 3, 1, 2, 128, 128)
     # of the plane of x and y, only the half that is above the middle
-    halves = [found[0, 0, 0, :60].sum(), found[0, 0, 0, 68:].sum()]
+    halves = [found[0, 0, 0, :, :60].sum(), found[0, 0, 0, :, 68:].sum()]
     assert min(halves) == 0 and max(halves) > 0
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((3,), 1), ((2, 3), 2), ((2, 3, 4), 2)])
+def test_influence_is_over_channels_of_maps_planes_and_grids(
+    shape: tuple[int, ...], channels: int
+) -> None:
+    part = torch.randn(1, *shape, 8, 8, generator=rng())
+    scene = Scene({"planes": part}, torch.zeros(1, 1, 1))
+    found = influence(scene, lambda s: [s.parts["planes"][..., :3, :] * 2.0], 3, rng())["planes"]
+    wanted = [1 if i == channels else n for i, n in enumerate(part.shape)]
+    assert list(found.shape) == wanted
+    assert bool((found[..., :3, :] == 2).all()) and not found[..., 3:, :].any()
 
 
 def test_a_mask_finds_what_its_camera_sees_there(small: Generator, tmp_path: Path) -> None:
@@ -89,11 +102,11 @@ def test_a_mask_finds_what_its_camera_sees_there(small: Generator, tmp_path: Pat
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., :40, :] = 1
     looks = mask_looks(small, mask, camera)
-    found = influence(scene, looks, 2, rng())["planes"][0, 0, 0]
+    found = influence(scene, looks, 2, rng())["planes"][0, 0, 0].sum(0)
     rows = found.sum(1) / found.sum()
     centre = float((rows * torch.arange(128)).sum())
     mask = mask.flip(2)
-    below = influence(scene, mask_looks(small, mask, camera), 2, rng())["planes"][0, 0, 0]
+    below = influence(scene, mask_looks(small, mask, camera), 2, rng())["planes"][0, 0, 0].sum(0)
     other = float((below.sum(1) / below.sum() * torch.arange(128)).sum())
     assert abs(centre - other) > 30
 

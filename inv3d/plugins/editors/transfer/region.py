@@ -19,7 +19,7 @@ from inv3d.core.scene import Scene
 
 # what of a region is looked at: numbers of any shape
 Looks = Callable[[Scene], Sequence[Tensor]]
-_SPATIAL = 4
+_SPATIAL = 4  # axes of maps [B, C, H, W]; of planes [B, P, C, H, W], of grids [B, P, C, D, H, W]
 
 
 def box_looks(generator: Generator, box: Sequence[float], grid: int) -> Looks:
@@ -56,7 +56,7 @@ def influence(scene: Scene, looks: Looks, probes: int, rng: torch.Generator) -> 
         rng: on the CPU.
 
     Returns:
-        Part name -> root mean square of the gradients: of planes [1, ..., 1, H, W], over channels;
+        Part name -> root mean square of the gradients: of maps, planes and grids over channels;
         of other parts over their last dimension.
     """
     parts = {name: part.detach().requires_grad_(True) for name, part in scene.parts.items()}
@@ -71,9 +71,16 @@ def influence(scene: Scene, looks: Looks, probes: int, rng: torch.Generator) -> 
                 if gradient is not None:
                     total[name] += gradient.square()
     return {
-        name: (value / probes).mean(-3 if value.ndim >= _SPATIAL else -1, keepdim=True).sqrt()
+        name: (value / probes).mean(_channels(value), keepdim=True).sqrt()
         for name, value in total.items()
     }
+
+
+def _channels(part: Tensor) -> int:
+    """Return the axis of a part's channels."""
+    if part.ndim < _SPATIAL:
+        return -1
+    return 1 if part.ndim == _SPATIAL else 2
 
 
 def _signs(values: Tensor, rng: torch.Generator) -> Tensor:
