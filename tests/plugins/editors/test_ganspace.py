@@ -425,7 +425,7 @@ def test_the_sheet_shows_components_in_order_with_their_names(directions: Direct
 @torch.no_grad()
 def test_the_effect_on_several_latents_does_not_depend_on_the_angle() -> None:
     """What the edit does to a view is what it does to one latent there, within a tenth."""
-    generator = load_generator("minihead", {"render_resolution": 24, "samples": 8})
+    generator = load_generator("minihead", {"render_resolution": 32, "samples": 12})
     found = Directions.load(GANSpace.shipped(generator) or Path())
     rng = torch.Generator().manual_seed(11)
     first, second = generator.map(torch.randn(2, generator.spec.z_dim, generator=rng))
@@ -454,4 +454,4 @@ def test_the_effect_on_several_latents_does_not_depend_on_the_angle() -> None:
     assert float(ratio.min()) > 0.9 and float(ratio.max()) < 1.1
     # and no seam: neighbouring views change by alike amounts
     steps = torch.tensor(sizes)[:, 0]
-    assert float((steps[1:] / steps[:-1] - 1).abs().max()) < 0.35
+    assert float((steps[1:] / steps[:-1] - 1).abs().max()) < 0.25
