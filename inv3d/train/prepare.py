@@ -21,6 +21,7 @@ from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights.known import resolve_path
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.record import generator_part, provenance
+from inv3d.train.latents import LATENTS, read_known_latents
 from inv3d.train.sources import GENERATED, Generated, Pictures, Source
 from inv3d.train.team import Team
 from inv3d.train.trainer import Trainer
@@ -242,10 +243,11 @@ def _pictures(
         files = open_capture(name)
     except InputError as error:
         raise InputError(str(error).replace("--input ", "--data ", 1)) from None
-    if "latents" in plugin.learns_from:
+    ws = read_known_latents(files, generator)
+    if "latents" in plugin.learns_from and ws is None:
         raise InputError(
-            f"--data {name}: {plugin.name} learns from true latents, which only pictures that the "
-            f"generator makes have; give --data {GENERATED}, or none"
+            f"--data {name}: {plugin.name} learns from true latents, which pictures that the "
+            f"generator makes have, and those with a {LATENTS}; give --data {GENERATED}, or none"
         )
     if "cameras" in plugin.learns_from and not files.posed:
         raise InputError(
@@ -260,6 +262,7 @@ def _pictures(
         mirror=training.mirror,
         rebalance=training.rebalance,
         least=training.batch,
+        ws=ws,
     )
 
 

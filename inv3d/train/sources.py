@@ -129,6 +129,8 @@ class Pictures(Source):
         mirror: show every second one mirrored.
         rebalance: how far yaws are drawn evenly, 0 to 1.
         least: pictures that must be left to train with.
+        ws: [N, num_ws, w_dim], true latents of all pictures, which are then never mirrored: a
+            mirror image is another head, whose latent isn't known.
 
     Raises:
         InputError: where there are fewer.
@@ -146,12 +148,14 @@ class Pictures(Source):
         mirror: bool = True,
         rebalance: float = 0.0,
         least: int = 1,
+        ws: Tensor | None = None,
     ) -> None:
         self.files = files
+        self.ws = ws
         self.resolution = resolution
         self.name = files.source
         self.weight = weight
-        self.mirror = mirror
+        self.mirror = mirror and ws is None
         total = len(files)
         held = min(count, total // 5) or min(1, total - 1)
         self.held_rows = [(2 * i + 1) * total // (2 * held) for i in range(held)]
@@ -186,11 +190,15 @@ class Pictures(Source):
         capture = self.files.load(self.resolution, rows)
         if self.mirror:
             capture = mirrored(capture, draws[:, 1] < 0.5)
-        return Batch(capture, None, step)
+        return Batch(capture, self._latents(rows), step)
+
+    def _latents(self, rows: Sequence[int]) -> Tensor | None:
+        return None if self.ws is None else self.ws[list(rows)]
 
     def held_out(self) -> Batch:
         """Read the pictures that are held out."""
-        return Batch(self.files.load(self.resolution, self.held_rows), None, 0)
+        capture = self.files.load(self.resolution, self.held_rows)
+        return Batch(capture, self._latents(self.held_rows), 0)
 
 
 def mirrored(capture: Capture, which: Tensor) -> Capture:

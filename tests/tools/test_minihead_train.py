@@ -9,9 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from inv3d.core.generator import load_generator
 from inv3d.core.weights.tensors import read_tensors
+from inv3d.io.dataset import open_capture
 from inv3d.plugins.generators.minihead import MiniHead
-from tools.minihead import make_pool
+from inv3d.train.latents import read_known_latents
+from tools.minihead import make_pictures, make_pool
 from tools.minihead.cameras import CLOSE_UPS, FOCAL
 from tools.minihead.factors import FACTORS, RAMPS, factors, fit_known_factors
 from tools.minihead.heads import Heads
@@ -174,6 +177,28 @@ def test_pools_in_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monke
         found = fill(trainer, files, wanted)
         assert found is not None and found.pairs == wanted and found.filled == 2
     assert fill(trainer, files[:1], True) is None
+    _check_pictures(tmp_path)
+
+
+def _check_pictures(place: Path) -> None:
+    """Pools as pictures for trainings: those that face the camera, with their latents."""
+    out = place / "heads.zip"
+    command = [str(place / "heads"), str(place / "pairs"), str(out), "--yaw-deg", "180"]
+    result = CliRunner().invoke(make_pictures.main, command)
+    assert result.exit_code == 0, result.output
+    files, generator = open_capture(out), load_generator("minihead")
+    pools = [read_tensors(file)[0] for file in sorted(place.rglob("000000.safetensors"))]
+    focal = torch.cat([pool["focal"].flatten() for pool in pools])
+    assert len(files) == int((focal < 4.3).sum()) > 0
+    ws = read_known_latents(files, generator)
+    first = files.load(SIZE, [0])
+    row = (pools[0]["focal"] < 4.3).nonzero()[0].tolist()
+    assert ws is not None
+    assert torch.allclose(ws[0], generator.map(pools[0]["z"][row[:1]])[0], atol=1e-5)
+    pose = pools[0]["cam2world"][row[0], row[1]]
+    assert torch.allclose(first.camera.cam2world[0], pose, atol=1e-5)
+    levels = (first.images[0] + 1) * 127.5
+    assert torch.allclose(levels, pools[0]["rgb"][row[0], row[1]].float(), atol=0.01)
 
 
 def test_known_factors_follow_what_z_stands_for() -> None:

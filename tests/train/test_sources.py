@@ -16,6 +16,7 @@ from inv3d.io.dataset import open_capture
 from inv3d.report.pictures import colour_frames, save_png
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from inv3d.train.feed import Feed
+from inv3d.train.latents import LATENTS, write_known_latents
 from inv3d.train.prepare import TrainRequest, prepare_training, split_weight
 from inv3d.train.sources import Generated, Pictures, mirrored, row_seeds
 from inv3d.train.team import Team
@@ -95,6 +96,52 @@ def test_rebalancing_draws_rare_yaws_as_often_as_others(tmp_path: Path) -> None:
         drawn = source.batch(row_seeds(0, 0, range(200)), 0).capture.camera.yaw
         shares[rebalance] = float((drawn > 0.5).float().mean())
     assert shares[0.0] < 0.2 and 0.4 < shares[1.0] < 0.6
+
+
+def test_latents_beside_pictures_are_learnt_from(tmp_path: Path) -> None:
+    generator = ToyGenerator(ToyConfig())
+    place = write_capture(toy_capture(generator, 12), _made(tmp_path / "faces"))
+    names = open_capture(place).names
+    ws = torch.randn(12, 1, generator.spec.w_dim)
+    # names tell which is whose, in whatever order
+    mark = str(generator.spec.fingerprint)
+    write_known_latents(place / LATENTS, ws.flip(0), names[::-1], mark)
+    source = _prepared(str(place))[0]
+    batch = source.batch(row_seeds(0, 0, range(40)), 0)
+    for made in (batch, source.held_out()):
+        rows = [names.index(name) for name in made.capture.names]
+        assert made.ws is not None and made.ws.shape[1] == generator.spec.num_ws
+        assert torch.equal(made.ws[:, 0], ws[rows, 0]) and torch.equal(made.ws[:, -1], ws[rows, 0])
+    # a mirror image would be another head
+    plain = open_capture(place).load(32, [names.index(name) for name in batch.capture.names])
+    assert torch.equal(batch.capture.images, plain.images)
+    assert _prepared(str(place), plugin="toylatent")
+
+
+def test_latents_that_will_not_do_are_one_line(tmp_path: Path) -> None:
+    spec = ToyGenerator(ToyConfig()).spec
+    place = write_capture(toy_capture(ToyGenerator(ToyConfig()), 12), _made(tmp_path / "faces"))
+    names, mark = open_capture(place).names, str(spec.fingerprint)
+    ws = torch.zeros(12, 1, spec.w_dim)
+    for given, theirs, found, message in (
+        (
+            ws,
+            names,
+            "else",
+            r"latents\.safetensors: latents of a .*the fingerprint else, but",
+        ),
+        (ws[:11], names[:11], mark, rf"no latent of {names[11]} \(1 of 12"),
+        (ws[:, 0], names, mark, r"'ws' with shape \(12, .*for 12 names, expected \[N, 1 or"),
+        (ws[:, :, 1:], names, mark, r"'ws' with shape"),
+        (ws[:3], names, mark, r"'ws' with shape"),
+        (ws * torch.nan, names, mark, r"aren't finite"),
+    ):
+        write_known_latents(place / LATENTS, given, theirs, found)
+        with pytest.raises(InputError, match=message):
+            _prepared(str(place))
+    (place / LATENTS).write_bytes(b"no")
+    with pytest.raises(InputError, match=rf"{place / LATENTS}: .*safetensors"):
+        _prepared(str(place))
 
 
 def _made(path: Path) -> Path:
