@@ -139,7 +139,7 @@ def _parse_views(_: click.Context, __: click.Parameter, text: str) -> tuple[int,
 )
 @click.option("--table", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the JSON to a file too.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON to a file too.")
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="Draw bars into a .png, .svg or .pdf too."
 )

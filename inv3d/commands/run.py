@@ -77,7 +77,10 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 )
 @metric_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Directory [default: runs/METHOD-TIME]."
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Directory [default: runs/METHOD-TIME].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option(

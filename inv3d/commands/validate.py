@@ -49,7 +49,9 @@ _STYLES = {"passed": "green", "failed": "red", "unexpected": "red"}
     help="A check that fails and may; that it passes is a failure then.",
 )
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--out", type=click.Path(path_type=Path), help="Also write the results as JSON.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Also write the results as JSON."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     plugin: str,
