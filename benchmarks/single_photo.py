@@ -1,10 +1,11 @@
 """One picture of a held-out head: how well methods show it from elsewhere, and find its camera.
 
-python -m benchmarks.single_photo run OUT --capture a.zip --capture b.zip
+python -m benchmarks.single_photo run OUT --capture a.zip --capture b.zip --around orbits/
 python -m benchmarks.single_photo table OUT
 
 A capture has true cameras, and depth for what is scored apart; tools/minihead makes such ones of
 heads that no generator has seen. A row is a head, a view and a method; rows that are there stay.
+With --around, a folder of captures of the same names from all around, sets of heads are compared.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.around import around, frechet
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import merge, preset_options
@@ -35,6 +37,7 @@ from inv3d.core.geometry.warp import warp_view
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import AnyInverter, load_method
 from inv3d.core.registry.discovery import registry
+from inv3d.core.weights.tensors import read_tensors, write_tensors
 from inv3d.io.dataset import open_capture
 from inv3d.report.metrics import build_judges, compare_images
 from inv3d.report.pictures import colour_frames, save_png, tile
@@ -73,6 +76,11 @@ VARIANTS = {
     "hfgi3d": Variant("hfgi3d"),
     "spi": Variant("spi"),
     "poseopt": Variant("poseopt", posed=False),
+    "psp": Variant("psp"),
+    "e4e": Variant("e4e"),
+    "triplanenet": Variant("triplanenet"),
+    "dualencoder": Variant("dualencoder"),
+    "hybrid": Variant("hybrid"),
 }
 
 
@@ -195,11 +203,16 @@ def rows_in(out: Path) -> list[Row]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return a markdown table of means over heads and views: a row a method."""
+def table(rows: Sequence[Row], distances: Mapping[str, float] | None = None) -> str:
+    """Return a markdown table of means over heads and views: a row a method.
+
+    Args:
+        rows: of all methods.
+        distances: variant -> distance of its heads from the true ones, all around.
+    """
     groups = {"input": (0.0,), **{f"±{o}": (-o, o) for o in (0.3, 0.6, 0.8)}}
     heads = [f"{metric} {group}" for group in groups for metric in ("MSE", "perceptual", "ID")]
-    last = ["seen", "unseen", "depth", "pose deg", "CPU s"]
+    last = ["seen", "unseen", "depth", "pose deg", "CPU s", "Fréchet, headid-b"]
     lines = [
         f"| method | n | {' | '.join([*heads, *last])} |",
         "|" + " --- |" * (2 + len(heads) + len(last)),
@@ -214,9 +227,23 @@ def table(rows: Sequence[Row]) -> str:
             for metric, digits in DIGITS.items()
         ]
         cells += [_mean(mine, [key], 4) for key in ("mse_seen", "mse_unseen", "depth")]
-        cells += [_mean(mine, ["pose_deg"], 1), _mean(mine, ["seconds"], 0)]
+        cells += [_mean(mine, ["pose_deg"], 1), _mean(mine, ["seconds"], 1)]
+        distance = (distances or {}).get(variant)
+        cells.append("" if distance is None else f"{distance:.3f}")
         lines.append(f"| {variant} | {len(mine)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def all_around(out: Path) -> dict[str, float]:
+    """Return Fréchet's distance of each variant's heads from the true ones, where it was asked."""
+    sets: dict[str, list[dict[str, Tensor]]] = {}
+    for row in rows_in(out):
+        if (path := out / f"{row['name']}.safetensors").exists():
+            sets.setdefault(row["variant"], []).append(read_tensors(path)[0])
+    return {
+        variant: frechet(*(torch.cat([part[name] for part in parts]) for name in ("made", "true")))
+        for variant, parts in sets.items()
+    }
 
 
 def _mean(rows: Sequence[Row], keys: Sequence[str], digits: int) -> str:
@@ -245,6 +272,9 @@ def main() -> None:
 @click.option("--capture", "captures", multiple=True, required=True, help="Capture; repeatable.")
 @click.option("--yaw-deg", "yaws", multiple=True, type=float, default=(0.0,), help="Repeatable.")
 @click.option("--method", "variants", multiple=True, default=tuple(VARIANTS), help="Repeatable.")
+@click.option(
+    "--around", "orbits", type=click.Path(exists=True, path_type=Path), help="Folder of captures."
+)
 @click.option("--generator", default="minihead", show_default=True)
 @click.option("--generator-preset", help="Of the generator, such as fast.")
 @click.option("--preset", help="Of the methods that have it, such as fast.")
@@ -254,6 +284,7 @@ def run_command(
     captures: tuple[str, ...],
     yaws: tuple[float, ...],
     variants: tuple[str, ...],
+    orbits: Path | None,
     generator: str,
     generator_preset: str | None,
     preset: str | None,
@@ -277,9 +308,14 @@ def run_command(
                 view = given(capture, row, VARIANTS[variant])
                 found, seconds = invert(made, view, VARIANTS[variant], preset, seed)
                 numbers, images = measure(made, capture, row, found, seconds)
-                true, seen = images.split(len(OFFSETS))
-                sheet = [colour_frames(true), colour_frames(seen)]
+                sheet = [colour_frames(part) for part in images.split(len(OFFSETS))]
                 save_png(out / f"{name}.png", tile(sheet))
+                if orbits is not None:
+                    true = open_capture(orbits / Path(source).name).load(made.spec.resolution)
+                    cameras = seen_from(found.cameras[0], capture.camera[row], true.camera)
+                    sets = around(made, found, cameras, true.images)
+                    path = out / f"{name}.safetensors"
+                    write_tensors(path, dict(zip(("made", "true"), sets, strict=True)), {})
                 write_json(
                     out / f"{name}.json",
                     {"name": name, "variant": variant, "capture": source} | numbers,
@@ -292,7 +328,7 @@ def run_command(
 def table_command(out: Path) -> None:
     """Print the table of all rows in OUT, and which sheets show the median and the worst case."""
     rows = rows_in(out)
-    click.echo(table(rows))
+    click.echo(table(rows, all_around(out)))
     for variant, (median, worst) in cases(rows).items():
         click.echo(f"{variant}: median {median}.png, worst {worst}.png")
 

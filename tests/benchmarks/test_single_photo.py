@@ -12,7 +12,17 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import single_photo
-from benchmarks.single_photo import OFFSETS, Variant, by_visibility, cases, given, table, view_at
+from benchmarks.around import frechet
+from benchmarks.single_photo import (
+    OFFSETS,
+    Variant,
+    all_around,
+    by_visibility,
+    cases,
+    given,
+    table,
+    view_at,
+)
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.captures import files_of, write
 from tests.commands.run_cli import registered
@@ -72,6 +82,7 @@ def test_rows_are_measured_once_and_make_a_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["run", str(out), "--capture", str(source), "--generator", "toy"]
     command += ["--method", "wplus", "--method", "wplus-off10", "--method", "poseopt"]
+    command += ["--around", str(source.parent)]
     first = CliRunner().invoke(single_photo.main, command)
     assert first.exit_code == 0, first.output
     assert first.output.count("head") == 3
@@ -84,6 +95,9 @@ def test_rows_are_measured_once_and_make_a_table(tmp_path: Path) -> None:
     off = json.loads((out / "wplus-off10-head-+0.json").read_text())
     assert off["pose_deg"] == pytest.approx(10, abs=0.1)
     told = CliRunner().invoke(single_photo.main, ["table", str(out)])
+    distances = all_around(out)
+    assert distances.keys() == {"wplus", "wplus-off10", "poseopt"} and min(distances.values()) > 0
+    assert f"{distances['wplus']:.3f} |" in told.output
     assert "| wplus | 1 |" in told.output and "poseopt: median poseopt-head-+0.png" in told.output
 
 
@@ -94,3 +108,16 @@ def test_median_and_worst_case() -> None:
     ]
     assert cases(rows) == {"wplus": ("2", "3")}
     assert "2.0000" in table(rows)
+
+
+def test_frechet_is_that_of_gaussians() -> None:
+    rng = torch.Generator().manual_seed(0)
+    first = torch.randn(400, 3, generator=rng)
+    assert frechet(first, first) == pytest.approx(0, abs=1e-9)
+    assert frechet(first, first + torch.tensor([1.0, 2, 0])) == pytest.approx(5, rel=1e-5)
+    # of covariances that commute: the squared differences of the deviations
+    deviations = first.std(0).double()
+    assert frechet(first, 3 * first) == pytest.approx(
+        float((2 * deviations).square().sum() + (2 * first.double().mean(0)).square().sum()),
+        rel=1e-4,
+    )
