@@ -51,7 +51,8 @@ LINE_SEARCH = {**SEARCH, "optimizer": "lbfgs", "steps": 25}
 RAMPS = {"rampup": 0.1, "rampdown": 0.3}
 PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 12}}
 # Encoders that see 64 pixels, of a few million numbers.
-ENCODER = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64, "style_channels": 96}
+TRUNK = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64}
+E4E = {"kind": "e4e", **TRUNK, "style_channels": 64}
 # 1.6 million weights
 POSE_NETWORK = {
     "size": 64,
@@ -84,12 +85,13 @@ METHOD_OPTIONS: Presets = {
     "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
-    "psp": {"encoder": ENCODER},
-    "e4e": {"encoder": {"kind": "e4e", **ENCODER}},
+    "psp": {"encoder": {"kind": "w", **TRUNK}},
+    "e4e": {"encoder": E4E},
     "poseopt-estimator": {"network": POSE_NETWORK},
-    "triplanenet": {"encoder": {"kind": "e4e", **ENCODER}, "branch": BRANCH},
+    "triplanenet": {"encoder": E4E, "branch": BRANCH},
+    # two of each, so that latents for all layers would make a file of 16 MB
     "dualencoder": {
-        "encoder": {"kind": "e4e", **ENCODER},
+        "encoder": {"kind": "w", **TRUNK},
         "branch": BRANCH,
         "discriminator": 16,
     },
@@ -102,15 +104,15 @@ LEARN = {
     "cooldown": 0.4,
     "average": 0.99,
     "latent": 1.0,
-    "render_every": 4,
+    "render_every": 8,
     "yaw_deg": 45,
     "pitch_deg": 20,
     "keep": "fp16",
 }
-LEARN_BRANCH = {**LEARN, "batch": 4, "first": "e4e", "novel": 0.5}
+LEARN_BRANCH = {**LEARN, "batch": 4, "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
-    "psp": {"steps": 1200, **LEARN},
-    "e4e": {"steps": 1200, "progressive": 600, "progressive_every": 50, **LEARN},
+    "psp": {"steps": 5000, "pool": 2000, **LEARN},
+    "e4e": {"steps": 8000, "pool": 2000, "progressive": 3000, "progressive_every": 200, **LEARN},
     "poseopt-estimator": {
         "steps": 2000,
         "batch": 32,
@@ -127,8 +129,14 @@ TRAINING_OPTIONS: Presets = {
         "keep": "fp16",
         "hold_out": 64,
     },
-    "triplanenet": {"steps": 800, "first_until": 0, "second_from": 0, **LEARN_BRANCH},
-    "dualencoder": {"steps": 800, **LEARN_BRANCH},
+    "triplanenet": {
+        "steps": 800,
+        "first": "e4e",
+        "first_until": 0,
+        "second_from": 0,
+        **LEARN_BRANCH,
+    },
+    "dualencoder": {"steps": 800, "first": "psp", **LEARN_BRANCH},
 }
 
 

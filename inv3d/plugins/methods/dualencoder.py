@@ -106,7 +106,7 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
             generator,
             context,
             lambda options: make_encoders(options, generator.spec, channels),
-            _published,
+            unpublished,
         )
         network = ready.network
         assert isinstance(network, DualEncoder)
@@ -277,7 +277,12 @@ def _with_planes(generator: Generator) -> TriplaneGenerator:
     )
 
 
-def _published(path: Path) -> Published:
+def unpublished(path: Path) -> Published:
+    """Refuse a file that '3dinv train' hasn't written.
+
+    Raises:
+        WeightsError: always.
+    """
     raise WeightsError(
         f"{path}: nobody published a dual encoder; give the directory of a training of "
         "'3dinv train dualencoder'"
