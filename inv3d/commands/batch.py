@@ -57,6 +57,13 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     help="Of each worker on the CPU [default: cores by workers].",
 )
 @click.option(
+    "--at-once",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Items that a method without steps, such as e4e, inverts together where memory allows "
+    "[default: 8 on a GPU, 1 on the CPU].",
+)
+@click.option(
     "--item-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
@@ -90,6 +97,7 @@ def command(
     executor: str,
     workers: int | None,
     threads: int | None,
+    at_once: int | None,
     item_timeout: float | None,
     retries: int,
     may_fail: float,
@@ -122,6 +130,7 @@ def command(
         executor,
         workers,
         threads,
+        at_once,
         Policy(retries, timeout=item_timeout),
         overwrite,
         options["loggers"],

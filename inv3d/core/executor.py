@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 Tell = Callable[[Any], None]
 
@@ -67,10 +67,12 @@ class Executor(ABC):
     Attributes:
         threads: that each worker computes with on the CPU.
         device: that a worker computes on, as it calls it itself.
+        prompt: whether what a worker says arrives while it's still at its task.
     """
 
     threads: int = 1
     device: str = "auto"
+    prompt: ClassVar[bool] = True
 
     @abstractmethod
     def open(self, make: Callable[[], Work]) -> Sequence[str]:

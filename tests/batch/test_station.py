@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from inv3d.batch.items import Item
-from inv3d.batch.station import Greet, Greeting, Task
+from inv3d.batch.messages import Greet, Greeting, Task
 from inv3d.rundir.batch import run_of
 from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held

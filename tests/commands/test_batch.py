@@ -15,10 +15,12 @@ from click.testing import CliRunner, Result
 from inv3d.cli import main
 from inv3d.core.lock import locked
 from inv3d.rundir.batch import read_rows, run_of
+from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.batch.toy_batch import write_captures
 from tests.blank_plots import blank_plots
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails, record, registered, run
+from tests.plugins.methods.encoder_trainings import Training
 
 QUICK = (
     *("--generator", "toy", "--method", "wplus", "--set", "latent.steps=4"),
@@ -81,6 +83,25 @@ def test_a_second_start_does_what_is_left_and_only_that(captures: Path) -> None:
     ended = [(one["item"], one["resumed"]) for one in found if one["event"] == "ended"]
     assert ended == [("head1", True), ("head0", False)]
     assert (run_of(out, "head2") / "run.json").stat().st_mtime_ns == untouched
+
+
+def test_an_encoder_takes_several_items_at_once(captures: Path) -> None:
+    Training("psp", ToyGenerator(ToyConfig()), lr=1e-3).steps(1).save(Path("psp"))
+    words = ("--generator", "toy", "--method", "psp", "--set", "weights=psp", "--no-report")
+    found = events(batch(captures, *words, "--at-once", "2", "--json"))
+    ended = [one for one in found if one["event"] == "ended"]
+    assert [(one["item"], one["status"]) for one in ended] == [
+        (f"head{i}", "done") for i in range(3)
+    ]
+    assert all(one["a_second"] > 0 for one in ended)
+    together = [record(run_of(Path("out"), f"head{i}"))["batch"].get("together") for i in range(3)]
+    assert together == [2, 2, None]
+    assert "items a" in Path("out/summary.html").read_text()
+    again = batch(captures, *words)
+    assert "3 of 3 items done (3 before), 0 failed" in again.stdout
+    refused = batch(captures, *QUICK, "--at-once", "2")
+    fails(refused, 2, "--at-once 2: method wplus takes steps, and inverts one item after the other")
+    assert "dualencoder, e4e, psp, triplanenet" in refused.stderr
 
 
 def test_other_options_are_refused_until_overwrite_is_said(captures: Path) -> None:

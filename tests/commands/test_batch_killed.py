@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from inv3d.batch.items import Item
-from inv3d.batch.station import Task
+from inv3d.batch.messages import Task
 from inv3d.rundir.batch import items_in, run_of
 from tests.batch.toy_batch import request, result, station, work, write_captures
 from tests.commands.run_cli import TOY, record, registered
