@@ -259,9 +259,11 @@ class LiveTable:
         for name, (item, doing) in list(self._workers.items())[:_WORKERS_SHOWN]:
             workers.add_row(_text(name, "dim"), _text(item), _text(doing, "dim"))
         more = len(self._workers) - _WORKERS_SHOWN
-        errors = [_text(f"{row.item}: {row.error}", "red") for row in list(self._errors)]
+        # the newest first: where the terminal is too low, the end isn't shown
+        failed = reversed(list(self._errors))
+        errors = [_whole(f"{row.item}: {row.error}", "red") for row in failed]
         return Group(
-            _text(self.tally.said(), "bold"),
+            _whole(self.tally.said(), "bold"),
             workers,
             *([_text(f"and {more} workers more", "dim")] if more > 0 else []),
             *errors,
@@ -299,11 +301,17 @@ class LiveTable:
 
     def note(self, text: str) -> None:
         """Write a line above the table."""
-        self._console.print(_text(text))
+        self._console.print(_whole(text))
 
     def tick(self) -> None:
         """Do nothing: the table is drawn in its own time."""
 
 
+def _whole(text: str, style: str = "") -> Text:
+    """Return a text that takes as many lines as it needs: what to do stands at its end."""
+    return Text(printable(text), style=style, overflow="fold")
+
+
 def _text(text: str, style: str = "") -> Text:
+    """Return a text that takes one line, and is cut short where that's too narrow."""
     return Text(printable(text), style=style, overflow="ellipsis", no_wrap=True)

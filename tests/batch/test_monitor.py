@@ -6,6 +6,7 @@ import io
 import json
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from inv3d.batch.messages import Step
@@ -88,3 +89,24 @@ def test_what_goes_fast_is_told_by_the_second_too() -> None:
     tally.started -= 3600
     tally.done = 18_000
     assert tally.said() == "18000 of 40000 done, 18,000 an hour (5 a second), 1 h 13 min left"
+
+
+def test_a_narrow_terminal_shows_whole_errors_the_newest_first_and_one_line_a_worker() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    monitor = LiveTable(console)
+    with monitor:
+        monitor.begin({"new": 300})
+        monitor.joined("w1", "host", 7)
+        monitor.ended(Row("[b]old", "failed", "no pictures", worker="w1"))
+        said = f"{'/a/long/path' * 6}/dataset.json: no labels; write it anew"
+        monitor.ended(Row("Größe", "failed", said, worker="w1"))
+        monitor.stepped("w1", "山田太郎" * 20, Step("latent", 3, 9))
+        shown = Console(file=io.StringIO(), width=60)
+        shown.print(monitor.table())
+    assert isinstance(shown.file, io.StringIO)
+    lines = shown.file.getvalue().splitlines()
+    text = "".join(lines)
+    assert text.index("write it anew") < text.index("[b]old: no pictures")
+    (worker,) = [line for line in lines if line.startswith("w1")]
+    assert worker.rstrip().endswith("latent 3/9") and "…" in worker
+    assert max(map(cell_len, lines)) <= 60
