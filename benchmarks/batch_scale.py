@@ -130,6 +130,7 @@ def measure(count: int, folder: Path) -> Point:
         folder: empty.
     """
     source = folder / "list.txt"
+    (folder / "captures/head000000").mkdir(parents=True)
     source.write_text("".join(f"captures/head{i:06d}\n" for i in range(count)))
     found, find = _timed(lambda: find_items(source, folder))
     some = found[:LOOKED]

@@ -94,7 +94,7 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         InterruptedRun: where the user stopped it; everything is kept.
     """
     out = batch.out.absolute()
-    items = find_items(batch.source, out / CAPTURES)
+    items = find_items(batch.source, out / CAPTURES, out)
     batch = replace(batch, request=_anywhere(batch.request))
     instant = _is_instant(batch)
     facts = gather(replace(batch.request, device="cpu"))

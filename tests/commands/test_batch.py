@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from inv3d.batch.run import Outcome
 from inv3d.cli import main
+from inv3d.core.errors import RunError
 from inv3d.core.lock import locked
 from inv3d.rundir.batch import read_rows, run_of
 from inv3d.testing.toy import ToyConfig, ToyGenerator
@@ -142,6 +145,23 @@ def test_one_driver_a_batch(captures: Path) -> None:
     with locked(Path("out/.lock"), wait=False):
         fails(batch(captures, *QUICK), 1, "is working on this batch; wait for it, or stop it first")
     assert batch(captures, *QUICK).exit_code == 0
+
+
+def test_shares_are_counted_exactly() -> None:
+    from inv3d.commands.batch import _conclude, _fail
+
+    context, parameter = click.Context(main), click.Option(["--fail"])
+    shares = {text: _fail(context, parameter, text) for text in ("0%", "29%", "58%", "100%")}
+    for text, share in shares.items():
+        allowed = int(text.removesuffix("%"))
+        _conclude(Outcome({"new": 100}, 100 - allowed, allowed), Path("out"), share, True)
+        if allowed < 100:
+            with pytest.raises(RunError, match=f"{allowed + 1} of 100 items failed"):
+                one_more = Outcome({"new": 100}, 99 - allowed, allowed + 1)
+                _conclude(one_more, Path("out"), share, True)
+    for text in ("150%", "-1%", "5", "nan%", "%", "", "abc"):
+        with pytest.raises(click.BadParameter, match="is none of 'any', 'none' and a number"):
+            _fail(context, parameter, text)
 
 
 @pytest.mark.parametrize(
