@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inv3d.batch.facts import Facts, check_same
-from inv3d.batch.messages import Greet, Greeting, Several, Step, Taken, Task
+from inv3d.batch.messages import Greet, Greeting, Step, Taken, Task
 from inv3d.batch.monitor import Monitor
 from inv3d.core.errors import RunError, UsageError
-from inv3d.core.executor import Event, Executor, Work
+from inv3d.core.executor import Event, Executor, Several, Work
 from inv3d.rundir.batch import How, Row
 from inv3d.rundir.record import timestamp
 
@@ -92,7 +92,8 @@ class _Load:
 
     def suspects(self) -> list[_Job]:
         """Return the jobs of which one may be the reason for a loss."""
-        return [job for name, job in self.jobs.items() if not self.taken or name in self.taken]
+        taken = [self.jobs[name] for name in self.taken if name in self.jobs]
+        return taken or list(self.jobs.values())
 
 
 @dataclass

@@ -37,24 +37,13 @@ class Task:
         item: which.
         afresh: begin anew, whatever is in its run directory.
         halvings: how often the views rendered at a time are halved, since memory ran out.
+        capture: that was made of the item, a picture or clip, ahead of time; empty if none.
     """
 
     item: Item
     afresh: bool = False
     halvings: int = 0
-
-
-@dataclass(frozen=True)
-class Several:
-    """Items for a method without steps; a `Row` is said of each when it ends, nothing at last.
-
-    Attributes:
-        tasks: one an item.
-        at_once: items that are inverted together at most.
-    """
-
-    tasks: tuple[Task, ...]
-    at_once: int = 1
+    capture: str = ""
 
 
 @dataclass(frozen=True)

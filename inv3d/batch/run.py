@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inv3d.batch.driver import Driver, Policy
-from inv3d.batch.facts import gather
+from inv3d.batch.facts import Facts, gather
 from inv3d.batch.items import Item, find_items
 from inv3d.batch.messages import Task
 from inv3d.batch.monitor import Monitor
@@ -111,12 +111,16 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
             try:
                 if tasks:
                     with open_executor(batch.executor, wanted) as executor:
-                        driver = _driver(batch, out, plan, executor, monitor)
-                        driver.facts = facts
+                        driver = _driver(batch, out, plan, facts, executor, monitor)
                         if instant:
                             driver.at_once = _at_once(batch.at_once, executor.device)
-                            ahead = _AHEAD if executor.prompt else 1
-                            driver.load = driver.at_once * ahead
+                            passes = len(tasks) if executor.whole else _AHEAD
+                            driver.load = driver.at_once * (passes if executor.prompt else 1)
+                        elif executor.whole:
+                            raise UsageError(
+                                f"--executor {batch.executor}: is for methods without steps; take "
+                                "another one, such as local or ray"
+                            )
                         driver.run(tasks)
             finally:
                 _summarise(out, [item.name for item in items], monitor)
@@ -162,7 +166,12 @@ def _anywhere(request: Request) -> Request:
 
 
 def _driver(
-    batch: BatchRequest, out: Path, plan: Plan, executor: Executor, monitor: Monitor
+    batch: BatchRequest,
+    out: Path,
+    plan: Plan,
+    facts: Facts,
+    executor: Executor,
+    monitor: Monitor,
 ) -> Driver:
     order = Order(
         out,
@@ -172,6 +181,7 @@ def _driver(
         batch.command,
         executor.threads,
         batch.policy.timeout,
+        facts,
     )
 
     def keep(row: Row) -> None:
@@ -181,7 +191,7 @@ def _driver(
         except InvError as error:
             monitor.note(f"warning: {error}")
 
-    return Driver(executor, functools.partial(Station, order), batch.policy, monitor, keep)
+    return Driver(executor, functools.partial(Station, order), batch.policy, monitor, keep, facts)
 
 
 def _tasks(found: Mapping[Item, Found], overwrite: bool) -> list[Task]:

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from inv3d.batch.facts import gather
+from inv3d.batch.facts import Facts, check_same, gather
 from inv3d.batch.failures import passing
 from inv3d.batch.line import Line
-from inv3d.batch.messages import Greet, Greeting, Several, Step, Task
+from inv3d.batch.messages import Greet, Greeting, Step, Task
 from inv3d.batch.plan import Plan
 from inv3d.core.errors import InterruptedRun, InvError, printable
-from inv3d.core.executor import Tell
+from inv3d.core.executor import Ahead, Several, Tell
 from inv3d.core.fit.loop import Progress
 from inv3d.core.warm import Store, keeping
 from inv3d.rundir.batch import PREPARED, Row, run_of
@@ -53,6 +53,7 @@ class Order:
         command: the command line, for the records.
         threads: to compute with on the CPU.
         timeout: seconds after which an item is given up, or None.
+        facts: that a worker must share which nobody greets; None where that's of no matter.
     """
 
     out: Path
@@ -62,6 +63,7 @@ class Order:
     command: Sequence[str] = ()
     threads: int = 1
     timeout: float | None = None
+    facts: Facts | None = None
 
 
 @dataclass
@@ -76,12 +78,13 @@ class Station:
     order: Order
     store: Store = field(default_factory=dict)
     _settled: bool = False
+    _agreed: bool = False
 
     def __call__(self, task: Any, tell: Tell, stopped: Callable[[], bool]) -> Any:
         """Answer a greeting, or work on items; whatever happens is in what is said of each.
 
         Args:
-            task: `Greet`, `Task` or `Several`.
+            task: `Greet`, `Task`, `Several` or `Ahead` with tasks in it.
             tell: see `Work`.
             stopped: see `Work`.
         """
@@ -89,6 +92,8 @@ class Station:
             warnings.simplefilter("ignore")
             if isinstance(task, Greet):
                 return self._greet()
+            if isinstance(task, Ahead):
+                return self._ahead(task.task)
             if isinstance(task, Several):
                 return Line(self, task.at_once, tell, stopped).run(task.tasks)
             return self.work(task, tell, stopped)
@@ -97,9 +102,23 @@ class Station:
         host, pid = socket.gethostname(), os.getpid()
         try:
             self._settle()
+            # what it would work with is judged by the driver
+            self._agreed = True
             return Greeting(host, pid, gather(self.order.request))
         except (Exception, SystemExit) as error:
             return Greeting(host, pid, None, _one_line(error))
+
+    def settle(self) -> None:
+        """Get ready to work on items; where nobody has judged it yet, see that it would do right.
+
+        Raises:
+            InvError: where something is missing, or not what the driver has.
+        """
+        self._settle()
+        if self.order.facts is not None and not self._agreed:
+            where = f"process {os.getpid()} on {socket.gethostname()}"
+            check_same(self.order.facts, gather(self.order.request), where)
+            self._agreed = True
 
     def _settle(self) -> None:
         """Bring the process into the state that all runs begin in."""
@@ -130,7 +149,7 @@ class Station:
         started = time.perf_counter() - before
         row = Row(task.item.name, "done", resumed=self.goes_on(task))
         try:
-            self._settle()
+            self.settle()
             metrics = (
                 self._invert(task, watch) if read is None else self._start(read(), task, watch)
             )
@@ -143,6 +162,17 @@ class Station:
             row = replace(row, status="failed", error=_one_line(error), passing=passing(error))
         seconds = time.perf_counter() - started
         return replace(row, seconds=round(seconds, 3), ended=timestamp())
+
+    def _ahead(self, task: Task) -> Task:
+        """Make a capture of a picture or clip; where that fails, the worker will say why."""
+        if self.goes_on(task):
+            return task
+        try:
+            self.settle()
+            made = self._prepared(task, None)
+        except (Exception, SystemExit):
+            return task
+        return replace(task, capture="" if made == task.item.input else made)
 
     def goes_on(self, task: Task) -> bool:
         """Whether there's a run of an item that is to go on."""
@@ -194,7 +224,7 @@ class Station:
         """Return the item's capture, which is made of a video or photograph first."""
         from inv3d.photos.raw import is_raw
 
-        request, source = self.order.request, task.item.input
+        request, source = self.order.request, task.capture or task.item.input
         options = request.options.get("generator", {})
         if not is_raw(source, request.method, request.generator, options):
             return source

@@ -29,6 +29,30 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True)
+class Several:
+    """Tasks that a worker is given together; how each ended is said of it, and nothing at last.
+
+    Attributes:
+        tasks: that can be worked on in any order, and by any worker.
+        at_once: how many are worked on together at most.
+    """
+
+    tasks: tuple[Any, ...]
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What can be done of a task before its worker has it; the answer is the task to give it then.
+
+    Attributes:
+        task: one of `Several`.
+    """
+
+    task: Any
+
+
+@dataclass(frozen=True)
 class Event:
     """What a worker said, or what became of it.
 
@@ -68,11 +92,13 @@ class Executor(ABC):
         threads: that each worker computes with on the CPU.
         device: that a worker computes on, as it calls it itself.
         prompt: whether what a worker says arrives while it's still at its task.
+        whole: whether it's for methods without steps only: its worker is given all items at once.
     """
 
     threads: int = 1
     device: str = "auto"
     prompt: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, make: Callable[[], Work]) -> Sequence[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from inv3d.batch.facts import Facts
 from inv3d.batch.items import Item
-from inv3d.batch.messages import Greet, Greeting, Several, Step, Taken, Task
-from inv3d.core.executor import Event, Executor, Work
+from inv3d.batch.messages import Greet, Greeting, Step, Taken, Task
+from inv3d.core.executor import Event, Executor, Several, Work
 from inv3d.rundir.batch import Row
 
 FACTS = Facts({"3dinv": "1"}, "f" * 16, (), "2.0", 0)

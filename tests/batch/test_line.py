@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from inv3d.batch.items import Item
-from inv3d.batch.messages import Greet, Several, Step, Taken, Task
+from inv3d.batch.messages import Greet, Step, Taken, Task
 from inv3d.batch.station import Station
+from inv3d.core.executor import Several
 from inv3d.core.inversion import Inversion
 from inv3d.plugins.methods.psp import PSP
 from inv3d.rundir.batch import Row, items_in, run_of

@@ -78,7 +78,8 @@ class RayCluster(Executor):
                 _knock(address)
                 self._ray.init(address=address, **quiet)
             else:
-                cores = max(usable_cores(), (wanted.workers or 1) * self.threads)
+                needed = (wanted.workers or 1) * self.threads + self.besides
+                cores = max(usable_cores(), needed)
                 self._ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         except Exception as error:  # whatever Ray and gRPC raise
             where = f"the cluster at {address}" if address else "a cluster on this machine"
@@ -87,9 +88,14 @@ class RayCluster(Executor):
                 "runs ('ray status') and give its address, as in --executor 'ray?address=auto'"
             ) from error
 
+    @property
+    def besides(self) -> int:
+        """CPUs that are taken besides those of workers."""
+        return 0
+
     def _room(self, there: Mapping[str, float]) -> int:
         """Return how many workers a cluster has room for now."""
-        rooms = [there.get("CPU", 0) / self._cpus] if self._cpus else []
+        rooms = [(there.get("CPU", 0) - self.besides) / self._cpus] if self._cpus else []
         rooms += [there.get("GPU", 0) / self._gpus] if self._gpus else []
         count = int(min(rooms, default=1))
         if count < 1:
@@ -148,7 +154,7 @@ class RayCluster(Executor):
             said = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._actors.pop(name, None)
-            yield Event(name, "lost", _reason(error))
+            yield Event(name, "lost", first_reason(error))
             return
         self._listen(name)
         for kind, content in said:
@@ -242,7 +248,7 @@ def _threads(workers: int) -> int:
     return max(1, usable_cores() // workers)
 
 
-def _reason(error: Exception) -> str:
+def first_reason(error: Exception) -> str:
     """Say in one line how an actor was lost."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__
