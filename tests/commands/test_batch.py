@@ -147,6 +147,14 @@ def test_one_driver_a_batch(captures: Path) -> None:
     assert batch(captures, *QUICK).exit_code == 0
 
 
+def test_a_pipeline_is_for_methods_without_steps(
+    captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inv3d.plugins.executors.here.Here.whole", True)
+    said = "--executor here: is for methods without steps; take another one, such as local or ray"
+    fails(batch(captures, *QUICK), 2, said)
+
+
 def test_shares_are_counted_exactly() -> None:
     from inv3d.commands.batch import _conclude, _fail
 

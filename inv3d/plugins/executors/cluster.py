@@ -57,7 +57,8 @@ class RayCluster(Executor):
         self._ray = _imported()
         address = address or os.environ.get("RAY_ADDRESS")
         self.threads = wanted.threads or (1 if wanted.workers is None else _threads(wanted.workers))
-        self._connect(address, wanted)
+        self._address, self._wanted = address, wanted
+        self._connect()
         there = self._ray.cluster_resources()
         on_gpu = wanted.device.startswith("cuda") or (
             wanted.device == "auto" and there.get("GPU", 0) > 0
@@ -71,7 +72,8 @@ class RayCluster(Executor):
         self._actors: dict[str, Any] = {}
         self._listening: dict[Any, str] = {}
 
-    def _connect(self, address: str | None, wanted: Wanted) -> None:
+    def _connect(self) -> None:
+        address, wanted = self._address, self._wanted
         quiet = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
         try:
             if address is not None:

@@ -125,6 +125,9 @@ class RayData(RayCluster):
         if self._flow is not None:
             self._flow.stopped = True
             self._flow = None
+            # only with the connection do actors end that Ray Data has made
+            self._ray.shutdown()
+            self._connect()
 
 
 @dataclass
