@@ -258,6 +258,8 @@ class LiveTable:
         workers = Table.grid(padding=(0, 2))
         for name, (item, doing) in list(self._workers.items())[:_WORKERS_SHOWN]:
             workers.add_row(_text(name, "dim"), _text(item), _text(doing, "dim"))
+        if not self._workers and self.tally.left:
+            workers.add_row(_text("starting workers", "dim"))
         more = len(self._workers) - _WORKERS_SHOWN
         # the newest first: where the terminal is too low, the end isn't shown
         failed = reversed(list(self._errors))

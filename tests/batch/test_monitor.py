@@ -92,10 +92,13 @@ def test_what_goes_fast_is_told_by_the_second_too() -> None:
 
 
 def test_a_narrow_terminal_shows_whole_errors_the_newest_first_and_one_line_a_worker() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=60)
     monitor = LiveTable(console)
     with monitor:
         monitor.begin({"new": 300})
+        console.print(monitor.table())
+        assert "starting workers" in file.getvalue()
         monitor.joined("w1", "host", 7)
         monitor.ended(Row("[b]old", "failed", "no pictures", worker="w1"))
         said = f"{'/a/long/path' * 6}/dataset.json: no labels; write it anew"
