@@ -73,7 +73,7 @@ class Line:
         station, fresh = self._station, []
         try:
             station.settle()
-        except Exception:
+        except (Exception, SystemExit):
             # each item will say why
             yield from (station.work(task, self._tell, self._stopped) for task in tasks)
             return
@@ -88,9 +88,11 @@ class Line:
             self._tell(Taken(tuple(one.task.item.name for one in group)))
             self._invert([one for one in group if one.run.exception() is None])
             share = (time.perf_counter() - started) / len(group)
-            for one in group:
+            while group:
                 if self._stopped():
                     return
+                # what an item takes of the memory goes with it
+                one = group.pop(0)
                 yield station.work(one.task, self._tell, self._stopped, one.run.result, share)
             started = time.perf_counter()
 
@@ -100,7 +102,8 @@ class Line:
         left, ahead = iter(tasks), deque[_Reading]()
         try:
             while True:
-                for task in itertools.islice(left, max(0, 2 * self._at_once - len(ahead))):
+                # as many as are inverted together, besides the one that is handed out
+                for task in itertools.islice(left, max(0, self._at_once + 1 - len(ahead))):
                     # what is kept warm is found by the context
                     context = contextvars.copy_context()
                     ahead.append(_Reading(task, pool.submit(context.run, self._station.read, task)))
@@ -137,7 +140,7 @@ class Line:
         try:
             invert_together([one.run.result() for one in group])
             return
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             too_many = passing(error) == "memory"
         half = len(group) // 2
         if too_many:

@@ -45,7 +45,7 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     show_default=True,
     metavar="NAME[?OPTION=VALUE]",
     help="Where items are worked on: local (processes of this machine), ray, such as "
-    "ray?address=auto, here (in this process), or what a plugin offers.",
+    "ray?address=auto, ray-data (for encoders), here (in this process), or what a plugin offers.",
 )
 @click.option(
     "--workers",
