@@ -60,13 +60,9 @@ class Line:
         self._stopped = stopped
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Work on all items; those that it doesn't come to are said to be stopped."""
-        left = {task.item.name: task for task in tasks}
+        """Work on all items, until it's to stop; nothing is said of those it doesn't come to."""
         for row in self._rows(tasks):
-            del left[row.item]
             self._tell(row)
-        for name in left:
-            self._tell(Row(name, "stopped"))
 
     def _rows(self, tasks: Sequence[Task]) -> Iterator[Row]:
         """Yield how items ended, until it's to stop."""

@@ -32,6 +32,8 @@ class Work(Protocol):
 class Several:
     """Tasks that a worker is given together; how each ended is said of it, and nothing at last.
 
+    Those of which nothing was said weren't begun.
+
     Attributes:
         tasks: that can be worked on in any order, and by any worker.
         at_once: how many are worked on together at most.

@@ -248,3 +248,16 @@ def test_workers_lost_at_random_cost_no_item_of_a_load(seed: int) -> None:
     driver, _, kept = drive(FakeExecutor(script, workers=3), 60, policy, at_once=2, load=6)
     assert driver.counts == {"done": 60}
     assert Counter(row.item for row in kept) == {f"item{i}": 1 for i in range(60)}
+
+
+def test_items_of_a_load_that_werent_begun_have_no_row_when_it_stops() -> None:
+    def script(worker: str, task: Task) -> Row | None:
+        if task.item.name == "item2":
+            signal.raise_signal(signal.SIGINT)
+            return None
+        return done(worker, task)
+
+    executor = FakeExecutor(script, workers=1)
+    driver, _, kept = drive(executor, 8, at_once=1, load=8)
+    assert driver.stopping and [row.item for row in kept] == ["item0", "item1", "item2"]
+    assert driver.counts == {"done": 2, "stopped": 1}
