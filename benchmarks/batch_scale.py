@@ -22,8 +22,8 @@ import click
 from inv3d.batch.driver import Driver, Policy
 from inv3d.batch.facts import Facts
 from inv3d.batch.items import Item, find_items
+from inv3d.batch.messages import Greet, Greeting, Step, Task
 from inv3d.batch.plan import Plan, look
-from inv3d.batch.station import Greet, Greeting, Step, Task
 from inv3d.core.executor import Event, Executor, Work
 from inv3d.core.inversion import FILE
 from inv3d.rundir.batch import PART, Row, add_row, run_of
@@ -130,6 +130,7 @@ def measure(count: int, folder: Path) -> Point:
         folder: empty.
     """
     source = folder / "list.txt"
+    (folder / "captures/head000000").mkdir(parents=True)
     source.write_text("".join(f"captures/head{i:06d}\n" for i in range(count)))
     found, find = _timed(lambda: find_items(source, folder))
     some = found[:LOOKED]

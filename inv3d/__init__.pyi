@@ -139,6 +139,7 @@ from .core.loss import (
 from .core.inverter import (
     Diagnostic as Diagnostic,
     Inverter as Inverter,
+    Single as Single,
     Steps as Steps,
     load_method as load_method,
 )
@@ -185,6 +186,7 @@ from .core.registry.discovery import (
 from .core.executor import (
     Event as Event,
     Executor as Executor,
+    Several as Several,
     Tell as Tell,
     Wanted as Wanted,
     Work as Work,

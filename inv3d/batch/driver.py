@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 import signal
 import threading
 import time
@@ -14,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inv3d.batch.facts import Facts, check_same
+from inv3d.batch.messages import Greet, Greeting, Step, Taken, Task
 from inv3d.batch.monitor import Monitor
-from inv3d.batch.station import Greet, Greeting, Step, Task
 from inv3d.core.errors import RunError, UsageError
-from inv3d.core.executor import Event, Executor, Work
+from inv3d.core.executor import Event, Executor, Several, Work
 from inv3d.rundir.batch import How, Row
 from inv3d.rundir.record import timestamp
 
@@ -48,19 +49,51 @@ class Policy:
 
 @dataclass(frozen=True)
 class _Job:
-    """An item with its history: what is handed out.
+    """An item with its history.
 
     Attributes:
         task: what a worker is given.
         attempts: begun before.
         lost: workers that it took with it.
-        begun: time of the clock, where a worker has it.
+        alone: whether it was among others when their worker was lost, and may have been the reason.
     """
 
     task: Task
     attempts: int = 0
     lost: int = 0
-    begun: float = 0.0
+    alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the item."""
+        return self.task.item.name
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may be handed out together with others."""
+        return not self.attempts and not self.alone
+
+
+@dataclass
+class _Load:
+    """What a worker was given.
+
+    Attributes:
+        jobs: item -> job, of those that haven't ended.
+        heard: time of the clock when it was given, or an item of it ended last.
+        several: whether there were several.
+        taken: items that the worker is at, where it has said so.
+    """
+
+    jobs: dict[str, _Job]
+    heard: float
+    several: bool
+    taken: tuple[str, ...] = ()
+
+    def suspects(self) -> list[_Job]:
+        """Return the jobs of which one may be the reason for a loss."""
+        taken = [self.jobs[name] for name in self.taken if name in self.jobs]
+        return taken or list(self.jobs.values())
 
 
 @dataclass
@@ -77,6 +110,9 @@ class Driver:
         policy: what is done about failures.
         monitor: shows what happens.
         keep: is given every row.
+        at_once: items that a worker inverts together at most.
+        load: items that a worker is given at a time at most; more than one where the method takes
+            no steps, so that it reads ahead.
     """
 
     executor: Executor
@@ -85,11 +121,13 @@ class Driver:
     monitor: Monitor
     keep: Callable[[Row], None]
     facts: Facts | None = None
+    at_once: int = 1
+    load: int = 1
     counts: Counter[How] = field(default_factory=Counter)
     stopping: bool = False
     _waiting: deque[_Job] = field(default_factory=deque)
     _later: list[tuple[float, int, _Job]] = field(default_factory=list)
-    _busy: dict[str, _Job] = field(default_factory=dict)
+    _busy: dict[str, _Load] = field(default_factory=dict)
     _idle: deque[str] = field(default_factory=deque)
     # workers that haven't answered yet, and how often each was lost before it did
     _coming: dict[str, int] = field(default_factory=dict)
@@ -135,10 +173,23 @@ class Driver:
         if self.stopping or (self._coming and not self._seen_all(now)):
             return
         while self._idle and self._waiting:
-            worker, job = self._idle.popleft(), self._waiting.popleft()
-            self._busy[worker] = replace(job, attempts=job.attempts + 1, begun=now)
-            self.executor.submit(worker, job.task)
-            self.monitor.began(worker, job.task.item.name)
+            worker, jobs = self._idle.popleft(), self._next_jobs()
+            begun = {job.name: replace(job, attempts=job.attempts + 1) for job in jobs}
+            several = len(jobs) > 1
+            self._busy[worker] = _Load(begun, now, several)
+            tasks = tuple(job.task for job in jobs)
+            self.executor.submit(worker, Several(tasks, self.at_once) if several else tasks[0])
+            if not several:
+                self.monitor.began(worker, jobs[0].name)
+
+    def _next_jobs(self) -> list[_Job]:
+        """Take what a worker is given next: several items, but none that another waits for."""
+        workers = len(self._busy) + len(self._idle) + 1
+        count = min(self.load, math.ceil(len(self._waiting) / workers))
+        jobs = [self._waiting.popleft()]
+        while len(jobs) < count and jobs[0].fresh and self._waiting[0].fresh:
+            jobs.append(self._waiting.popleft())
+        return jobs
 
     def _seen_all(self, now: float) -> bool:
         """Whether every worker was looked at before the first item, or is too slow to wait for."""
@@ -150,14 +201,28 @@ class Driver:
             self._lost(event.worker, str(event.content))
         elif isinstance(event.content, Greeting):
             self._greeted(event.worker, event.content)
-        elif isinstance(event.content, Step):
-            job = self._busy.get(event.worker)
-            if job is not None:
-                self.monitor.stepped(event.worker, job.task.item.name, event.content)
-        else:
-            job = self._busy.pop(event.worker)
-            self._idle.append(event.worker)
-            self._ended(job, replace(event.content, worker=event.worker))
+        elif event.worker in self._busy:
+            self._said(event.worker, event.content)
+            if event.kind == "done":
+                self._idle.append(event.worker)
+                self._give_back(self._busy.pop(event.worker).jobs.values())
+
+    def _said(self, worker: str, content: Any) -> None:
+        load = self._busy[worker]
+        if isinstance(content, Taken):
+            load.taken = content.items
+            for name in content.items:
+                self.monitor.began(worker, name)
+        elif isinstance(content, Step):
+            self.monitor.stepped(worker, content.item, content)
+        elif isinstance(content, Row):
+            load.heard = time.monotonic()
+            self._ended(load.jobs.pop(content.item), replace(content, worker=worker))
+
+    def _give_back(self, jobs: Iterable[_Job], *, alone: bool = False) -> None:
+        """Let jobs that a worker didn't come to an end with be next."""
+        left = [replace(job, attempts=job.attempts - 1, alone=job.alone or alone) for job in jobs]
+        self._waiting.extendleft(reversed(left))
 
     def _greeted(self, worker: str, greeting: Greeting) -> None:
         lost = self._coming.pop(worker)
@@ -179,18 +244,32 @@ class Driver:
         self.monitor.joined(worker, greeting.host, greeting.pid)
 
     def _lost(self, worker: str, how: str) -> None:
-        job = self._busy.pop(worker, None)
+        load = self._busy.pop(worker, None)
         with contextlib.suppress(ValueError):
             self._idle.remove(worker)
         before = self._coming.pop(worker, None)
         self._gone(worker, how, 0 if before is None else before + 1)
-        if job is not None:
+        if load is None or self._one_of_several(worker, load):
+            return
+        for job in load.jobs.values():
             lost = job.lost + 1
             # the first may be anybody's doing; one that is lost again may be too large
             halvings = job.task.halvings + (lost > 1)
             job = replace(job, lost=lost, task=replace(job.task, halvings=halvings))
-            item = job.task.item.name
-            self._ended(job, Row(item, "failed", f"the worker was lost: {how}", "worker"))
+            self._ended(job, Row(job.name, "failed", f"the worker was lost: {how}", "worker"))
+
+    def _one_of_several(self, worker: str, load: _Load) -> bool:
+        """Give back items that a worker had together; those that it was at are tried alone."""
+        if not load.several:
+            return False
+        suspects = load.suspects()
+        names = {job.name for job in suspects}
+        self._give_back(job for name, job in load.jobs.items() if name not in names)
+        self._give_back(suspects, alone=True)
+        if suspects:
+            also = f" and {len(suspects) - 1} more" if len(suspects) > 1 else ""
+            self.monitor.note(f"{worker}: was at {suspects[0].name}{also}; each is tried by itself")
+        return True
 
     def _gone(self, worker: str, how: str, lost: int) -> None:
         """Put another worker into the place of one that is no more, a few times."""
@@ -227,12 +306,18 @@ class Driver:
     def _end_what_hangs(self) -> None:
         if self.policy.timeout is None:
             return
-        limit = time.monotonic() - self.policy.timeout - self.policy.grace
-        for worker in [name for name, job in self._busy.items() if job.begun < limit]:
-            job = self._busy.pop(worker)
-            said = f"took longer than --item-timeout {self.policy.timeout:g} s and didn't stop"
+        timeout, now = self.policy.timeout, time.monotonic()
+        limits = {
+            worker: load.heard + timeout * (self.at_once if load.several else 1) + self.policy.grace
+            for worker, load in self._busy.items()
+        }
+        for worker in [worker for worker, limit in limits.items() if limit < now]:
+            load = self._busy.pop(worker)
+            said = f"took longer than --item-timeout {timeout:g} s and didn't stop"
             self._gone(worker, "ended, since its item hangs", 0)
-            self._ended(job, Row(job.task.item.name, "failed", said, worker=worker))
+            if not self._one_of_several(worker, load):
+                (job,) = load.jobs.values()
+                self._ended(job, Row(job.name, "failed", said, worker=worker))
 
     def _stop(self) -> None:
         self.stopping = True

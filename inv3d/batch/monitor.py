@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, Self
 
 import click
@@ -16,16 +16,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from inv3d.batch.station import Step
+from inv3d.batch.messages import Step
 from inv3d.core.errors import printable
 from inv3d.core.files import finite
-from inv3d.report.tables import duration
+from inv3d.report.tables import duration, pace
 from inv3d.rundir.batch import Row
 from inv3d.runs.display import write_nowhere
 
 _ERRORS_SHOWN, _WORKERS_SHOWN = 5, 16
 _PLAIN_SECONDS = 30.0
-_HOUR = 3600.0
 
 
 class Monitor(Protocol):
@@ -75,19 +74,22 @@ class Tally:
         total: items that there are.
         before: those that were done already.
         done, failed: of this time.
-        started: time of the clock.
+        started: time of the clock when the first item was begun.
     """
 
     total: int = 0
     before: int = 0
     done: int = 0
     failed: int = 0
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = None
 
     def begin(self, found: Mapping[str, int]) -> None:
         """Begin to count."""
         self.total, self.before = sum(found.values()), found.get("done", 0)
-        self.started = time.monotonic()
+
+    def began(self) -> None:
+        """Let the time run, which workers need to come doesn't count."""
+        self.started = self.started or time.monotonic()
 
     def add(self, row: Row) -> None:
         """Count an item that ended."""
@@ -100,18 +102,18 @@ class Tally:
         return self.total - self.before - self.done - self.failed
 
     @property
-    def an_hour(self) -> float:
-        """Items that end in an hour, as it went so far."""
-        ended = self.done + self.failed
-        return ended / max(time.monotonic() - self.started, 1e-3) * _HOUR
+    def rate(self) -> float:
+        """Items that end in a second, as it went so far."""
+        ended, now = self.done + self.failed, time.monotonic()
+        return ended / max(now - (self.started or now), 1e-3) if ended else 0.0
 
     def said(self) -> str:
         """Return the counts, the rate and the time that is left, in words."""
         parts = [f"{self.before + self.done} of {self.total} done"]
         parts += [f"{self.failed} failed"] if self.failed else []
-        if self.an_hour > 0:
-            parts.append(f"{self.an_hour:.4g} an hour")
-            parts += [f"{duration(self.left / self.an_hour * _HOUR)} left"] if self.left else []
+        if self.rate > 0:
+            parts.append(pace(self.rate))
+            parts += [f"{duration(self.left / self.rate)} left"] if self.left else []
         return ", ".join(parts)
 
 
@@ -152,6 +154,7 @@ class PlainLines:
 
     def began(self, worker: str, item: str) -> None:
         """Say nothing: the end of an item is a line."""
+        self.tally.began()
 
     def stepped(self, worker: str, item: str, step: Step) -> None:
         """Say nothing."""
@@ -186,6 +189,7 @@ class JsonLines:
     def __init__(self) -> None:
         # what libraries print meanwhile goes elsewhere
         self._stream = sys.stdout
+        self.tally = Tally()
 
     def __enter__(self) -> Self:
         return self
@@ -199,6 +203,7 @@ class JsonLines:
 
     def begin(self, found: Mapping[str, int]) -> None:
         """Say what there is to do."""
+        self.tally.begin(found)
         self._say("begin", items=sum(found.values()), **found)
 
     def joined(self, worker: str, host: str, pid: int) -> None:
@@ -207,11 +212,12 @@ class JsonLines:
 
     def began(self, worker: str, item: str) -> None:
         """Say that a worker has begun an item."""
+        self.tally.began()
         self._say("began", worker=worker, item=item)
 
     def stepped(self, worker: str, item: str, step: Step) -> None:
         """Say how far it is."""
-        self._say("stepped", worker=worker, item=item, **asdict(step))
+        self._say("stepped", worker=worker, **asdict(replace(step, item=item)))
 
     def again(self, row: Row, seconds: float) -> None:
         """Say that an item is tried again."""
@@ -219,7 +225,8 @@ class JsonLines:
 
     def ended(self, row: Row) -> None:
         """Say how an item ended."""
-        self._say("ended", **asdict(row))
+        self.tally.add(row)
+        self._say("ended", a_second=round(self.tally.rate, 6), **asdict(row))
 
     def note(self, text: str) -> None:
         """Say something."""
@@ -251,10 +258,14 @@ class LiveTable:
         workers = Table.grid(padding=(0, 2))
         for name, (item, doing) in list(self._workers.items())[:_WORKERS_SHOWN]:
             workers.add_row(_text(name, "dim"), _text(item), _text(doing, "dim"))
+        if not self._workers and self.tally.left:
+            workers.add_row(_text("starting workers", "dim"))
         more = len(self._workers) - _WORKERS_SHOWN
-        errors = [_text(f"{row.item}: {row.error}", "red") for row in list(self._errors)]
+        # the newest first: where the terminal is too low, the end isn't shown
+        failed = reversed(list(self._errors))
+        errors = [_whole(f"{row.item}: {row.error}", "red") for row in failed]
         return Group(
-            _text(self.tally.said(), "bold"),
+            _whole(self.tally.said(), "bold"),
             workers,
             *([_text(f"and {more} workers more", "dim")] if more > 0 else []),
             *errors,
@@ -271,6 +282,7 @@ class LiveTable:
 
     def began(self, worker: str, item: str) -> None:
         """Show its item."""
+        self.tally.began()
         self._workers[worker] = (item, "")
 
     def stepped(self, worker: str, item: str, step: Step) -> None:
@@ -291,11 +303,17 @@ class LiveTable:
 
     def note(self, text: str) -> None:
         """Write a line above the table."""
-        self._console.print(_text(text))
+        self._console.print(_whole(text))
 
     def tick(self) -> None:
         """Do nothing: the table is drawn in its own time."""
 
 
+def _whole(text: str, style: str = "") -> Text:
+    """Return a text that takes as many lines as it needs: what to do stands at its end."""
+    return Text(printable(text), style=style, overflow="fold")
+
+
 def _text(text: str, style: str = "") -> Text:
+    """Return a text that takes one line, and is cut short where that's too narrow."""
     return Text(printable(text), style=style, overflow="ellipsis", no_wrap=True)

@@ -11,20 +11,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inv3d.batch.driver import Driver, Policy
-from inv3d.batch.facts import gather
+from inv3d.batch.facts import Facts, gather
 from inv3d.batch.items import Item, find_items
+from inv3d.batch.messages import Task
 from inv3d.batch.monitor import Monitor
 from inv3d.batch.plan import Found, Plan, look
-from inv3d.batch.station import Order, Station, Task
+from inv3d.batch.station import Order, Station
+from inv3d.core.device import resolve_device
 from inv3d.core.errors import InterruptedRun, InvError, RunError, UsageError
 from inv3d.core.executor import Executor, Wanted
 from inv3d.core.files import not_written
+from inv3d.core.inverter import AnyInverter
 from inv3d.core.lock import Busy, locked
+from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import open_executor
 from inv3d.report.batch import write_summary
 from inv3d.rundir.batch import CAPTURES, RUNS, Row, add_row
 from inv3d.rundir.files import LOCK
+from inv3d.runs.init import methods_that
 from inv3d.runs.prepare import Request
+
+# items that are inverted together on a GPU, and how often so many a worker is given at a time
+_AT_ONCE, _AHEAD = 8, 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,8 @@ class BatchRequest:
         request: of every item; its input is filled in.
         executor: name, with options, such as "ray?address=auto".
         workers, threads: see `Wanted`.
+        at_once: items that a method without steps inverts together at most; 8 on CUDA and 1 on the
+            CPU if None.
         policy: what is done about failures.
         overwrite: make again what was made otherwise, or failed.
         loggers: that watch each run.
@@ -49,6 +59,7 @@ class BatchRequest:
     executor: str = "local"
     workers: int | None = None
     threads: int | None = None
+    at_once: int | None = None
     policy: Policy = field(default_factory=Policy)
     overwrite: bool = False
     loggers: Sequence[str] = ()
@@ -83,8 +94,9 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         InterruptedRun: where the user stopped it; everything is kept.
     """
     out = batch.out.absolute()
-    items = find_items(batch.source, out / CAPTURES)
+    items = find_items(batch.source, out / CAPTURES, out)
     batch = replace(batch, request=_anywhere(batch.request))
+    instant = _is_instant(batch)
     facts = gather(replace(batch.request, device="cpu"))
     plan = Plan.of(batch.request, facts)
     with _alone(out):
@@ -99,8 +111,16 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
             try:
                 if tasks:
                     with open_executor(batch.executor, wanted) as executor:
-                        driver = _driver(batch, out, plan, executor, monitor)
-                        driver.facts = facts
+                        driver = _driver(batch, out, plan, facts, executor, monitor)
+                        if instant:
+                            driver.at_once = _at_once(batch.at_once, executor.device)
+                            passes = len(tasks) if executor.whole else _AHEAD
+                            driver.load = driver.at_once * (passes if executor.prompt else 1)
+                        elif executor.whole:
+                            raise UsageError(
+                                f"--executor {batch.executor}: is for methods without steps; take "
+                                "another one, such as local or ray"
+                            )
                         driver.run(tasks)
             finally:
                 _summarise(out, [item.name for item in items], monitor)
@@ -113,6 +133,29 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
     return Outcome(counts, ended["done"], ended["failed"])
 
 
+def _is_instant(batch: BatchRequest) -> bool:
+    """Whether the method takes no steps, so that items may be inverted together.
+
+    Raises:
+        UsageError: where the user wants that of a method that takes steps.
+    """
+    name = batch.request.method
+    method: type[AnyInverter] = registry().load("methods", name)
+    if batch.at_once is not None and not method.instant:
+        others = ", ".join(methods_that(lambda other: other.instant)) or "none is installed"
+        raise UsageError(
+            f"--at-once {batch.at_once}: method {name} takes steps, and inverts one item after the "
+            f"other; leave it out, or take a method that takes none ({others})"
+        )
+    return method.instant
+
+
+def _at_once(wanted: int | None, device: str) -> int:
+    """Return how many items are inverted together where memory allows."""
+    on_cpu = device == "cpu" or (device == "auto" and resolve_device(device).type == "cpu")
+    return wanted or (1 if on_cpu else _AT_ONCE)
+
+
 def _anywhere(request: Request) -> Request:
     """Return a request that means the same in another working directory."""
 
@@ -123,7 +166,12 @@ def _anywhere(request: Request) -> Request:
 
 
 def _driver(
-    batch: BatchRequest, out: Path, plan: Plan, executor: Executor, monitor: Monitor
+    batch: BatchRequest,
+    out: Path,
+    plan: Plan,
+    facts: Facts,
+    executor: Executor,
+    monitor: Monitor,
 ) -> Driver:
     order = Order(
         out,
@@ -133,6 +181,7 @@ def _driver(
         batch.command,
         executor.threads,
         batch.policy.timeout,
+        facts,
     )
 
     def keep(row: Row) -> None:
@@ -142,7 +191,7 @@ def _driver(
         except InvError as error:
             monitor.note(f"warning: {error}")
 
-    return Driver(executor, functools.partial(Station, order), batch.policy, monitor, keep)
+    return Driver(executor, functools.partial(Station, order), batch.policy, monitor, keep, facts)
 
 
 def _tasks(found: Mapping[Item, Found], overwrite: bool) -> list[Task]:

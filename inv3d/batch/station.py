@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,12 +14,13 @@ from typing import Any
 
 import torch
 
-from inv3d.batch.facts import Facts, gather
+from inv3d.batch.facts import Facts, check_same, gather
 from inv3d.batch.failures import passing
-from inv3d.batch.items import Item
+from inv3d.batch.line import Line
+from inv3d.batch.messages import Greet, Greeting, Step, Task
 from inv3d.batch.plan import Plan
 from inv3d.core.errors import InterruptedRun, InvError, printable
-from inv3d.core.executor import Tell
+from inv3d.core.executor import Ahead, Several, Tell
 from inv3d.core.fit.loop import Progress
 from inv3d.core.warm import Store, keeping
 from inv3d.rundir.batch import PREPARED, Row, run_of
@@ -29,12 +31,14 @@ from inv3d.rundir.opening import open_run, run_capture
 from inv3d.rundir.record import timestamp
 from inv3d.runs.conclude import cause, report_again
 from inv3d.runs.execute import resume, start
-from inv3d.runs.prepare import Request, prepare
+from inv3d.runs.prepare import PreparedRun, Request, prepare
 from inv3d.runs.process import settle_process
 
 # seconds between two words of how far an item is
 _TELL_EVERY = 1.0
 _LONGEST = 500
+# reading threads do this one after another: it computes, and keeps all cores busy by itself
+_preparing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Order:
         command: the command line, for the records.
         threads: to compute with on the CPU.
         timeout: seconds after which an item is given up, or None.
+        facts: that a worker must share which nobody greets; None where that's of no matter.
     """
 
     out: Path
@@ -58,56 +63,7 @@ class Order:
     command: Sequence[str] = ()
     threads: int = 1
     timeout: float | None = None
-
-
-@dataclass(frozen=True)
-class Greet:
-    """The first task of every worker: to say what it would work with."""
-
-
-@dataclass(frozen=True)
-class Greeting:
-    """What a worker answers.
-
-    Attributes:
-        host, pid: where it is.
-        facts: see `Facts`; None where it can't work.
-        error: why it can't, in one line.
-    """
-
-    host: str
-    pid: int
     facts: Facts | None = None
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """An item to work on.
-
-    Attributes:
-        item: which.
-        afresh: begin anew, whatever is in its run directory.
-        halvings: how often the views rendered at a time are halved, since memory ran out.
-    """
-
-    item: Item
-    afresh: bool = False
-    halvings: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far an item is, said on the way.
-
-    Attributes:
-        what: stage of the method, or what is being made of its result.
-        done, steps: of the stage; 0 of 0 where it has no steps.
-    """
-
-    what: str
-    done: int = 0
-    steps: int = 0
 
 
 @dataclass
@@ -122,36 +78,82 @@ class Station:
     order: Order
     store: Store = field(default_factory=dict)
     _settled: bool = False
+    _agreed: bool = False
 
-    def __call__(self, task: Greet | Task, tell: Tell, stopped: Callable[[], bool]) -> Any:
-        """Answer a greeting, or work on an item; whatever happens is in what is returned."""
+    def __call__(self, task: Any, tell: Tell, stopped: Callable[[], bool]) -> Any:
+        """Answer a greeting, or work on items; whatever happens is in what is said of each.
+
+        Args:
+            task: `Greet`, `Task`, `Several` or `Ahead` with tasks in it.
+            tell: see `Work`.
+            stopped: see `Work`.
+        """
         with keeping(self.store), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(task, Greet):
                 return self._greet()
-            return self._work(task, _Watch(tell, stopped, self.order.timeout))
+            if isinstance(task, Ahead):
+                return self._ahead(task.task)
+            if isinstance(task, Several):
+                return Line(self, task.at_once, tell, stopped).run(task.tasks)
+            return self.work(task, tell, stopped)
 
     def _greet(self) -> Greeting:
         host, pid = socket.gethostname(), os.getpid()
         try:
             self._settle()
+            # what it would work with is judged by the driver
+            self._agreed = True
             return Greeting(host, pid, gather(self.order.request))
         except (Exception, SystemExit) as error:
             return Greeting(host, pid, None, _one_line(error))
 
+    def settle(self) -> None:
+        """Get ready to work on items; where nobody has judged it yet, see that it would do right.
+
+        Raises:
+            InvError: where something is missing, or not what the driver has.
+        """
+        self._settle()
+        if self.order.facts is not None and not self._agreed:
+            where = f"process {os.getpid()} on {socket.gethostname()}"
+            check_same(self.order.facts, gather(self.order.request), where)
+            self._agreed = True
+
     def _settle(self) -> None:
+        """Bring the process into the state that all runs begin in."""
         if not self._settled:
             settle_process()
             self._settled = True
         # a run that went on with another number has left that
         torch.set_num_threads(self.order.threads)
 
-    def _work(self, task: Task, watch: _Watch) -> Row:
-        started = time.perf_counter()
-        row = Row(task.item.name, "done", resumed=not task.afresh and self._is_begun(task))
+    def work(
+        self,
+        task: Task,
+        tell: Tell,
+        stopped: Callable[[], bool],
+        read: Callable[[], PreparedRun] | None = None,
+        before: float = 0.0,
+    ) -> Row:
+        """Work on an item.
+
+        Args:
+            task: what is to be done.
+            tell: see `Work`.
+            stopped: see `Work`.
+            read: returns what was read of it already, or raises what was in the way.
+            before: seconds that it took so far.
+        """
+        watch = _Watch(task.item.name, tell, stopped, self.order.timeout)
+        started = time.perf_counter() - before
+        row = Row(task.item.name, "done", resumed=self.goes_on(task))
         try:
-            self._settle()
-            row = replace(row, metrics=_means(self._invert(task, watch)))
+            self.settle()
+            metrics = (
+                self._invert(task, watch) if read is None else self._start(read(), task, watch)
+            )
+            row = replace(row, metrics=_means(metrics))
         except (InterruptedRun, KeyboardInterrupt) as error:
             late = f"took longer than --item-timeout {self.order.timeout:g} s" if watch.late else ""
             row = replace(row, status="failed" if late else "stopped", error=late)
@@ -161,13 +163,26 @@ class Station:
         seconds = time.perf_counter() - started
         return replace(row, seconds=round(seconds, 3), ended=timestamp())
 
-    def _is_begun(self, task: Task) -> bool:
-        return (run_of(self.order.out, task.item.name) / RECORD).is_file()
+    def _ahead(self, task: Task) -> Task:
+        """Make a capture of a picture or clip; where that fails, the worker will say why."""
+        if self.goes_on(task):
+            return task
+        try:
+            self.settle()
+            made = self._prepared(task, None)
+        except (Exception, SystemExit):
+            return task
+        return replace(task, capture="" if made == task.item.input else made)
+
+    def goes_on(self, task: Task) -> bool:
+        """Whether there's a run of an item that is to go on."""
+        return not task.afresh and (run_of(self.order.out, task.item.name) / RECORD).is_file()
 
     def _invert(self, task: Task, watch: _Watch) -> dict[str, Any]:
         """Bring an item's run to its end, from wherever it is; return the metrics."""
-        if task.afresh or not self._is_begun(task):
-            return self._begin(task, watch)
+        if not self.goes_on(task):
+            watch.say("reading")
+            return self._start(self.read(task, watch.tell), task, watch)
         directory = RunDirectory.reopen(run_of(self.order.out, task.item.name))
         if directory.record.get("status") == "unreported":
             return self._report(directory, watch)
@@ -175,14 +190,24 @@ class Station:
         fewer = max(1, chunk >> task.halvings) if task.halvings else None
         return resume(directory, watch, self.order.loggers, halt=watch.halt, view_chunk=fewer)
 
-    def _begin(self, task: Task, watch: _Watch) -> dict[str, Any]:
-        order = self.order
-        request = replace(order.request, input=self._prepared(task, watch))
+    def read(self, task: Task, tell: Callable[[Step], None] | None = None) -> PreparedRun:
+        """Read an item; a picture or clip is made a capture first.
+
+        Args:
+            task: what is to be done.
+            tell: is told how far that is.
+
+        Raises:
+            InvError: where it can't be read, or something is missing.
+        """
+        request = replace(self.order.request, input=self._prepared(task, tell))
         if task.halvings:
             views = request.view_chunk or request.views or 2**task.halvings
             request = replace(request, view_chunk=max(1, views >> task.halvings))
-        watch.say("reading")
-        run = prepare(request)
+        return prepare(request)
+
+    def _start(self, run: PreparedRun, task: Task, watch: _Watch) -> dict[str, Any]:
+        order = self.order
         run.halt = watch.halt
         _, metrics = start(
             run,
@@ -191,15 +216,15 @@ class Station:
             overwrite=task.afresh,
             command=order.command,
             loggers=order.loggers,
-            batch=order.plan.part(task.item),
+            batch=order.plan.part(task.item) | ({"together": run.found.runs} if run.found else {}),
         )
         return metrics
 
-    def _prepared(self, task: Task, watch: _Watch) -> str:
+    def _prepared(self, task: Task, tell: Callable[[Step], None] | None) -> str:
         """Return the item's capture, which is made of a video or photograph first."""
         from inv3d.photos.raw import is_raw
 
-        request, source = self.order.request, task.item.input
+        request, source = self.order.request, task.capture or task.item.input
         options = request.options.get("generator", {})
         if not is_raw(source, request.method, request.generator, options):
             return source
@@ -211,9 +236,10 @@ class Station:
         wanted = Options((Path(source),), request.generator, options)
 
         def on_progress(what: str, done: int, total: int) -> None:
-            watch.tell(Step(what, done, total))
+            if tell is not None:
+                tell(Step(what, done, total))
 
-        with made_way(out, overwrite=True):
+        with _preparing, made_way(out, overwrite=True):
             prepare_capture(wanted, out, on_progress)
         return str(out)
 
@@ -231,7 +257,10 @@ class _Watch:
     A `Display` of a run.
     """
 
-    def __init__(self, tell: Tell, stopped: Callable[[], bool], timeout: float | None) -> None:
+    def __init__(
+        self, item: str, tell: Tell, stopped: Callable[[], bool], timeout: float | None
+    ) -> None:
+        self._item = item
         self._tell = tell
         self._stopped = stopped
         self._end = None if timeout is None else time.monotonic() + timeout
@@ -254,7 +283,7 @@ class _Watch:
         now = time.monotonic()
         if now - self._told >= _TELL_EVERY or step.done == 0:
             self._told = now
-            self._tell(step)
+            self._tell(replace(step, item=self._item))
 
     def step(self, step: Progress) -> None:
         """Say how far the method is."""
@@ -263,7 +292,7 @@ class _Watch:
     def say(self, text: str) -> None:
         """Say what the run is doing; what it warns of is in its record."""
         if not text.startswith("warning: "):
-            self._tell(Step(text))
+            self._tell(Step(text, item=self._item))
 
 
 def _means(metrics: dict[str, Any]) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 Tell = Callable[[Any], None]
 
@@ -26,6 +26,32 @@ class Work(Protocol):
             tell: sends something to the driver on the way.
             stopped: whether the driver wants the task to end soon.
         """
+
+
+@dataclass(frozen=True)
+class Several:
+    """Tasks that a worker is given together; how each ended is said of it, and nothing at last.
+
+    Those of which nothing was said weren't begun.
+
+    Attributes:
+        tasks: that can be worked on in any order, and by any worker.
+        at_once: how many are worked on together at most.
+    """
+
+    tasks: tuple[Any, ...]
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What can be done of a task before its worker has it; the answer is the task to give it then.
+
+    Attributes:
+        task: one of `Several`.
+    """
+
+    task: Any
 
 
 @dataclass(frozen=True)
@@ -67,10 +93,14 @@ class Executor(ABC):
     Attributes:
         threads: that each worker computes with on the CPU.
         device: that a worker computes on, as it calls it itself.
+        prompt: whether what a worker says arrives while it's still at its task.
+        whole: whether it's for methods without steps only: its worker is given all items at once.
     """
 
     threads: int = 1
     device: str = "auto"
+    prompt: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, make: Callable[[], Work]) -> Sequence[str]:

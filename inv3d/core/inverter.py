@@ -135,6 +135,20 @@ class Inverter(Plugin, ABC, Generic[C]):
             **more,
         )
 
+    @classmethod
+    def together(cls, singles: Sequence[Single]) -> Sequence[Inversion]:
+        """Invert independent captures and return the result of each; one by one unless overridden.
+
+        A batch asks a method that is `instant` for several at a time. One that sends the views of
+        all through its networks at once saves time; results must be those of `invert` but for
+        rounding. What it shows and what it has to say belongs to each: it's left in
+        `single.method` and `single.context`.
+
+        Args:
+            singles: one or more.
+        """
+        return [one.method.invert(one.generator, one.capture, one.context) for one in singles]
+
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return pictures for the report, after the last step; none by default."""
         return ()
@@ -171,6 +185,23 @@ def _kept(tensor: Tensor) -> Tensor:
 
 
 AnyInverter = Inverter[Any]
+
+
+@dataclass(frozen=True)
+class Single:
+    """One of several inversions that are made together; see `Inverter.together`.
+
+    Attributes:
+        method: of its own, with the same options as the others.
+        generator: of its own, with the same weights and on the same device as the others.
+        capture: see `Inverter.steps`.
+        context: see `Inverter.steps`.
+    """
+
+    method: AnyInverter
+    generator: Generator
+    capture: Capture
+    context: Context
 
 
 def load_inner_method(

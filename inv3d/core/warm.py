@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 Store = dict[Hashable, Any]
 
+# what threads ask for at the same time is built once; building one thing may ask for another
+_building = threading.RLock()
 _store: ContextVar[Store | None] = ContextVar("inv3d_warm", default=None)
 
 
@@ -46,8 +49,9 @@ def kept(key: Hashable, make: Callable[[], T]) -> T:
     store = _store.get()
     if store is None:
         return make()
-    if key not in store:
-        store[key] = make()
+    with _building:
+        if key not in store:
+            store[key] = make()
     made: T = store[key]
     return made
 

@@ -24,6 +24,8 @@ SHOWN_WORST, SHOWN_ROWS, SHOWN_NAMES = 12, 500, 8
 _VIEWS, _SIDE = 6, 96
 _SHEET = "targets_vs_reconstructions.png"
 _GAP = 4
+# items a second from which on they're told so, else by the hour
+_BY_THE_SECOND = 0.1
 # what worst cases are told by, the first that the runs have
 _JUDGES = ("identity", "perceptual", "mse")
 
@@ -84,18 +86,19 @@ def summary_page(out: Path, names: Sequence[str]) -> str:
     """
     runs = list(finished_runs(out, names))
     done = {run.name for run in runs}
-    rows = {name: row for name, row in read_rows(out).items() if name in set(names) - done}
-    failed = [row for row in rows.values() if row.status == "failed"]
+    known = read_rows(out)
+    rows = [known[name] for name in names if name in known]
+    failed = [row for row in rows if row.status == "failed" and row.item not in done]
     part = judged_part(runs)
-    known = united(frame_columns(run.metrics) for run in runs)
-    columns = [column for column in known if values_of(runs, part, column)]
+    every = united(frame_columns(run.metrics) for run in runs)
+    columns = [column for column in every if values_of(runs, part, column)]
     judge = _judge(columns)
     ranked = _ranked(runs, part, judge)
     return render_template(
         "batch.html",
         title=out.name,
         facts=_facts(out, runs),
-        tiles=_tiles(len(names), runs, failed),
+        tiles=_tiles(len(names), runs, failed, rows),
         part=part_title(part),
         spread=_spread_table(runs, part, columns),
         histograms=_histograms(runs, part, columns),
@@ -119,14 +122,34 @@ def _facts(out: Path, runs: Sequence[ComparedRun]) -> dict[str, str]:
     }
 
 
-def _tiles(total: int, runs: Sequence[ComparedRun], failed: Sequence[Row]) -> list[tuple[str, str]]:
+def _tiles(
+    total: int, runs: Sequence[ComparedRun], failed: Sequence[Row], rows: Sequence[Row]
+) -> list[tuple[str, str]]:
     """Return the large numbers, each with what it is."""
     seconds = Spread.of(values_of(runs, "", SECONDS))
     tiles = [(f"{len(runs)}", f"of {total} items done"), (f"{len(failed)}", "failed")]
     left = total - len(runs) - len(failed)
     tiles += [(f"{left}", "not done yet")] if left else []
     tiles += [(duration(seconds.median), "median inversion")] if seconds else []
-    return tiles
+    return tiles + throughput(rows)
+
+
+def throughput(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return how many items workers ended while they worked, as a large number with its words.
+
+    Args:
+        rows: how each item ended; those that weren't brought to their end don't count.
+    """
+    done = [row for row in rows if row.status == "done" and row.seconds > 0]
+    workers = {row.worker for row in done}
+    mine = ([row.seconds for row in done if row.worker == worker] for worker in workers)
+    rate = sum(len(seconds) / sum(seconds) for seconds in mine)
+    if not rate:
+        return []
+    who = f"{len(workers)} worker{'s' if len(workers) > 1 else ''}"
+    if rate >= _BY_THE_SECOND:
+        return [(f"{rate:.2g}", f"items a second, {who}")]
+    return [(f"{rate * 3600:.3g}", f"items an hour, {who}")]
 
 
 def _spread_table(

@@ -26,6 +26,16 @@ def number(value: float | None, digits: int) -> str:
     return f"{value:.{digits}f}"
 
 
+def pace(rate: float) -> str:
+    """Write how many items a second end: by the hour, where they're many by the second too.
+
+    Args:
+        rate: items a second.
+    """
+    hourly = f"{rate * 3600:.4g}" if rate < 1 else f"{rate * 3600:,.0f}"
+    return f"{hourly} an hour" + (f" ({rate:.2g} a second)" if rate >= 0.1 else "")
+
+
 def arrow(better: Better) -> str:
     """Return the arrow that says which way is better."""
     return {"lower": "↓", "higher": "↑", "": ""}[better]

@@ -170,7 +170,7 @@ def _invert(
         if not directory.new:
             directory.enter("failed", error=cause(error))
         raise
-    elapsed = time.perf_counter() - started
+    elapsed = time.perf_counter() - started + (run.found.seconds if run.found else 0.0)
     return inversion, stage_seconds(read_log(directory.path / LOG)) or {WHOLE: elapsed}
 
 
@@ -181,10 +181,9 @@ def _take_steps(
     display: Display,
     observers: Observers,
 ) -> Inversion:
-    chosen = run.capture[run.plan.input.chosen]
     notices = _Notices(context.state, directory, display)
     with stop_on_signals(context.state, display.say):
-        steps = _begun(run.method.steps(run.generator, chosen, context), run.plan.method.name)
+        steps = _begun(run.steps(context), run.plan.method.name)
         while True:
             try:
                 step = next(steps)

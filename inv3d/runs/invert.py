@@ -112,6 +112,5 @@ def _invert(
         return Inverted(run.generator, inversion, run.capture, directory.path, metrics)
     for notice in run.notices:
         display.say(f"warning: {notice}")
-    chosen, context = run.capture[run.plan.input.chosen], run.context(None)
-    inversion = run.method.invert(run.generator, chosen, context, display.step)
+    inversion = run.method.invert(run.generator, run.chosen, run.context(None), display.step)
     return Inverted(run.generator, inversion, run.capture)

@@ -18,7 +18,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, add_metrics, load_generator
 from inv3d.core.inversion import Inversion
-from inv3d.core.inverter import AnyInverter
+from inv3d.core.inverter import AnyInverter, Steps
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import hook_metrics
 from inv3d.core.weights.known import known_as, resolve_path
@@ -83,6 +83,23 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a method without steps has made of a run's views, together with those of other runs.
+
+    Attributes:
+        inversion: the result.
+        context: that it was made in.
+        seconds: its share of the time.
+        runs: how many there were.
+    """
+
+    inversion: Inversion
+    context: Context
+    seconds: float
+    runs: int
+
+
 @dataclass
 class PreparedRun:
     """A run that is ready to start, or to go on.
@@ -95,6 +112,7 @@ class PreparedRun:
         init: what the run starts from.
         notices: what the user should know of the input.
         halt: asked after every step; where it's true, the run stops as Ctrl-C makes it.
+        found: the result, where it's there before the run begins; see `inv3d.runs.together`.
     """
 
     plan: Plan
@@ -104,6 +122,7 @@ class PreparedRun:
     init: Inversion | None = None
     notices: list[str] = field(default_factory=list)
     halt: Callable[[], bool] = never
+    found: Found | None = None
 
     @property
     def device(self) -> torch.device:
@@ -111,11 +130,13 @@ class PreparedRun:
         return torch.device(self.plan.device)
 
     def context(self, checkpoint: Path | None) -> Context:
-        """Return a fresh context, and let the generator draw from its random numbers.
+        """Return the context of what was found, or a fresh one that the generator draws from.
 
         Args:
             checkpoint: file to write; None for none.
         """
+        if self.found is not None:
+            return self.found.context
         plan = self.plan
         context = Context.create(
             self.device,
@@ -128,6 +149,26 @@ class PreparedRun:
         )
         self.generator.rng = context.state.generators["render"]
         return context
+
+    def steps(self, context: Context) -> Steps:
+        """Return the method's steps, none where its result is there already.
+
+        Args:
+            context: of this run.
+        """
+        if self.found is not None:
+            return _return(self.found.inversion)
+        return self.method.steps(self.generator, self.chosen, context)
+
+    @property
+    def chosen(self) -> Capture:
+        """The views that are inverted."""
+        return self.capture[self.plan.input.chosen]
+
+
+def _return(inversion: Inversion) -> Steps:
+    return inversion
+    yield
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
-from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter
+from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Single
 from inv3d.testing import common_checks, training_checks
 from inv3d.testing.subjects import Subject, finite, latents, near, shaped, taken
 from inv3d.testing.suite import DoesntApply, Suite
@@ -294,6 +294,28 @@ def starts_from_another_result(subject: Subject) -> None:
     )
     found = _run(subject, subject.context(init=init)).inversion
     assert found.history[-1].parent == init.digest(), "its history doesn't name the parent"
+
+
+@SUITE.check
+def inverts_several_as_each_by_itself(subject: Subject) -> None:
+    """What `together` makes of two captures is what it makes of each, but for rounding."""
+    if not subject.target.instant:
+        raise DoesntApply("it takes steps")
+    base = _base(subject)
+    singles, views = [], base.capture[list(base.method.fitted(base.capture.cameras, 1))]
+    for capture in (views, replace(views, images=views.images.flip(-1))):
+        single = Single(subject.make(), subject.stage(), capture, subject.context())
+        single.generator.rng = single.context.state.generators["render"]
+        singles.append(single)
+    found = subject.target.together(singles)
+    assert len(found) == len(singles), f"returned {len(found)} results for {len(singles)} captures"
+    for one, result in zip(singles, found, strict=True):
+        method, generator, context = subject.make(), subject.stage(), subject.context()
+        generator.rng = context.state.generators["render"]
+        alone = method.invert(generator, one.capture, context)
+        assert result.tensors().keys() == alone.tensors().keys(), "has other parts than alone"
+        for name, expected in alone.tensors().items():
+            near(f"{name} of a capture among others", result.tensors()[name], expected, PICTURES)
 
 
 @SUITE.check

@@ -7,8 +7,8 @@ from typing import Any
 
 from inv3d.batch.facts import Facts
 from inv3d.batch.items import Item
-from inv3d.batch.station import Greet, Greeting, Step, Task
-from inv3d.core.executor import Event, Executor, Work
+from inv3d.batch.messages import Greet, Greeting, Step, Taken, Task
+from inv3d.core.executor import Event, Executor, Several, Work
 from inv3d.rundir.batch import Row
 
 FACTS = Facts({"3dinv": "1"}, "f" * 16, (), "2.0", 0)
@@ -31,6 +31,7 @@ class FakeExecutor(Executor):
         script: what they make of tasks.
         facts: worker -> its facts, or why it can't work; those of the driver if it isn't there.
         given: worker and task, in order.
+        loads: how many items were given together.
         replaced: workers that others took the place of.
     """
 
@@ -44,6 +45,7 @@ class FakeExecutor(Executor):
         self.count = workers
         self.facts = dict(facts or {})
         self.given: list[tuple[str, Task]] = []
+        self.loads: list[int] = []
         self.replaced: list[str] = []
         self.stopped = self.closed = False
         self._events: list[Event] = []
@@ -60,13 +62,33 @@ class FakeExecutor(Executor):
             known = (None, facts) if isinstance(facts, str) else (facts, "")
             self._events.append(Event(worker, "done", Greeting("here", 7, *known)))
             return
+        if isinstance(task, Several):
+            self._several(worker, task)
+            return
         self.given.append((worker, task))
         made = self.script(worker, task)
-        self._events.append(Event(worker, "said", Step("latent", 1, 2)))
+        self._events.append(Event(worker, "said", Step("latent", 1, 2, task.item.name)))
         if isinstance(made, str):
             self._events.append(Event(worker, "lost", made))
         elif made is not None:
             self._events.append(Event(worker, "done", made))
+
+    def _several(self, worker: str, several: Several) -> None:
+        """Say a row of each item, until one takes the worker with it or goes on for ever."""
+        self.loads.append(len(several.tasks))
+        for number, task in enumerate(several.tasks):
+            if number % several.at_once == 0:
+                taken = several.tasks[number : number + several.at_once]
+                names = tuple(one.item.name for one in taken)
+                self._events.append(Event(worker, "said", Taken(names)))
+            self.given.append((worker, task))
+            made = self.script(worker, task)
+            if isinstance(made, str):
+                self._events.append(Event(worker, "lost", made))
+            if not isinstance(made, Row):
+                return
+            self._events.append(Event(worker, "said", made))
+        self._events.append(Event(worker, "done", None))
 
     def poll(self, seconds: float) -> Sequence[Event]:
         events, self._events = self._events, []

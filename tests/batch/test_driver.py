@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from inv3d.batch.driver import Driver, Policy
-from inv3d.batch.station import Task
+from inv3d.batch.messages import Task
 from inv3d.core.errors import RunError, UsageError
 from inv3d.rundir.batch import Row
 from tests.batch.fakes import FACTS, FakeExecutor, Memory, Script, done, tasks
@@ -19,11 +19,16 @@ AT_ONCE = Policy(retries=3, wait=0.0)
 
 
 def drive(
-    executor: FakeExecutor, count: int = 6, policy: Policy = AT_ONCE
+    executor: FakeExecutor,
+    count: int = 6,
+    policy: Policy = AT_ONCE,
+    at_once: int = 1,
+    load: int = 1,
 ) -> tuple[Driver, Memory, list[Row]]:
     """Work through some items; also return the rows that were kept."""
     kept: list[Row] = []
     driver = Driver(executor, dict, policy, Memory(), kept.append, FACTS)  # type: ignore[arg-type]
+    driver.at_once, driver.load = at_once, load
     with executor:
         driver.run(tasks(count))
     assert isinstance(driver.monitor, Memory)
@@ -186,3 +191,73 @@ def test_workers_that_come_to_nothing_later_on_end_it_when_none_is_left() -> Non
     executor.script = script
     with pytest.raises(RunError, match=r"no worker is left, the last one was w0 \(lost again\)"):
         drive(executor)
+
+
+def test_items_of_encoders_are_handed_out_by_the_load_but_leave_none_idle() -> None:
+    executor = FakeExecutor(workers=2)
+    driver, monitor, kept = drive(executor, 22, at_once=2, load=8)
+    assert driver.counts == {"done": 22} and len({row.item for row in kept}) == 22
+    assert executor.loads == [8, 7, 4, 2]
+    assert {row.worker for row in kept} == {"w0", "w1"} and {row.attempts for row in kept} == {1}
+    assert monitor.rows == kept
+
+
+def test_of_several_items_those_at_hand_are_tried_alone_after_a_loss() -> None:
+    def script(worker: str, task: Task) -> Row | str:
+        return "killed" if task.item.name == "item3" else done(worker, task)
+
+    executor = FakeExecutor(script, workers=1)
+    driver, monitor, kept = drive(executor, 8, Policy(1, wait=0.0), at_once=2, load=8)
+    assert driver.counts == {"done": 7, "failed": 1}
+    assert Counter(row.item for row in kept) == {f"item{i}": 1 for i in range(8)}
+    # item2 had ended when the worker was lost; those behind weren't begun and stay together
+    assert executor.loads == [8, 4]
+    attempts = {row.item: row.attempts for row in kept}
+    assert attempts == {f"item{i}": 1 for i in range(8)} | {"item3": 2}
+    assert "w0: was at item3; each is tried by itself" in monitor.notes
+
+
+def test_a_failure_that_may_pass_is_tried_again_by_itself() -> None:
+    executor = FakeExecutor(failing("out of memory", "memory", 1)[0], workers=1)
+    driver, _, kept = drive(executor, 6, at_once=3, load=6)
+    assert driver.counts == {"done": 6} and executor.loads == [6]
+    assert [t.halvings for _, t in executor.given if t.item.name == "item2"] == [0, 1]
+    assert kept[-1].item == "item2" and kept[-1].attempts == 2
+
+
+def test_an_item_that_hangs_among_others_is_found() -> None:
+    def script(worker: str, task: Task) -> Row | None:
+        return None if task.item.name == "item1" else done(worker, task)
+
+    executor = FakeExecutor(script, workers=1)
+    policy = Policy(wait=0.0, timeout=0.02, grace=0.0)
+    driver, _, kept = drive(executor, 6, policy, at_once=3, load=6)
+    assert driver.counts == {"done": 5, "failed": 1} and executor.replaced == ["w0", "w0"]
+    (row,) = [row for row in kept if row.status == "failed"]
+    assert row.item == "item1" and "took longer than --item-timeout 0.02 s" in row.error
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_workers_lost_at_random_cost_no_item_of_a_load(seed: int) -> None:
+    dice = random.Random(seed)
+
+    def script(worker: str, task: Task) -> Row | str:
+        return "killed" if dice.random() < 0.2 else done(worker, task)
+
+    policy = Policy(50, wait=0.0)
+    driver, _, kept = drive(FakeExecutor(script, workers=3), 60, policy, at_once=2, load=6)
+    assert driver.counts == {"done": 60}
+    assert Counter(row.item for row in kept) == {f"item{i}": 1 for i in range(60)}
+
+
+def test_items_of_a_load_that_werent_begun_have_no_row_when_it_stops() -> None:
+    def script(worker: str, task: Task) -> Row | None:
+        if task.item.name == "item2":
+            signal.raise_signal(signal.SIGINT)
+            return None
+        return done(worker, task)
+
+    executor = FakeExecutor(script, workers=1)
+    driver, _, kept = drive(executor, 8, at_once=1, load=8)
+    assert driver.stopping and [row.item for row in kept] == ["item0", "item1", "item2"]
+    assert driver.counts == {"done": 2, "stopped": 1}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -77,7 +79,8 @@ def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> N
         (("readme.txt",), "nothing to invert"),
         (("dataset.json", "a.png"), "is a capture itself (it has dataset.json)"),
         (("a.png", "a.jpg"), "a.png have one name"),
-        (("Head/x", "head/x"), "differ in capitals only"),
+        (("Head/x", "head/x"), "differ in capitals, or in the encoding of accents, only"),
+        (("x" * 240 + ".png",), "has a name of 240 bytes, and a run directory may have 200"),
     ],
 )
 def test_a_folder_that_is_no_batch_is_refused(
@@ -91,11 +94,19 @@ def test_a_folder_that_is_no_batch_is_refused(
     ("lines", "said"),
     [
         ("a\nb\n./a", "is there twice; leave one out"),
+        ("a\nlink", "a and {}/link are the same; leave one out"),
         ("a\n../x = a", "'../x' can't be the name of a folder"),
-        ("a/é\nb/e\u0301", "differ in capitals only"),
+        ("a\nb\x1b[1m = a", "line 2: 'b\\x1b[1m' can't be the name of a folder"),
+        ("a/é\nb/e\u0301\na", "in the encoding of accents, only"),
+        ("a\nhead =", "line 2: 'head =' is half a line; expected PATH, or NAME = PATH"),
+        ("= a", "line 1: '= a' is half a line"),
+        ("nowhere/x\ny = nowhere/z", "none of its 2 paths is there, such as {}/nowhere/x"),
     ],
 )
-def test_a_list_that_says_something_twice_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+def test_a_list_that_cant_be_meant_is_refused(tmp_path: Path, lines: str, said: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    said = said.replace("{}", str(tmp_path))
     (tmp_path / "list.txt").write_text(lines, encoding="utf-8")
     assert said in refusal(tmp_path / "list.txt")
 
@@ -106,3 +117,25 @@ def test_a_place_that_is_none_or_a_single_capture_is_refused(tmp_path: Path) -> 
     assert "for a single capture take '3dinv run --input'" in refusal(picture)
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
     assert "write it as UTF-8" in refusal(tmp_path / "bad.txt")
+
+
+def test_lists_of_other_editors_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    text = "\ufeffa\r\n\r\nmy head\t=\ta=b.png \r\n"
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    found = [(i.name, i.input) for i in find_items(tmp_path / "list.txt", tmp_path / "out")]
+    assert found == [("a", str(tmp_path / "a")), ("my head", str(tmp_path / "a=b.png"))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
+def test_a_name_that_isnt_text_is_refused(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).touch()
+    assert r"the name '\udcff' isn't UTF-8; rename it" in refusal(tmp_path)
+
+
+def test_what_a_batch_writes_is_no_item_of_it(tmp_path: Path) -> None:
+    source = put(tmp_path / "all", "head/a.png", "out/runs/head/run.json", "old/batch.jsonl")
+    found = find_items(source, source / "out/captures", source / "out")
+    assert [item.name for item in found] == ["head"]
+    with pytest.raises(InputError, match="is --out too, whose files would be items then"):
+        find_items(source, source / "captures", source)

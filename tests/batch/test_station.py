@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from inv3d.batch.facts import gather
 from inv3d.batch.items import Item
-from inv3d.batch.station import Greet, Greeting, Task
-from inv3d.rundir.batch import run_of
+from inv3d.batch.messages import Greet, Greeting, Task
+from inv3d.batch.station import Station
+from inv3d.core.executor import Ahead, Several
+from inv3d.rundir.batch import Row, run_of
 from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held
 from inv3d.rundir.opening import read_record
@@ -166,3 +171,51 @@ def test_a_clip_becomes_a_capture_beside_the_runs(
     assert (row.status, row.error) == ("done", "")
     made = read_record(run_of(tmp_path, "clip"))["input"]["path"]
     assert made == str(tmp_path / "prepared/clip")
+
+
+def test_a_clip_can_be_made_a_capture_ahead_of_its_work(
+    tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def prepare(options: Any, out: Path, on_progress: Any) -> None:
+        made.append(out)
+        shutil.copytree(items[0].input, out)
+
+    monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", prepare)
+    task = Task(Item("clip", "clip.mov"))
+    ready = station(tmp_path)(Ahead(task), print, lambda: False)
+    assert ready == replace(task, capture=str(tmp_path / "prepared/clip"))
+    row = work(station(tmp_path), ready)
+    assert (row.status, row.error) == ("done", "") and made == [tmp_path / "prepared/clip"]
+    assert station(tmp_path)(Ahead(ready), print, lambda: False) == ready
+    whole = Task(items[1])
+    assert station(tmp_path)(Ahead(whole), print, lambda: False) == whole
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", full)
+    other = Task(Item("other", "other.mov"))
+    assert station(tmp_path)(Ahead(other), print, lambda: False) == other
+    assert work(station(tmp_path), other).passing == "disk"
+
+
+def test_a_worker_that_nobody_greeted_sees_by_itself_that_it_would_do_right(
+    tmp_path: Path, items: list[Item]
+) -> None:
+    facts = gather(request())
+    assert work(station(tmp_path, facts=facts), Task(items[0])).status == "done"
+    other = station(tmp_path, facts=replace(facts, fingerprint="0" * 16))
+    for row in (work(other, Task(items[1])), *several(other, items)):
+        assert row.status == "failed" and "its generator has the fingerprint" in row.error
+        assert f"process {os.getpid()} on " in row.error
+    assert not run_of(tmp_path, "head1").exists()
+
+
+def several(worker: Station, items: list[Item]) -> list[Row]:
+    """What is said of items that are given together."""
+    rows: list[Row] = []
+    tasks = tuple(Task(Item(f"new{i}", item.input)) for i, item in enumerate(items))
+    worker(Several(tasks, 2), rows.append, lambda: False)
+    return rows

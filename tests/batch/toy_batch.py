@@ -8,8 +8,9 @@ from typing import Any
 
 from inv3d.batch.facts import gather
 from inv3d.batch.items import Item
+from inv3d.batch.messages import Task
 from inv3d.batch.plan import Plan
-from inv3d.batch.station import Order, Station, Task
+from inv3d.batch.station import Order, Station
 from inv3d.rundir.batch import Row, run_of
 from inv3d.runs.prepare import Request
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture

@@ -8,17 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from inv3d.batch.run import Outcome
 from inv3d.cli import main
+from inv3d.core.errors import RunError
 from inv3d.core.lock import locked
 from inv3d.rundir.batch import read_rows, run_of
+from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.batch.toy_batch import write_captures
 from tests.blank_plots import blank_plots
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails, record, registered, run
+from tests.plugins.methods.encoder_trainings import Training
 
 QUICK = (
     *("--generator", "toy", "--method", "wplus", "--set", "latent.steps=4"),
@@ -83,6 +88,25 @@ def test_a_second_start_does_what_is_left_and_only_that(captures: Path) -> None:
     assert (run_of(out, "head2") / "run.json").stat().st_mtime_ns == untouched
 
 
+def test_an_encoder_takes_several_items_at_once(captures: Path) -> None:
+    Training("psp", ToyGenerator(ToyConfig()), lr=1e-3).steps(1).save(Path("psp"))
+    words = ("--generator", "toy", "--method", "psp", "--set", "weights=psp", "--no-report")
+    found = events(batch(captures, *words, "--at-once", "2", "--json"))
+    ended = [one for one in found if one["event"] == "ended"]
+    assert [(one["item"], one["status"]) for one in ended] == [
+        (f"head{i}", "done") for i in range(3)
+    ]
+    assert all(one["a_second"] > 0 for one in ended)
+    together = [record(run_of(Path("out"), f"head{i}"))["batch"].get("together") for i in range(3)]
+    assert together == [2, 2, None]
+    assert "items a" in Path("out/summary.html").read_text()
+    again = batch(captures, *words)
+    assert "3 of 3 items done (3 before), 0 failed" in again.stdout
+    refused = batch(captures, *QUICK, "--at-once", "2")
+    fails(refused, 2, "--at-once 2: method wplus takes steps, and inverts one item after the other")
+    assert "dualencoder, e4e, psp, triplanenet" in refused.stderr
+
+
 def test_other_options_are_refused_until_overwrite_is_said(captures: Path) -> None:
     batch(captures, *QUICK)
     other = batch(captures, *QUICK, "--seed", "4")
@@ -121,6 +145,31 @@ def test_one_driver_a_batch(captures: Path) -> None:
     with locked(Path("out/.lock"), wait=False):
         fails(batch(captures, *QUICK), 1, "is working on this batch; wait for it, or stop it first")
     assert batch(captures, *QUICK).exit_code == 0
+
+
+def test_a_pipeline_is_for_methods_without_steps(
+    captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inv3d.plugins.executors.here.Here.whole", True)
+    said = "--executor here: is for methods without steps; take another one, such as local or ray"
+    fails(batch(captures, *QUICK), 2, said)
+
+
+def test_shares_are_counted_exactly() -> None:
+    from inv3d.commands.batch import _conclude, _fail
+
+    context, parameter = click.Context(main), click.Option(["--fail"])
+    shares = {text: _fail(context, parameter, text) for text in ("0%", "29%", "58%", "100%")}
+    for text, share in shares.items():
+        allowed = int(text.removesuffix("%"))
+        _conclude(Outcome({"new": 100}, 100 - allowed, allowed), Path("out"), share, True)
+        if allowed < 100:
+            with pytest.raises(RunError, match=f"{allowed + 1} of 100 items failed"):
+                one_more = Outcome({"new": 100}, 99 - allowed, allowed + 1)
+                _conclude(one_more, Path("out"), share, True)
+    for text in ("150%", "-1%", "5", "nan%", "%", "", "abc"):
+        with pytest.raises(click.BadParameter, match="is none of 'any', 'none' and a number"):
+            _fail(context, parameter, text)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from inv3d.batch.items import Item
-from inv3d.batch.station import Task
+from inv3d.batch.messages import Task
 from inv3d.rundir.batch import items_in, run_of
+from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.batch.toy_batch import request, result, station, work, write_captures
 from tests.commands.run_cli import TOY, record, registered
 from tests.offline import sitecustomize
+from tests.plugins.methods.encoder_trainings import Training
 
 OPTIONS = {"latent": {"steps": 40, "samples": 50}}
 WORDS = (
@@ -40,8 +42,10 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class Driver:
     """A batch in another process, and what it says."""
 
-    def __init__(self, captures: Path, out: Path, executor: str) -> None:
-        words = ["batch", str(captures), "-o", str(out), "--executor", executor, *WORDS]
+    def __init__(
+        self, captures: Path, out: Path, executor: str, asked: Sequence[str] = WORDS
+    ) -> None:
+        words = ["batch", str(captures), "-o", str(out), "--executor", executor, *asked]
         offline = str(Path(sitecustomize.__file__).parent)
         # processes of Ray speak to one another by an address that isn't the loopback's
         places = os.environ["PYTHONPATH"].split(os.pathsep)
@@ -72,6 +76,26 @@ class Driver:
 
     def done(self) -> set[str]:
         return {item for item, row in self.ended.items() if row["status"] == "done"}
+
+
+@pytest.mark.slow
+def test_a_killed_worker_that_had_several_items_costs_none(tmp_path: Path) -> None:
+    Training("psp", ToyGenerator(ToyConfig()), lr=1e-3).steps(1).save(tmp_path / "psp")
+    options = ("--set", f"weights={tmp_path / 'psp'}", "--no-report", "--at-once", "2")
+    fixed = ("--workers", "1", "--threads", "1", "--device", "cpu", "--json")
+    words = ("--generator", "toy", "--method", "psp", *options, *fixed)
+    items = write_captures(tmp_path / "captures", 6)
+    driver = Driver(tmp_path / "captures", tmp_path / "out", "local", words)
+    killed = False
+    for event in driver.events():
+        if event["event"] == "ended" and not killed:
+            os.kill(driver.workers["worker-0"], signal.SIGKILL)
+            killed = True
+    _, said = driver.process.communicate()
+    assert driver.process.returncode == 0, said
+    assert driver.done() == {item.name for item in items}
+    # the one that ended isn't begun again
+    assert driver.begun.count("head0") == 1 and len(driver.begun) > len(items)
 
 
 def is_finished(out: Path, item: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inv3d.core.errors import RunError
-from inv3d.report.batch import grouped, summary_page
+from inv3d.report.batch import grouped, summary_page, throughput
 from inv3d.report.columns import FRAME_COLUMNS, described
 from inv3d.report.paired import batch_records, doubts, read_batches
 from inv3d.report.pictures import save_png, tile
@@ -65,6 +65,17 @@ def test_failures_with_one_message_are_one() -> None:
     many, one = grouped(rows)
     assert (many.count, len(many.items), many.example) == (9, 8, rows[0].error)
     assert many.message == "…: N bytes of N" and (one.message, one.count) == ("out of memory", 1)
+
+
+def test_the_throughput_is_that_of_workers_at_work() -> None:
+    rows = [
+        *(Row(f"a{i}", "done", seconds=10.0, worker="worker-0") for i in range(4)),
+        *(Row(f"b{i}", "done", seconds=40.0, worker="worker-1") for i in range(2)),
+        Row("c", "failed", seconds=1000.0, worker="worker-1"),
+    ]
+    assert throughput(rows) == [("0.12", "items a second, 2 workers")]
+    assert throughput(rows[4:]) == [("90", "items an hour, 1 worker")]
+    assert throughput(rows[6:]) == []
 
 
 def test_the_worst_come_first_with_their_pictures(tmp_path: Path) -> None:

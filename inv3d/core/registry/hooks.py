@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +67,10 @@ def open_loggers(asked: Iterable[str]) -> dict[str, Any]:
     return made
 
 
+# how Python says that a function has no such argument
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
+
+
 def open_executor(asked: str, wanted: Any) -> Any:
     """Make the executor that a user asks for.
 
@@ -104,6 +109,11 @@ def _opened(
     except InvError:
         raise
     except Exception as error:  # whatever a plugin raises
+        unknown = _UNKNOWN.search(str(error)) if isinstance(error, TypeError) else None
+        if unknown and unknown[1] in {key for key, _, _ in pairs}:
+            raise UsageError(
+                f"{option} {asked}: {name} has no option '{unknown[1]}'; leave it out"
+            ) from error
         said = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{option} {asked}: can't be made ({said})") from error
 

@@ -7,6 +7,7 @@ the picture's camera doesn't see. Their planes are stitched by what it sees.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,12 @@ class Stitched:
     first: Scene
     second: Scene
     visible: Tensor
+
+    def __getitem__(self, rows: Sequence[int]) -> Stitched:
+        """Return some of the N."""
+        index = list(rows)
+        parts = (self.scene[index], self.first[index], self.second[index])
+        return Stitched(*parts, self.visible[index])
 
 
 class DualEncoder(nn.Module):

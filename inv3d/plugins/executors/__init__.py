@@ -27,7 +27,13 @@ def _ray(wanted: Wanted, **options: Any) -> Executor:
     return RayCluster(wanted, **options)
 
 
+def _ray_data(wanted: Wanted, **options: Any) -> Executor:
+    from inv3d.plugins.executors.stream import RayData
+
+    return RayData(wanted, **options)
+
+
 @hookimpl
 def inv3d_executors() -> dict[str, Callable[..., Executor]]:
     """Offer them; what they need is imported when they're asked for."""
-    return {"here": _here, "local": _local, "ray": _ray}
+    return {"here": _here, "local": _local, "ray": _ray, "ray-data": _ray_data}

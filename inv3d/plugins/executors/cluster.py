@@ -57,7 +57,8 @@ class RayCluster(Executor):
         self._ray = _imported()
         address = address or os.environ.get("RAY_ADDRESS")
         self.threads = wanted.threads or (1 if wanted.workers is None else _threads(wanted.workers))
-        self._connect(address, wanted)
+        self._address, self._wanted = address, wanted
+        self._connect()
         there = self._ray.cluster_resources()
         on_gpu = wanted.device.startswith("cuda") or (
             wanted.device == "auto" and there.get("GPU", 0) > 0
@@ -71,14 +72,16 @@ class RayCluster(Executor):
         self._actors: dict[str, Any] = {}
         self._listening: dict[Any, str] = {}
 
-    def _connect(self, address: str | None, wanted: Wanted) -> None:
+    def _connect(self) -> None:
+        address, wanted = self._address, self._wanted
         quiet = {"logging_level": "error", "log_to_driver": False, "configure_logging": False}
         try:
             if address is not None:
                 _knock(address)
                 self._ray.init(address=address, **quiet)
             else:
-                cores = max(usable_cores(), (wanted.workers or 1) * self.threads)
+                needed = (wanted.workers or 1) * self.threads + self.besides
+                cores = max(usable_cores(), needed)
                 self._ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
         except Exception as error:  # whatever Ray and gRPC raise
             where = f"the cluster at {address}" if address else "a cluster on this machine"
@@ -87,9 +90,14 @@ class RayCluster(Executor):
                 "runs ('ray status') and give its address, as in --executor 'ray?address=auto'"
             ) from error
 
+    @property
+    def besides(self) -> int:
+        """CPUs that are taken besides those of workers."""
+        return 0
+
     def _room(self, there: Mapping[str, float]) -> int:
         """Return how many workers a cluster has room for now."""
-        rooms = [there.get("CPU", 0) / self._cpus] if self._cpus else []
+        rooms = [(there.get("CPU", 0) - self.besides) / self._cpus] if self._cpus else []
         rooms += [there.get("GPU", 0) / self._gpus] if self._gpus else []
         count = int(min(rooms, default=1))
         if count < 1:
@@ -148,7 +156,7 @@ class RayCluster(Executor):
             said = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._actors.pop(name, None)
-            yield Event(name, "lost", _reason(error))
+            yield Event(name, "lost", first_reason(error))
             return
         self._listen(name)
         for kind, content in said:
@@ -242,7 +250,7 @@ def _threads(workers: int) -> int:
     return max(1, usable_cores() // workers)
 
 
-def _reason(error: Exception) -> str:
+def first_reason(error: Exception) -> str:
     """Say in one line how an actor was lost."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if lines else type(error).__name__

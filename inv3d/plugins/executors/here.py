@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from inv3d.core.errors import UsageError
 from inv3d.core.executor import Event, Executor, Wanted, Work
@@ -15,6 +15,8 @@ _NAME = "here"
 
 class Here(Executor):
     """One worker, this process; for debugging, and where processes can't be started."""
+
+    prompt: ClassVar[bool] = False
 
     def __init__(self, wanted: Wanted) -> None:
         if wanted.workers not in (None, 1):

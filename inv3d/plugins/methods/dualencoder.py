@@ -6,7 +6,8 @@ discriminator's labels are the right way round.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +20,9 @@ from inv3d.core.capture import Capture, front
 from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
-from inv3d.core.fit.stages import prepare
 from inv3d.core.generator import Generator, GeneratorSpec
-from inv3d.core.inverter import Diagnostic, Inverter, Steps
+from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import Diagnostic, Inverter, Single, Steps
 from inv3d.core.plugin import Presets
 from inv3d.core.scene import Rendering, Scene
 from inv3d.core.training import Batch, Check, Lesson, Trainable
@@ -29,7 +30,7 @@ from inv3d.core.training_options import TrainingConfig
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.encoders.adversarial import discriminator_loss, encoder_loss, gradient_penalty
 from inv3d.nn.encoders.discriminator import MapDiscriminator
-from inv3d.nn.encoders.dual import DualEncoder, occluded_maps, seen_by
+from inv3d.nn.encoders.dual import DualEncoder, Stitched, occluded_maps, seen_by
 from inv3d.nn.encoders.options import DiscriminatorOptions
 from inv3d.nn.encoders.published import Published
 from inv3d.nn.encoders.triplanenet import PLANES, FirstLook, TriPlaneNet
@@ -52,7 +53,7 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import DualEncoderConfig, DualEncoderTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import say_where_faces_are
+from inv3d.plugins.methods.encoders.views import Views, encoded_views
 
 FIRST, SECOND, CRITIC = "first", "second", "critic"
 
@@ -87,7 +88,7 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
             },
         }
     }
-    _shown: tuple[Diagnostic, ...] = ()
+    _shown: Callable[[], Diagnostic] | None = None
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
         """Return the view nearest to the front."""
@@ -95,16 +96,47 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Encode the front view twice and stitch."""
-        made = _with_planes(generator)
-        seen = capture[self.fitted(capture.cameras, len(capture))]
-        views = prepare(generator, seen, context)
-        say_where_faces_are(generator, views, context)
+        (found,) = self.together([Single(self, generator, capture, context)])
+        return found
+        yield
+
+    @classmethod
+    def together(cls, singles: Sequence[Single]) -> Sequence[Inversion]:
+        """Encode the front views of all captures in one pass."""
+        planes = _with_planes(singles[0].generator)
+        views = Views.of([encoded_views(one) for one in singles])
+        method = singles[0].method
+        assert isinstance(method, DualEncoderMethod)
+        found, offset = method.encode(planes, views, singles)
+        results = []
+        for row, one in enumerate(singles):
+            assert isinstance(one.method, DualEncoderMethod)
+            camera, ws = views.camera[row], found.scene.ws[[row]]
+            images, its = views.images[[row]], found[[row]]
+            one.method._shown = partial(_shown, one.generator, images, camera, its)
+            made = one.method.inversion(
+                one.generator, one.context, ws, camera, offset={PLANES: offset[[row]]}
+            )
+            results.append(made)
+        return results
+
+    @torch.no_grad()
+    def encode(
+        self, generator: TriplaneGenerator, views: Views, told: Sequence[Single]
+    ) -> tuple[Stitched, Tensor]:
+        """Return what both encoders make of N views, and the offsets of the planes, [N, ...].
+
+        Args:
+            generator: that they're for.
+            views: one of each capture.
+            told: their inversions, which are told of what is uncertain.
+        """
         channels = plane_channels(generator)
         ready = read_networks(
             self.name,
             self.config,
             generator,
-            context,
+            [one.context for one in told],
             lambda options: make_encoders(options, generator.spec, channels),
             unpublished,
         )
@@ -112,19 +144,13 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         assert isinstance(network, DualEncoder)
         for encoder in (network.first, network.second):
             encoder.precision = self.config.precision
-        with torch.no_grad():
-            found = network(made, views.images, views.camera, ready.average)
-            plain = generator.synthesize(found.scene.ws)
-            offset = found.scene.parts[PLANES] - plain.parts[PLANES]
-            self._shown = (_shown(generator, views.images, views.camera, found),)
-        return self.inversion(
-            generator, context, found.scene.ws, views.camera, offset={PLANES: offset}
-        )
-        yield
+        found: Stitched = network(generator, views.images, views.camera, ready.average)
+        plain = generator.synthesize(found.scene.ws)
+        return found, found.scene.parts[PLANES] - plain.parts[PLANES]
 
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return what each encoder makes of the picture, and both stitched."""
-        return self._shown
+        return () if self._shown is None else (self._shown(),)
 
     def build(self, generator: Generator) -> nn.Module:
         """Return both encoders and the discriminator."""
@@ -289,7 +315,8 @@ def unpublished(path: Path) -> Published:
     )
 
 
-def _shown(generator: Generator, images: Tensor, camera: Camera, found: Any) -> Diagnostic:
+@torch.no_grad()
+def _shown(generator: Generator, images: Tensor, camera: Camera, found: Stitched) -> Diagnostic:
     behind = generator.spec.camera.orbit(camera.yaw + torch.pi, camera.pitch)
     rows, labels = [images.cpu()], ["picture"]
     scenes = {"encoder 1": found.first, "encoder 2": found.second, "stitched": found.scene}

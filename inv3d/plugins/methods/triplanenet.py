@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,10 +15,10 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics
-from inv3d.core.fit.stages import prepare
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator, GeneratorSpec
-from inv3d.core.inverter import Diagnostic, Inverter, Steps
+from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import Diagnostic, Inverter, Single, Steps
 from inv3d.core.plugin import Presets
 from inv3d.core.scene import Rendering
 from inv3d.core.training import Batch, Check, Lesson, Trainable
@@ -44,12 +45,7 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import TriPlaneNetConfig, TriPlaneNetTraining
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import (
-    by_frame,
-    fitted_views,
-    parts_of,
-    say_where_faces_are,
-)
+from inv3d.plugins.methods.encoders.views import Views, by_frame, encoded_views, fitted_views
 
 FIRST, SECOND = "first", "second"
 _AWAY = 0.6
@@ -78,7 +74,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         },
         "version-1": {"mirrored": 0.0},
     }
-    _seen: Tensor | None = None
+    _seen: Callable[[], Tensor] | None = None
 
     def fitted(self, cameras: Camera | None, count: int) -> Sequence[int]:
         """Return the view nearest to the front, or all."""
@@ -86,34 +82,55 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Encode the front view, or all; what the latents lack is an offset of the planes."""
-        seen = capture[self.fitted(capture.cameras, len(capture))]
-        views = prepare(generator, seen, context)
-        say_where_faces_are(generator, views, context)
+        (found,) = self.together([Single(self, generator, capture, context)])
+        return found
+        yield
+
+    @classmethod
+    def together(cls, singles: Sequence[Single]) -> Sequence[Inversion]:
+        """Encode the views of all captures in one pass."""
+        seen = [encoded_views(one) for one in singles]
+        method, views = singles[0].method, Views.of(seen)
+        assert isinstance(method, TriPlaneNetMethod)
+        made = method.encode(singles[0].generator, views, singles)
+        results = []
+        for one, its, *rows in zip(singles, seen, *map(views.split, made), strict=True):
+            ws, planes, coarse = rows
+            assert isinstance(one.method, TriPlaneNetMethod)
+            one.method._seen = partial(_seen, one.generator, its, ws, planes, coarse)
+            more = {"offset": {PLANES: planes}, **by_frame(its)}
+            results.append(one.method.inversion(one.generator, one.context, ws, its.camera, **more))
+        return results
+
+    @torch.no_grad()
+    def encode(
+        self, generator: Generator, views: Views, told: Sequence[Single]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return latents of N views, offsets of their planes, and pictures of the latents alone.
+
+        Args:
+            generator: that they're for.
+            views: of one or several captures.
+            told: their inversions, which are told of what is uncertain.
+        """
         channels = plane_channels(generator)
         ready = read_networks(
             self.name,
             self.config,
             generator,
-            context,
+            [one.context for one in told],
             lambda options: make_network(options, generator.spec, channels),
             lambda path: self._published(path, generator.spec, channels),
         )
         network = ready.network
         assert isinstance(network, TriPlaneNet)
         network.precision = self.config.precision
-        found: list[tuple[Tensor, Tensor]] = []
-        with torch.no_grad():
-            for part in parts_of(views):
-                first, offset = network(generator, part.images, part.camera, ready.average)
-                found.append((first.scene.ws, offset[PLANES]))
-                if len(found) == 1:
-                    front = generator.render((first.scene + offset)[[0]], part.camera[0])
-                    pictures = (part.images[:1], first.rendered[:1], front.require("image"))
-                    self._seen = torch.cat(pictures).cpu()
-        ws, planes = (torch.cat(rows) for rows in zip(*found, strict=True))
-        more = {"offset": {PLANES: planes}, **by_frame(views)}
-        return self.inversion(generator, context, ws, views.camera, **more)
-        yield
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for images, camera in views.parts():
+            first, offset = network(generator, images, camera, ready.average)
+            found.append((first.scene.ws, offset[PLANES], first.rendered))
+        ws, planes, coarse = (torch.cat(rows) for rows in zip(*found, strict=True))
+        return ws, planes, coarse
 
     def _published(self, path: Path, spec: GeneratorSpec, channels: int) -> Published:
         return read_triplanenet(
@@ -129,7 +146,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         if self._seen is None:
             return ()
         labels = ("picture", "latents alone", "with the offset of the planes")
-        return (Diagnostic("The two branches", self._seen, labels),)
+        return (Diagnostic("The two branches", self._seen(), labels),)
 
     def build(self, generator: Generator) -> nn.Module:
         """Return both branches."""
@@ -230,6 +247,16 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
             "from elsewhere": generator.render(scene, camera).require("image"),
         }
         return Check(values, pictures)
+
+
+@torch.no_grad()
+def _seen(
+    generator: Generator, views: Capture, ws: Tensor, planes: Tensor, coarse: Tensor
+) -> Tensor:
+    """Return the first view, what its latents make, and what the offset adds, [3, 3, H, W]."""
+    scene = generator.synthesize(ws[:1]) + {PLANES: planes[:1]}
+    whole = generator.render(scene, views.camera[0]).require("image")
+    return torch.cat((views.images[:1], coarse[:1], whole)).cpu()
 
 
 def _image(rendering: Rendering | None) -> Tensor | None:

@@ -124,5 +124,5 @@ def test_a_machine_is_shared_by_cores_and_memory(
 def test_an_executor_that_nobody_offers_or_that_takes_no_such_option() -> None:
     with pytest.raises(UsageError, match="--executor loca: no plugin offers it; did you mean"):
         open_executor("loca", Wanted())
-    with pytest.raises(UsageError, match=r"--executor local\?a=1: can't be made"):
+    with pytest.raises(UsageError, match=r"--executor local\?a=1: local has no option 'a'"):
         open_executor("local?a=1", Wanted())

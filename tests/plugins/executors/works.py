@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from inv3d.core.executor import Executor, Wanted
+from inv3d.core.executor import Ahead, Executor, Several, Wanted
 from inv3d.plugins.executors.local import Local
 
 PATIENCE = 60.0
@@ -55,6 +55,24 @@ def drive_and_die() -> None:
     executor.submit(worker, ("wait",))
     time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Piecewise:
+    """Works on several tasks, numbers that were made ready ahead; a negative one ends the process,
+    0 takes for ever.
+    """
+
+    def __call__(self, task: Any, tell: Callable[[Any], None], stopped: Callable[[], bool]) -> Any:
+        if isinstance(task, Ahead):
+            return ("ready", task.task)
+        if not isinstance(task, Several):
+            return ("alone", task)
+        for how, number in task.tasks:
+            if number < 0:
+                os._exit(1)
+            while number == 0:
+                time.sleep(1)
+            tell((how, number, len(task.tasks)))
 
 
 if __name__ == "__main__":

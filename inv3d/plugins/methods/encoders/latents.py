@@ -14,9 +14,9 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
-from inv3d.core.fit.stages import prepare
 from inv3d.core.generator import Generator, GeneratorSpec
-from inv3d.core.inverter import Inverter, Steps
+from inv3d.core.inversion import Inversion
+from inv3d.core.inverter import Inverter, Single, Steps
 from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.nn.encoders.encode import encode, make_encoder
 from inv3d.nn.encoders.options import EncoderOptions
@@ -30,12 +30,7 @@ from inv3d.plugins.methods.encoders.learning import (
 )
 from inv3d.plugins.methods.encoders.options import E4EConfig, EncoderTraining, PSPConfig
 from inv3d.plugins.methods.encoders.reading import read_networks
-from inv3d.plugins.methods.encoders.views import (
-    by_frame,
-    fitted_views,
-    parts_of,
-    say_where_faces_are,
-)
+from inv3d.plugins.methods.encoders.views import Views, by_frame, encoded_views, fitted_views
 
 C = TypeVar("C", PSPConfig, E4EConfig)
 T = TypeVar("T", bound=EncoderTraining)
@@ -63,27 +58,46 @@ class LatentEncoder(Inverter[C], Trainable[T]):
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
         """Encode the front view, or every view by itself."""
-        seen = capture[self.fitted(capture.cameras, len(capture))]
-        views = prepare(generator, seen, context)
-        say_where_faces_are(generator, views, context)
+        (found,) = self.together([Single(self, generator, capture, context)])
+        return found
+        yield
+
+    @classmethod
+    def together(cls, singles: Sequence[Single]) -> Sequence[Inversion]:
+        """Encode the views of all captures in one pass."""
+        seen = [encoded_views(one) for one in singles]
+        method, views = singles[0].method, Views.of(seen)
+        assert isinstance(method, LatentEncoder)
+        rows = views.split(method.encode(singles[0].generator, views, singles))
+        return [
+            one.method.inversion(one.generator, one.context, ws, its.camera, **by_frame(its))
+            for one, ws, its in zip(singles, rows, seen, strict=True)
+        ]
+
+    @torch.no_grad()
+    def encode(self, generator: Generator, views: Views, told: Sequence[Single]) -> Tensor:
+        """Return the latents of views, [N, num_ws, w_dim].
+
+        Args:
+            generator: that they're for.
+            views: of one or several captures.
+            told: their inversions, which are told of what is uncertain.
+        """
         spec, config = generator.spec, self.config
         ready = read_networks(
             self.name,
             config,
             generator,
-            context,
+            [one.context for one in told],
             lambda options: make_encoder(options.encoder, spec.num_ws, spec.w_dim),
             lambda path: self.published(path, spec),
         )
         encoder, sizes = self.asked(ready.network), ready.options.encoder
-        with torch.no_grad():
-            found = [
-                encode(encoder, part.images, sizes, spec.num_ws, ready.average, config.precision)
-                for part in parts_of(views)
-            ]
-        ws = torch.cat(found)
-        return self.inversion(generator, context, ws, views.camera, **by_frame(views))
-        yield
+        found = [
+            encode(encoder, images, sizes, spec.num_ws, ready.average, config.precision)
+            for images, _ in views.parts()
+        ]
+        return torch.cat(found)
 
     def published(self, path: Path, spec: GeneratorSpec) -> Published:
         """Read an encoder that others published.

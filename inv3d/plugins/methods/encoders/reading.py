@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ def read_networks(
     plugin: str,
     config: C,
     generator: Generator,
-    context: Context,
+    contexts: Sequence[Context],
     make: Callable[[C], nn.Module],
     published: Callable[[Path], Published],
 ) -> Ready:
@@ -52,7 +52,7 @@ def read_networks(
         plugin: name of the method.
         config: its options.
         generator: that they must be trained for.
-        context: is told of what is uncertain.
+        contexts: are told of what is uncertain.
         make: builds the networks by options, whose sizes are those of the file.
         published: reads a file of others.
 
@@ -84,8 +84,9 @@ def read_networks(
     fitting = (generator.spec.fingerprint, device, generator.dtype)
     key = (plugin, config.model_dump_json(), version_of(path), version_of(config.average), *fitting)
     ready, notices = kept(("networks", *key), read)
-    for notice in notices:
-        context.notice(notice)
+    for context in contexts:
+        for notice in notices:
+            context.notice(notice)
     return ready
 
 
