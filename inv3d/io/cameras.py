@@ -15,8 +15,8 @@ from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.colmap import colmap_folder, read_colmap
+from inv3d.io.decoding import picture_size
 from inv3d.io.files import Files, FolderFiles, open_files
-from inv3d.io.images import picture_size
 from inv3d.io.labels import label_entries, numbers, parse_json, parse_npy
 from inv3d.io.naming import Images
 from inv3d.io.rawcameras import are_raw_cameras, read_raw_cameras

@@ -14,11 +14,11 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError
+from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
 from inv3d.io.images import (
     Mask,
     alpha_of,
-    decode,
     depth_tensor,
     image_tensor,
     mask_levels,
@@ -167,7 +167,7 @@ class CaptureFiles:
         seen.resolution = resolution
         seen.shapes[name] = image.size
         self._check_shape(name, image, where)
-        image = self._straight(name, to_rgb(image, where))
+        image = self._straight(name, to_rgb(in_srgb(image), where))
         return _Picture(
             image_tensor(image, resolution, where),
             None if alpha is None else mask_of(self._straight(name, alpha), resolution),
