@@ -24,8 +24,9 @@ from inv3d.io.transforms import SizeOf, flipped, read_transforms
 
 LABELS, TRANSFORMS = "dataset.json", "transforms.json"
 _ROWS, _RAW = "labels.npy", "cameras.json"
+_FRAMED = (TRANSFORMS, "transforms_train.json")
 # in this order, what a folder's cameras are read from
-_IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, TRANSFORMS, "transforms_train.json")
+_IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, *_FRAMED)
 
 
 def write_labels(path: Path, camera: Camera, names: Sequence[str]) -> None:
@@ -204,6 +205,8 @@ def _read(files: Files, folder: str, name: str, images: Images) -> CameraSet:
     if name == _ROWS:
         return _of_rows(files, path, images)
     document = parse_json(files.read(path), where)
+    if name in _FRAMED and not (isinstance(document, dict) and "frames" in document):
+        raise InputError(f'{where}: no frames in it; expected a list of them under "frames"')
     return _of_json(document, where, lambda picture: _size(files, images, picture))
 
 

@@ -16,6 +16,7 @@ from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
+from inv3d.io.formats import PICTURES
 from inv3d.io.images import (
     Mask,
     alpha_of,
@@ -33,6 +34,8 @@ _LEFT_OUT = ("mirrored", "bare", "lost")
 _MUCH_MEMORY = 2 * 2**30
 # width over height of a picture and of what its camera is for may differ by that part
 _SHAPE_TOLERANCE = 0.02
+# of masks and depth maps, those without loss first
+_ENDINGS = (".png", *sorted(PICTURES - {".png"}))
 
 
 @dataclass
@@ -262,10 +265,11 @@ class CaptureFiles:
         return torch.stack(pictures)
 
     def _accompanying(self, folder: str, name: str) -> str:
-        """Return where the mask or depth map of an image is: by its name, or with .png."""
+        """Return where the mask or depth map of an image is: by its name, with any ending."""
         for short in dict.fromkeys((name, name.removeprefix(f"{IMAGES}/"))):
             same = PurePosixPath(f"{self.root}{folder}/{short}")
-            for path in (str(same), str(same.with_suffix(".png")), f"{same}.png"):
+            others = (str(same.with_suffix(suffix)) for suffix in _ENDINGS)
+            for path in (str(same), *others, f"{same}.png"):
                 if path in self.files.names:
                     return path
         raise InputError(
