@@ -218,9 +218,9 @@ def _progress() -> Iterator[OnProgress]:
 
 def _print_record(prepared: Prepared) -> None:
     from inv3d.core.files import read_json
-    from inv3d.photos.prepare import RECORD
+    from inv3d.io.naming import PREPARED
 
-    print_json({"directory": str(prepared.out), **read_json(prepared.out / RECORD)})
+    print_json({"directory": str(prepared.out), **read_json(prepared.out / PREPARED)})
 
 
 def _show(prepared: Prepared) -> None:

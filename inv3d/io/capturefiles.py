@@ -26,7 +26,7 @@ from inv3d.io.images import (
     mask_of,
     to_rgb,
 )
-from inv3d.io.naming import DEPTH, IMAGES, MASKS
+from inv3d.io.naming import DEPTH, IMAGES, MASKS, PREPARED
 from inv3d.io.pinhole import Pinhole
 
 # notices of views that were left out
@@ -88,6 +88,11 @@ class CaptureFiles:
             "depths": self.depth_scale is not None and any(self._within(DEPTH)),
         }
         return frozenset(name for name, found in there.items() if found)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it was made of photographs or a video, so that it shows real faces."""
+        return f"{self.root}{PREPARED}" in self.files.names
 
     def _within(self, folder: str) -> Iterator[str]:
         """Names of the files in one of the folders beside the images."""

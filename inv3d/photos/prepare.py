@@ -22,7 +22,7 @@ from inv3d.core.registry.discovery import registry
 from inv3d.io.cameras import LABELS, write_labels, write_transforms
 from inv3d.io.colmapfiles import write_colmap
 from inv3d.io.images import Frame
-from inv3d.io.naming import IMAGES, MASKS
+from inv3d.io.naming import IMAGES, MASKS, PREPARED
 from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
@@ -46,7 +46,7 @@ from inv3d.photos.sight import Sight, look
 from inv3d.photos.smooth import smoothed
 from inv3d.photos.sources import Shot, Source, mirrored, open_sources
 
-RECORD, PAGE = "prepare.json", "prepare.html"
+PAGE = "prepare.html"
 # so many of the frames that were left out are shown
 _SHOWN = 24
 _MUCH_OUTSIDE = 0.1
@@ -112,7 +112,7 @@ def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Pre
         result.warnings += [source.notice for source in sources if source.notice]
         result.warnings += _notices(options, alignment, result)
         _write_cameras(folder, alignment, result.kept, size)
-        write_json(folder / RECORD, _record(options, result))
+        write_json(folder / PREPARED, _record(options, result))
         shown = page(options, alignment, sights, result.pictures, result.warnings)
         write_text(folder / PAGE, shown)
     return result

@@ -295,6 +295,8 @@ def test_run_prepares_a_photograph_and_a_clip(tmp_path: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["input"]["path"] == str(tmp_path / "run-capture")
     assert (tmp_path / "run-capture" / "prepare.html").is_file()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert 0 < metrics["front"]["faceid"] < 1.2 and metrics["names"]["faceid"] == "faceid"
 
 
 def test_refinement_changes_cameras_and_crops(tmp_path: Path) -> None:

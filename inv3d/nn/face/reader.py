@@ -103,7 +103,7 @@ def _better(face: Face, other: Face) -> bool:
     """Whether a face is rather the right one: some are found the wrong way up too."""
     if bool(face.doubt) != bool(other.doubt):
         return bool(other.doubt)
-    return face.pose.disagreement < other.pose.disagreement
+    return face.detection.score > other.detection.score
 
 
 def _shared(a: Square, b: Square) -> float:
