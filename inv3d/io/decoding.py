@@ -72,13 +72,13 @@ def opened(content: bytes, where: str) -> Iterator[Image.Image]:
 
 
 def _reason(error: Exception) -> str:
-    said = str(error)
+    said = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return f"more than {most // 10**6} million pixels; make it smaller"
     if "cannot identify" in said:
         return "no known image format; save it as PNG or JPEG"
-    if "truncated" in said:
+    if "truncated" in said or "end of file" in said:
         return "cut short: its end is missing; copy it again"
     return f"{said}; save it again as PNG or JPEG"
 

@@ -175,3 +175,19 @@ def test_animations_frame_by_frame(kind: str) -> None:
 def test_pages_are_no_animation() -> None:
     content = encoded(corner(), "TIFF", save_all=True, append_images=[corner(), corner()])
     assert moments(content, "a.tif") == 1 and read_photo(content, "a.tif").pages == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [("odd\n  thing\n", "odd thing; save"), ("Unexpected end of file: at\n3", "cut short")],
+)
+def test_what_decoders_say_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: str, said: str
+) -> None:
+    def fail(file: object) -> None:
+        raise OSError(error)
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(InputError) as raised:
+        read_photo(b"x", "a.png")
+    assert said in str(raised.value) and "\n" not in str(raised.value)
