@@ -476,7 +476,7 @@ SOURCES = [
     *(
         ROOT / "inv3d/io" / f"{name}.py"
         for name in (
-            *("files", "images", "labels", "dataset", "capturefiles", "naming"),
+            *("files", "decoding", "images", "labels", "dataset", "capturefiles", "naming"),
             *("cameras", "transforms", "colmap", "pinhole", "rawcameras"),
         )
     ),

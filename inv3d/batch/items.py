@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inv3d.core.errors import InputError
-from inv3d.io.formats import PICTURES, UNPREPARED, VIDEOS
+from inv3d.io.formats import PICTURES, VIDEOS
 from inv3d.rundir.batch import ROWS
 
 LIST, ZIP = ".txt", ".zip"
-_SINGLE = PICTURES | UNPREPARED | VIDEOS
+_SINGLE = PICTURES | VIDEOS
 _FILES = _SINGLE | {ZIP}
 # by which a folder is known as a capture itself
 _OF_A_CAPTURE = frozenset(

@@ -222,18 +222,17 @@ class Station:
 
     def _prepared(self, task: Task, tell: Callable[[Step], None] | None) -> str:
         """Return the item's capture, which is made of a video or photograph first."""
-        from inv3d.photos.raw import is_raw
+        from inv3d.photos.raw import is_raw, options_for
 
         request, source = self.order.request, task.capture or task.item.input
-        options = request.options.get("generator", {})
-        if not is_raw(source, request.method, request.generator, options):
+        if not is_raw(source, request.method, request.camera):
             return source
-        from inv3d.photos.options import Options
         from inv3d.photos.prepare import prepare_capture
         from inv3d.photos.replacing import made_way
 
         out = self.order.out / PREPARED / task.item.name
-        wanted = Options((Path(source),), request.generator, options)
+        options = request.options.get("generator", {})
+        wanted = options_for(source, request.generator, options)
 
         def on_progress(what: str, done: int, total: int) -> None:
             if tell is not None:

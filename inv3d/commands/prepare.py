@@ -136,14 +136,10 @@ def prepare_for_run(options: Mapping[str, Any], generator: Mapping[str, Any], ou
     Returns:
         The folder of the capture.
     """
-    from inv3d.photos.options import Options
+    from inv3d.photos.raw import options_for
 
     capture = out.with_name(f"{out.name}-capture")
-    wanted = Options(
-        inputs=(Path(options["input"]),),
-        generator=options["generator"],
-        generator_options=generator,
-    )
+    wanted = options_for(options["input"], options["generator"], generator)
     prepared = _prepare(wanted, capture, overwrite=options["overwrite"])
     for warning in prepared.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -222,9 +218,9 @@ def _progress() -> Iterator[OnProgress]:
 
 def _print_record(prepared: Prepared) -> None:
     from inv3d.core.files import read_json
-    from inv3d.photos.prepare import RECORD
+    from inv3d.io.naming import PREPARED
 
-    print_json({"directory": str(prepared.out), **read_json(prepared.out / RECORD)})
+    print_json({"directory": str(prepared.out), **read_json(prepared.out / PREPARED)})
 
 
 def _show(prepared: Prepared) -> None:

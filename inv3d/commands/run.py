@@ -199,15 +199,14 @@ def _start(options: Mapping[str, Any]) -> tuple[RunDirectory, dict[str, Any]]:
 
 
 def _prepared(options: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Make a capture of a video, or of a photograph whose method needs a camera, beside the run."""
+    """Make a capture of a video, or of pictures whose method needs cameras, beside the run."""
     from inv3d.commands.prepare import prepare_for_run
     from inv3d.photos.raw import is_raw
 
-    of_generator = given.get("generator", {})
-    if not is_raw(options["input"], options["method"], options["generator"], of_generator):
+    if not is_raw(options["input"], options["method"], options["camera"]):
         return options
     out = options["out"] or _default_out(options["method"])
-    capture = prepare_for_run(options, of_generator, out)
+    capture = prepare_for_run(options, given.get("generator", {}), out)
     return {**options, "out": out, "input": str(capture)}
 
 

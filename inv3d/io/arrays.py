@@ -19,6 +19,8 @@ from inv3d.core.weights.torchfile import TREE, StoredTensor, mapped, read_pickle
 from inv3d.core.weights.unpickle import Refused
 
 SUFFIXES = (".npz", ".npy", ".pt")
+# how numpy.savez calls an array that it was given no name for
+_UNNAMED = "arr_0"
 _MOST_NUMBERS = 1 << 24
 
 
@@ -63,6 +65,8 @@ def _read_archive(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Tensor],
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if any(name.rpartition("/")[2] == TREE for name in names):
                 return _read_torch(path, wanted)
+            if list(names) == [_UNNAMED] and "" in wanted:
+                return {"": _read_member(archive, names[_UNNAMED], path)}, [""]
             found = {
                 name: _read_member(archive, names[name], path) for name in wanted if name in names
             }

@@ -15,8 +15,8 @@ from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.colmap import colmap_folder, read_colmap
+from inv3d.io.decoding import picture_size
 from inv3d.io.files import Files, FolderFiles, open_files
-from inv3d.io.images import picture_size
 from inv3d.io.labels import label_entries, numbers, parse_json, parse_npy
 from inv3d.io.naming import Images
 from inv3d.io.rawcameras import are_raw_cameras, read_raw_cameras
@@ -24,8 +24,9 @@ from inv3d.io.transforms import SizeOf, flipped, read_transforms
 
 LABELS, TRANSFORMS = "dataset.json", "transforms.json"
 _ROWS, _RAW = "labels.npy", "cameras.json"
+_FRAMED = (TRANSFORMS, "transforms_train.json")
 # in this order, what a folder's cameras are read from
-_IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, TRANSFORMS, "transforms_train.json")
+_IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, *_FRAMED)
 
 
 def write_labels(path: Path, camera: Camera, names: Sequence[str]) -> None:
@@ -204,6 +205,8 @@ def _read(files: Files, folder: str, name: str, images: Images) -> CameraSet:
     if name == _ROWS:
         return _of_rows(files, path, images)
     document = parse_json(files.read(path), where)
+    if name in _FRAMED and not (isinstance(document, dict) and "frames" in document):
+        raise InputError(f'{where}: no frames in it; expected a list of them under "frames"')
     return _of_json(document, where, lambda picture: _size(files, images, picture))
 
 

@@ -14,18 +14,19 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError
+from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
+from inv3d.io.formats import PICTURES
 from inv3d.io.images import (
     Mask,
     alpha_of,
-    decode,
     depth_tensor,
     image_tensor,
     mask_levels,
     mask_of,
     to_rgb,
 )
-from inv3d.io.naming import DEPTH, IMAGES, MASKS
+from inv3d.io.naming import DEPTH, IMAGES, MASKS, PREPARED
 from inv3d.io.pinhole import Pinhole
 
 # notices of views that were left out
@@ -33,6 +34,8 @@ _LEFT_OUT = ("mirrored", "bare", "lost")
 _MUCH_MEMORY = 2 * 2**30
 # width over height of a picture and of what its camera is for may differ by that part
 _SHAPE_TOLERANCE = 0.02
+# of masks and depth maps, those without loss first
+_ENDINGS = (".png", *sorted(PICTURES - {".png"}))
 
 
 @dataclass
@@ -85,6 +88,11 @@ class CaptureFiles:
             "depths": self.depth_scale is not None and any(self._within(DEPTH)),
         }
         return frozenset(name for name, found in there.items() if found)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it was made of photographs or a video, so that it shows real faces."""
+        return f"{self.root}{PREPARED}" in self.files.names
 
     def _within(self, folder: str) -> Iterator[str]:
         """Names of the files in one of the folders beside the images."""
@@ -167,7 +175,7 @@ class CaptureFiles:
         seen.resolution = resolution
         seen.shapes[name] = image.size
         self._check_shape(name, image, where)
-        image = self._straight(name, to_rgb(image, where))
+        image = self._straight(name, to_rgb(in_srgb(image), where))
         return _Picture(
             image_tensor(image, resolution, where),
             None if alpha is None else mask_of(self._straight(name, alpha), resolution),
@@ -262,10 +270,11 @@ class CaptureFiles:
         return torch.stack(pictures)
 
     def _accompanying(self, folder: str, name: str) -> str:
-        """Return where the mask or depth map of an image is: by its name, or with .png."""
+        """Return where the mask or depth map of an image is: by its name, with any ending."""
         for short in dict.fromkeys((name, name.removeprefix(f"{IMAGES}/"))):
             same = PurePosixPath(f"{self.root}{folder}/{short}")
-            for path in (str(same), str(same.with_suffix(".png")), f"{same}.png"):
+            others = (str(same.with_suffix(suffix)) for suffix in _ENDINGS)
+            for path in (str(same), *others, f"{same}.png"):
                 if path in self.files.names:
                     return path
         raise InputError(

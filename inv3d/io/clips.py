@@ -16,6 +16,8 @@ from torch import Tensor
 from inv3d.core.errors import InputError
 from inv3d.io.hdr import TRANSFERS, to_srgb
 
+# seconds between frames of a file that tells neither their times nor their rate
+_STEP_S = 1 / 25
 _MISSED = 1e-6
 
 
@@ -27,11 +29,13 @@ class Clip:
         path: of the file.
         duration_s: seconds; 0 where the file doesn't say.
         frames: how many it says it has, or an estimate; 0 where nothing is known.
+        step_s: seconds from frame to frame, where they don't say when they are.
     """
 
     path: Path
     duration_s: float
     frames: int
+    step_s: float = _STEP_S
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,14 @@ class ClipFrame:
     Attributes:
         index: 0 for the first one that can be decoded.
         time_s: seconds since the clip began; frames needn't be evenly spaced.
-        pixels: [3, H, W] bytes.
+        pixels: [3, H, W] bytes; what's transparent is white.
+        alpha: [1, H, W] bytes of a video that has an alpha channel.
     """
 
     index: int
     time_s: float
     pixels: Tensor
+    alpha: Tensor | None = None
 
 
 def open_clip(path: Path) -> Clip:
@@ -62,7 +68,8 @@ def open_clip(path: Path) -> Clip:
         elif container.duration:
             seconds = container.duration / 1e6
         rate = float(stream.average_rate or stream.guessed_rate or 0)
-        return Clip(path, seconds, int(stream.frames or round(seconds * rate)))
+        step = 1 / rate if rate > 0 else _STEP_S
+        return Clip(path, seconds, int(stream.frames or round(seconds * rate)), step)
 
 
 def clip_frames(
@@ -70,7 +77,7 @@ def clip_frames(
 ) -> Iterator[ClipFrame]:
     """Decode a video; no more than a few frames are held at a time.
 
-    A file that is cut short ends where it does.
+    What is damaged is passed over, and a file that is cut short ends where it does.
 
     Args:
         clip: the video.
@@ -80,22 +87,26 @@ def clip_frames(
     Raises:
         InputError: where not a single frame can be decoded.
     """
-    index, due = -1, -np.inf
+    index, due, time, begin = -1, -np.inf, -clip.step_s, 0.0
     with _opened(clip.path) as (container, stream):
-        begin = None
-        for index, frame in enumerate(_decoded(container)):
-            begin = frame.time if begin is None else begin
-            time = float((frame.time or 0.0) - (begin or 0.0))
+        for index, frame in enumerate(_decoded(container, stream)):
+            if index == 0:
+                begin = frame.time or 0.0
+            told = None if frame.time is None else float(frame.time) - begin
+            # raw streams have no times, and broken ones the same again
+            time = told if told is not None and told > time else time + clip.step_s
             if only is not None and index not in only:
                 continue
             if time + _MISSED < due:
                 continue
             due = max(due, time) + every_s if np.isfinite(due) else time + every_s
-            yield ClipFrame(index, time, _upright(frame, stream))
+            yield ClipFrame(index, time, *_upright(frame, stream))
             if only is not None and index >= max(only):
                 break
     if index < 0:
-        raise InputError(f"--input {clip.path}: no frame of it can be decoded; is it cut short?")
+        raise InputError(
+            f"--input {clip.path}: no frame of it can be decoded; is it cut short? Copy it again"
+        )
 
 
 @contextlib.contextmanager
@@ -103,48 +114,75 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     import av
 
     try:
-        container = av.open(str(path))
+        if path.stat().st_size == 0:
+            raise InputError(f"--input {path}: an empty file (0 bytes); copy it again")
+        # a colon in its name is no protocol, and a playlist reaches nothing but files
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--input {path}: can't be read as a video ({reason})") from None
+        raise InputError(
+            f"--input {path}: can't be read as a video ({reason}); is it one, and whole? Copy it "
+            "again, or save it as MP4"
+        ) from None
     with container:
-        if not container.streams.video:
+        stream: Any = container.streams.best("video")
+        if stream is None:
             raise InputError(f"--input {path}: no video in it, only sound or data")
-        stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         yield container, stream
 
 
-def _decoded(container: Any) -> Iterator[Any]:
-    """Frames until the end, or until the first one that is damaged."""
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames until the end, or until nothing more can be read; damaged ones are left out."""
     import av
 
-    try:
-        yield from container.decode(video=0)
-    except (av.FFmpegError, ValueError):
-        return
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, ValueError):
+            packet = None
+        try:
+            yield from stream.decode(packet)
+        except (av.FFmpegError, ValueError):
+            pass
+        if packet is None:
+            return
 
 
-def _upright(frame: Any, stream: Any) -> Tensor:
+def _upright(frame: Any, stream: Any) -> tuple[Tensor, Tensor | None]:
+    """Colours and opacity, turned as the file says, with square pixels."""
     pixels = _coloured(frame)
     turns = round((frame.rotation or 0) / 90) % 4
-    levels = torch.from_numpy(np.ascontiguousarray(np.rot90(pixels, turns))).permute(2, 0, 1)
-    aspect = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or 1
-    if aspect <= 0 or aspect == 1:
-        return levels.contiguous()
     height, width = pixels.shape[:2]
-    size = (height, max(1, round(width * float(aspect))))
-    size = size[::-1] if turns % 2 else size
-    resize = torch.nn.functional.interpolate(
-        levels[None].float(), size=size, mode="bilinear", antialias=True
-    )
-    return resize[0].round().clamp(0, 255).byte()
+    aspect = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or 1
+    size = (height, max(1, round(width * float(aspect)))) if aspect > 0 else (height, width)
+    if frame.interlaced_frame and height > 3:
+        pixels = pixels[::2]  # its two halves are of different moments
+    levels = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+    if tuple(levels.shape[1:]) != size:
+        resized = torch.nn.functional.interpolate(
+            levels[None].float(), size=size, mode="bilinear", antialias=True
+        )
+        levels = resized[0].round().clamp(0, 255).byte()
+    levels = torch.rot90(levels, turns, [1, 2]).contiguous()
+    return _on_white(levels) if len(levels) == 4 else (levels, None)
+
+
+def _on_white(levels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Put [4, H, W] bytes on white; opacity is None where it is opaque all over."""
+    alpha = levels[3:]
+    if int(alpha.min()) == 255:
+        return levels[:3].contiguous(), None
+    part = alpha / 255
+    return (levels[:3] * part + 255 * (1 - part)).round().byte(), alpha
 
 
 def _coloured(frame: Any) -> NDArray[np.uint8]:
-    """Pixels [H, W, 3] in sRGB."""
+    """Pixels [H, W, 3] in sRGB, or [H, W, 4] with opacity."""
     transfer = TRANSFERS.get(int(frame.color_trc))
-    if transfer is None:
-        pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-        return pixels
-    return to_srgb(frame.to_ndarray(format="rgb48le"), transfer)
+    if transfer is not None:
+        return to_srgb(frame.to_ndarray(format="rgb48le"), transfer)
+    clear = any(component.is_alpha for component in frame.format.components)
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgba" if clear else "rgb24")
+    return pixels

@@ -18,6 +18,7 @@ from inv3d.io.mirrors import split_mirrors
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, Images, Matches
 
 SAMPLES = ("dynamic", "static")
+_PACKED = (".zip", ".tar", ".gz", ".7z", ".rar")
 # folders that a capture consists of, which therefore aren't the capture themselves
 _PARTS = (IMAGES, MASKS, DEPTH, "sparse", "colmap")
 
@@ -117,12 +118,18 @@ def _top(files: Files) -> str:
 
 def _no_images(files: Files, path: Path) -> InputError:
     known = ", ".join(sorted(PICTURES))
-    others = sorted(
-        name
-        for name in files.names
-        if PurePosixPath(name).suffix.lower() in OTHER_PICTURES | VIDEOS
-    )
-    instead = f"; convert {others[0]} and others like it" if others else ""
+    inside = {
+        suffix: name
+        for name in sorted(files.names, reverse=True)
+        if (suffix := PurePosixPath(name).suffix.lower())
+    }
+    packed = [inside[suffix] for suffix in _PACKED if suffix in inside]
+    others = sorted(inside[suffix] for suffix in inside.keys() & (OTHER_PICTURES | VIDEOS))
+    instead = ""
+    if packed:
+        instead = f"; unpack {packed[0]}"
+    elif others:
+        instead = f"; convert {others[0]} and others like it"
     return InputError(f"--input {path}: no images found ({known}){instead}")
 
 

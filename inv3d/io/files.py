@@ -59,6 +59,10 @@ class Files(ABC):
             return self._read(self._members[name])
         # a damaged zip shows itself in any of these ways
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+            if "encrypted" in str(error):
+                raise InputError(
+                    f"{self.at(name)}: can't be read (encrypted); pack it without a password"
+                ) from None
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self.at(name)}: can't be read ({reason}); write it again") from None
 
@@ -66,8 +70,8 @@ class Files(ABC):
     def _read(self, member: Any) -> bytes: ...
 
     def at(self, name: str) -> str:
-        """Return how a message names a file."""
-        return str(self.source / name)
+        """Return how a message names a file: in one line, whatever its name is."""
+        return "".join(c if c.isprintable() else "?" for c in str(self.source / name))
 
 
 class FolderFiles(Files):

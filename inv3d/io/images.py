@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from inv3d.core.errors import InputError
@@ -18,45 +17,7 @@ Frame = NDArray[np.uint8]
 
 # a mask that gets no lighter than this has nothing that is rather head than background
 _HALF = 128
-# EXIF: from 5 on, rows and columns change places
-_ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
 _WHITE = (255, 255, 255)
-
-
-def decode(content: bytes, where: str) -> Image.Image:
-    """Decode a picture and turn it upright as its EXIF data says, in its own mode.
-
-    Of an animation the first frame is taken; `info["frames"]` says how many there are.
-
-    Raises:
-        InputError: where it's empty, cut short or no picture.
-    """
-    if not content:
-        raise InputError(f"{where}: an empty file (0 bytes); write the image again")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            upright.info["frames"] = getattr(image, "n_frames", 1)
-            return upright
-    # the decoders raise anything when a file is damaged
-    except Exception as error:
-        reason = "no known image format" if "cannot identify" in str(error) else error
-        raise InputError(f"{where}: can't be read as an image ({reason})") from None
-
-
-def picture_size(content: bytes, where: str) -> tuple[int, int]:
-    """Return width and height of a picture that stands upright, without decoding it.
-
-    Raises:
-        InputError: where it's no picture.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= _FIRST_ON_ITS_SIDE
-            return image.size[::-1] if turned else image.size
-    except Exception as error:
-        raise InputError(f"{where}: can't be read as an image ({error})") from None
 
 
 def to_rgb(image: Image.Image, where: str) -> Image.Image:

@@ -110,7 +110,7 @@ def parse_npy(content: bytes, where: str) -> np.ndarray:
 
 
 def numbers(values: Any, where: str) -> list[float]:
-    """Return a label's 25 numbers.
+    """Return a label's 25 numbers, which may also be written as the rows of two matrices.
 
     Raises:
         InputError: where there are more or fewer, or one isn't a finite number.
@@ -118,6 +118,9 @@ def numbers(values: Any, where: str) -> list[float]:
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
         raise InputError(f"{where}: {_short(values)}, expected {LABEL_LENGTH} numbers")
     listed = list(values)
+    for _ in range(2):  # matrices, and their rows
+        if any(isinstance(part, list) for part in listed) and len(listed) < LABEL_LENGTH:
+            listed = [n for part in listed for n in (part if isinstance(part, list) else [part])]
     if len(listed) != LABEL_LENGTH:
         raise InputError(
             f"{where}: {len(listed)} numbers, expected {LABEL_LENGTH} "

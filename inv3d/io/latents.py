@@ -79,7 +79,8 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
 
 
 def _no_latents(names: Sequence[str], path: Path) -> InputError:
-    return InputError(f"{path}: no latents named 'w' or 'ws'; it holds {listed(names)}")
+    held = listed(names) if any(names) else "no tensor, and no names"
+    return InputError(f"{path}: no latents named 'w' or 'ws'; it holds {held}")
 
 
 def _cameras(labels: Tensor, path: Path) -> Camera:

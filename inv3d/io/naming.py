@@ -12,6 +12,8 @@ from inv3d.io.files import Files, natural
 from inv3d.io.formats import PICTURES
 
 IMAGES, MASKS, DEPTH = "images", "masks", "depth"
+# beside a capture that was made of photographs or a video: how
+PREPARED = "prepare.json"
 
 
 @dataclass(frozen=True)

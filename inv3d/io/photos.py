@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from torch import Tensor
 
-from inv3d.core.errors import InputError
-from inv3d.io.images import alpha_of, decode, to_rgb
+from inv3d.io.decoding import decode, in_srgb, opened
+from inv3d.io.images import alpha_of, to_rgb
 
 LONGEST = 4096
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+# formats whose further pictures are later moments, rather than pages or previews
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF")
+# what browsers make of an animation that doesn't say
+_STEP_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,12 @@ class Photo:
     Attributes:
         pixels: [3, H, W] bytes, at most 4096 on the longer side; what's transparent is white.
         alpha: [1, H, W] bytes, or None where it's opaque.
+        pages: how many pictures the file has.
     """
 
     pixels: Tensor
     alpha: Tensor | None = None
+    pages: int = 1
 
 
 def read_photo(content: bytes, where: str) -> Photo:
@@ -40,43 +45,51 @@ def read_photo(content: bytes, where: str) -> Photo:
     Raises:
         InputError: where it's damaged or no picture, or is HEIC and nothing can decode that.
     """
-    if content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS:
-        _learn_heif(where)
-    image = decode(content, where)
+    return _photo(decode(content, where), where)
+
+
+def moments(content: bytes, where: str) -> int:
+    """Return how many pictures an animation has; 1 for all other pictures.
+
+    Raises:
+        InputError: as `read_photo`.
+    """
+    with opened(content, where) as image:
+        return int(getattr(image, "n_frames", 1)) if image.format in _MOVING else 1
+
+
+def animation(content: bytes, where: str) -> Iterator[tuple[float, Photo]]:
+    """Decode an animation, a frame at a time, with their seconds since it began.
+
+    One that is cut short ends where it does.
+
+    Raises:
+        InputError: as `read_photo`.
+    """
+    time = 0.0
+    with opened(content, where) as image:
+        for index in range(int(getattr(image, "n_frames", 1))):
+            try:
+                image.seek(index)
+                image.load()
+            except (EOFError, OSError, SyntaxError, ValueError):
+                if index == 0:
+                    raise
+                return
+            yield time, _photo(image.copy(), where)
+            time += float(image.info.get("duration") or 0) / 1000 or _STEP_S
+
+
+def _photo(image: Image.Image, where: str) -> Photo:
+    pages = image.info.get("frames", 1)
     alpha = alpha_of(image)
-    image = to_rgb(_in_srgb(image), where)
+    image = to_rgb(in_srgb(image), where)
     if max(image.size) > LONGEST:
         factor = LONGEST / max(image.size)
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(size, Image.Resampling.LANCZOS)
         alpha = alpha.resize(size, Image.Resampling.BOX) if alpha else None
-    return Photo(_bytes(image), None if alpha is None else _bytes(alpha))
-
-
-def _learn_heif(where: str) -> None:
-    """Let Pillow read HEIC."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        raise InputError(
-            f"{where}: a HEIC picture, which needs another package: pip install '3dinv[heic]', "
-            "or save it as JPEG"
-        ) from None
-    register_heif_opener()
-
-
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """Convert from the colour space that the picture names; as it is where it names none."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a profile of another colour model, or a damaged one
-    return converted or image
+    return Photo(_bytes(image), None if alpha is None else _bytes(alpha), pages)
 
 
 def _bytes(image: Image.Image) -> Tensor:

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from inv3d.core.errors import InputError
-from inv3d.io.images import decode, image_tensor, mask_levels, mask_of
+from inv3d.io.decoding import decode, in_srgb
+from inv3d.io.images import image_tensor, mask_levels, mask_of
 
 
 def read_picture(path: Path, size: int) -> Tensor:
@@ -16,7 +17,7 @@ def read_picture(path: Path, size: int) -> Tensor:
     Raises:
         InputError: where there's none, or it can't be read.
     """
-    return image_tensor(decode(_content(path), str(path)), size, str(path))[None]
+    return image_tensor(in_srgb(decode(_content(path), str(path))), size, str(path))[None]
 
 
 def read_mask(path: Path, size: int) -> Tensor:

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from inv3d.core.errors import InputError, UnsupportedError
+from inv3d.io.decoding import decode
 from inv3d.io.formats import PICTURES
-from inv3d.io.images import decode, mask_levels
+from inv3d.io.images import mask_levels
 from inv3d.nn.face.matte import Matte
 from inv3d.nn.face.square import Square, cut
 from inv3d.photos.options import Matting

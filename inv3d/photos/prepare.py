@@ -22,11 +22,11 @@ from inv3d.core.registry.discovery import registry
 from inv3d.io.cameras import LABELS, write_labels, write_transforms
 from inv3d.io.colmapfiles import write_colmap
 from inv3d.io.images import Frame
-from inv3d.io.naming import IMAGES, MASKS
+from inv3d.io.naming import IMAGES, MASKS, PREPARED
 from inv3d.nn.face.crop import camera_at, square_for
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
-from inv3d.nn.face.trust import MOST_DISAGREEMENT
+from inv3d.nn.face.trust import MOST_DISAGREEMENT, TOO_SMALL
 from inv3d.photos.bundle import share_a_face
 from inv3d.photos.coverage import NOT_NEEDED, choose, warnings
 from inv3d.photos.cutting import Cutter, to_levels
@@ -46,10 +46,12 @@ from inv3d.photos.sight import Sight, look
 from inv3d.photos.smooth import smoothed
 from inv3d.photos.sources import Shot, Source, mirrored, open_sources
 
-RECORD, PAGE = "prepare.json", "prepare.html"
+PAGE = "prepare.html"
 # so many of the frames that were left out are shown
 _SHOWN = 24
 _MUCH_OUTSIDE = 0.1
+# where a video shows no face, all ways up are searched only so often, which takes four times as lon
+_TURN_EVERY = 5
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -107,9 +109,10 @@ def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Pre
             rough = Cutter(alignment.resolution, options.matte, white, options.masks)
             _refine(options, alignment, sources, rough, result, on_progress)
         _cut_all(options, alignment, sources, cutter, result, folder, on_progress)
+        result.warnings += [source.notice for source in sources if source.notice]
         result.warnings += _notices(options, alignment, result)
         _write_cameras(folder, alignment, result.kept, size)
-        write_json(folder / RECORD, _record(options, result))
+        write_json(folder / PREPARED, _record(options, result))
         shown = page(options, alignment, sights, result.pictures, result.warnings)
         write_text(folder / PAGE, shown)
     return result
@@ -126,7 +129,7 @@ def alignment_of(name: str, options: Mapping[str, Any]) -> Alignment:
     if alignment is None:
         raise UnsupportedError(
             f"--generator {name}: doesn't say where faces are in its pictures, so that nothing can "
-            "be cropped for it; take minihead, eg3d or panohead"
+            "be cropped for it; give cameras, or take minihead, eg3d or panohead"
         )
     return alignment
 
@@ -147,10 +150,14 @@ def _look_at_all(
     total = sum(source.count for source in sources)
     for number, source in enumerate(sources):
         near: Square | None = None
+        roll = 0.0
+        missed = 0  # frames in a row in which the face wasn't found
         for shot in _shots(options, source):
-            sight = look(reader, shot, number, rank=options.face, near=near)
-            moving = sight.time_s is not None and sight.kept and sight.found is not None
-            near = sight.found.square if moving and sight.found is not None else None
+            turn = near is None and missed % _TURN_EVERY == 0
+            sight = look(reader, shot, number, rank=options.face, near=near, roll=roll, turn=turn)
+            near, missed = None, missed + 1
+            if sight.kept and sight.found is not None and sight.time_s is not None:
+                near, roll, missed = sight.found.square, sight.found.square.roll, 0
             sights.append(sight)
             on_progress("looking", len(sights), max(total, len(sights)))
     return sights
@@ -322,20 +329,22 @@ def _nothing(options: Options, sights: list[Sight]) -> InputError:
     """Return the error to raise where no frame can be used."""
     given = ", ".join(map(str, options.inputs))
     first = sights[0]
-    reason = first.reasons[0]
-    remedy = (
-        "give its points with --landmarks FILE"
-        if first.detection is None
-        else "give its angle with --yaw DEGREES, or take another picture"
-    )
     if len(sights) == 1:
-        return InputError(f"--input {given}: {reason}; {remedy}")
+        return InputError(f"--input {given}: {first.reasons[0]}; {_remedy(first)}")
     counts = Counter(sight.sort for sight in sights)
     listed = ", ".join(f"{count} {sort}" for sort, count in counts.most_common())
     return InputError(
         f"--input {given}: none of {len(sights)} frames can be used ({listed}); take frames with "
         "a face that is seen well"
     )
+
+
+def _remedy(sight: Sight) -> str:
+    if sight.sort == TOO_SMALL:
+        return "take a larger picture"
+    if sight.detection is None:
+        return "take one that shows a face, or give its points with --landmarks FILE"
+    return "give its angle with --yaw DEGREES, or take another picture"
 
 
 def _record(options: Options, result: Prepared) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inv3d.core.errors import RunError
-
-_RECORD = "prepare.json"
+from inv3d.io.naming import PREPARED
 
 
 @contextmanager
@@ -29,9 +28,9 @@ def made_way(out: Path, *, overwrite: bool) -> Iterator[None]:
         return
     if not overwrite:
         raise RunError(f"{out}: exists already; choose another place, or give --overwrite")
-    if not (out / _RECORD).is_file():
+    if not (out / PREPARED).is_file():
         raise RunError(
-            f"{out}: no capture of 'prepare' ({_RECORD} is missing), and not replaced; choose "
+            f"{out}: no capture of 'prepare' ({PREPARED} is missing), and not replaced; choose "
             "another place"
         )
     aside = out.with_name(f".{out.name}.{secrets.token_hex(4)}")

@@ -14,6 +14,7 @@ from inv3d.nn.face.model import HeadPose
 from inv3d.nn.face.quality import eye_opening, face_luma, sharpness
 from inv3d.nn.face.reader import Face, FaceReader
 from inv3d.nn.face.square import Square
+from inv3d.nn.face.trust import LEAST_SIDE, TOO_SMALL
 from inv3d.photos.sources import Shot
 
 _THUMB = 16
@@ -68,7 +69,16 @@ class Sight:
         return not self.reasons
 
 
-def look(reader: FaceReader, shot: Shot, source: int, *, rank: int, near: Square | None) -> Sight:
+def look(
+    reader: FaceReader,
+    shot: Shot,
+    source: int,
+    *,
+    rank: int,
+    near: Square | None = None,
+    roll: float = 0.0,
+    turn: bool = True,
+) -> Sight:
     """Look at a frame.
 
     Args:
@@ -77,10 +87,16 @@ def look(reader: FaceReader, shot: Shot, source: int, *, rank: int, near: Square
         source: number of its source.
         rank: which face, 1 is the largest.
         near: where it was in the frame before.
+        roll: which way up it's expected, radians.
+        turn: also look for faces that are turned by further quarters.
     """
     height, width = shot.pixels.shape[1:]
     sight = Sight(shot.name, shot.origin, shot.time_s, source, width, height)
-    face: Face | None = reader(shot.pixels, rank=rank, near=near, turn=near is None)
+    unfit = _unfit(shot)
+    if unfit:
+        sight.reasons.append(unfit)
+        return sight
+    face: Face | None = reader(shot.pixels, rank=rank, near=near, roll=roll, turn=turn)
     if face is None:
         sight.reasons.append("no face found")
         return sight
@@ -94,3 +110,13 @@ def look(reader: FaceReader, shot: Shot, source: int, *, rank: int, near: Square
     sight.eyes = eye_opening(shot.pixels, face.found, brightness, face.pose.yaw)
     sight.thumb = F.adaptive_avg_pool2d(brightness[None], _THUMB)[0]
     return sight
+
+
+def _unfit(shot: Shot) -> str:
+    """Why a frame needn't be searched for faces; "" where it must."""
+    height, width = shot.pixels.shape[1:]
+    if min(height, width) < LEAST_SIDE:
+        return f"{TOO_SMALL}: {width}x{height} pixels; a face must be {LEAST_SIDE:.0f} pixels wide"
+    if shot.alpha is not None and int(shot.alpha.max()) == 0:
+        return "transparent all over"
+    return ""

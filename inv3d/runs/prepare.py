@@ -38,6 +38,8 @@ _CAMERAS = (
     "a dataset.json, a transforms.json or COLMAP's sparse/0 beside the pictures, or --camera auto, "
     "which estimates them"
 )
+# by which photographs are judged besides: networks of rendered heads know no real faces
+_OF_PHOTOGRAPHS = {"faceid": "faceid"}
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,8 @@ def prepare(request: Request) -> PreparedRun:
         said.append(told)
     frames, chosen, held_out, notice = _choose(request, built, files)
     generator = generator or found.load_generator(request.generator)
-    add_metrics(generator, hook_metrics(said.append) | dict(request.metrics))
+    usual = _OF_PHOTOGRAPHS if files.prepared else {}
+    add_metrics(generator, usual | hook_metrics(said.append) | dict(request.metrics))
     used = found.used_files(generator)
     capture = load_frames(files, frames, generator.spec.resolution)
     begun = begin_from(request.init, generator, capture[chosen], request.seed)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from inv3d.commands.eval import command as eval_command
 from inv3d.commands.render import command as render
-from tests.captures import content, noise_image, png, write
+from tests.captures import content, noise_image, png, write, write_zip
 from tests.commands.run_case import good, make_run
 from tests.commands.run_cli import QUICK, fails, record, registered, run
 from tests.io.test_mirrors import LABELS, mirrored
@@ -75,14 +75,17 @@ def test_alpha_channels_are_masks(tmp_path: Path) -> None:
 
 
 def test_pictures_without_cameras_are_told_what_to_do(tmp_path: Path) -> None:
-    write({"c/me.png": png(noise_image(0))}, tmp_path)
+    write_zip({"me.png": png(noise_image(0))}, tmp_path / "c.zip")
     fails(
-        run("--input", "c", *QUICK),
+        run("--input", "c.zip", *QUICK),
         2,
         "has no cameras, which method wplus needs; give a capture with cameras (a dataset.json, a "
         "transforms.json or COLMAP's sparse/0 beside the pictures, or --camera auto, which "
         "estimates them), or take a method that does without (poseopt)",
     )
+    # a folder of pictures alone is prepared, which a generator of faces is needed for
+    write({"c/me.png": png(noise_image(0))}, tmp_path)
+    fails(run("--input", "c", *QUICK), 2, "doesn't say where faces are in its pictures")
 
 
 def test_undistorting_is_kept_with_the_run(tmp_path: Path) -> None:

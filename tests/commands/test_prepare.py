@@ -16,6 +16,7 @@ from PIL import Image
 from inv3d.cli import main
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
+from inv3d.io.video import write_video
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails
 from tests.faces import as_bytes, heads, photograph, true_yaw, write_clip
@@ -206,8 +207,6 @@ def test_black_bars_are_no_background(tmp_path: Path) -> None:
     canvas.paste(Image.fromarray(head), (0, 36))
     canvas.save(tmp_path / "bars.png")
     frames_bars = [np.asarray(canvas)] * 3
-    from inv3d.io.video import write_video
-
     write_video(tmp_path / "bars.mp4", frames_bars, fps=5)
     out = tmp_path / "out"
     good(tmp_path / "bars.mp4", "-o", out)
@@ -219,7 +218,11 @@ def test_black_bars_are_no_background(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("none.png", Image.new("RGB", (90, 60), "grey"), "no face found"),
-        ("tiny.png", Image.new("RGB", (4, 4), "grey"), "no face found"),
+        ("tiny.png", Image.new("RGB", (4, 4), "grey"), "too small: 4x4 pixels; a face must be 20"),
+        ("thin.png", Image.new("RGB", (1, 5000), "grey"), "too small: 1x4096 pixels"),
+        ("clear.png", Image.new("RGBA", (90, 90)), "transparent all over"),
+        ("zero.jpg", b"", "an empty file (0 bytes)"),
+        ("page.jpg", b"<!DOCTYPE html>", "no known image format"),
         ("cut.jpg", b"\xff\xd8\xff\xe0cut short", "can't be read as an image"),
         ("no.mp4", b"no video", "can't be read as a video"),
         ("text.txt", b"hello", "neither a picture nor a video"),
@@ -234,6 +237,29 @@ def test_bad_input_is_one_line(tmp_path: Path, name: str, content: Any, said: st
         content.save(path)
     fails(prepare(path, "-o", tmp_path / "out"), 2, said)
     assert [p.name for p in tmp_path.iterdir() if p != path] == []
+
+
+def test_a_clip_on_its_side_and_a_gif_are_followed(tmp_path: Path) -> None:
+    """Their frames are as many as those of the upright clip, whatever the file says of its turn."""
+    capture = open_capture("sample:dynamic").load(128, list(range(6, 54, 6)))
+    frames_up = [as_bytes(image).permute(1, 2, 0).numpy() for image in capture.images]
+    write_video(tmp_path / "side.mp4", [np.ascontiguousarray(np.rot90(f)) for f in frames_up], 10)
+    said = good(tmp_path / "side.mp4", "-o", tmp_path / "a", "--keep-all")
+    assert len(frames(said)) == 8
+    pictures = [Image.fromarray(frame) for frame in frames_up]
+    pictures[0].save(tmp_path / "turn.gif", save_all=True, append_images=pictures[1:], duration=90)
+    moving = good(tmp_path / "turn.gif", "-o", tmp_path / "b", "--keep-all")
+    for one, other in zip(frames(said), frames(moving), strict=True):
+        assert abs(one["yaw_deg"] - other["yaw_deg"]) < 5
+
+
+def test_clips_and_pictures_together(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    write_clip(folder / "turn.mp4", range(12, 36, 6))
+    Image.open(photograph("astronaut.png")).save(folder / "me2.png")
+    said = good(folder, "-o", tmp_path / "out", "--keep-all")
+    assert len(frames(said)) == 5 == len(list((tmp_path / "out" / "images").iterdir()))
 
 
 def test_wrong_options(tmp_path: Path) -> None:
@@ -269,6 +295,8 @@ def test_run_prepares_a_photograph_and_a_clip(tmp_path: Path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["input"]["path"] == str(tmp_path / "run-capture")
     assert (tmp_path / "run-capture" / "prepare.html").is_file()
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert 0 < metrics["front"]["faceid"] < 1.2 and metrics["names"]["faceid"] == "faceid"
 
 
 def test_refinement_changes_cameras_and_crops(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -50,6 +51,7 @@ def write(
             stream.codec_context.color_primaries = stream.codec_context.colorspace = 9
         for i, frame in enumerate(frames):
             kind = "rgb24" if frame.dtype == np.uint8 else "rgb48le"
+            kind = "rgba" if frame.shape[2] == 4 else kind
             picture = av.VideoFrame.from_ndarray(frame, format=kind)
             picture.pts = times_ms[i] if times_ms else 40 * i
             picture.time_base = Fraction(1, 1000)
@@ -118,12 +120,93 @@ def test_high_dynamic_range_becomes_ordinary(tmp_path: Path) -> None:
     assert int(pixels.min()) > 230 and int(pixels.max() - pixels.min()) < 12
 
 
-@pytest.mark.parametrize("content", [b"", b"no video at all" * 50])
-def test_what_is_no_video(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "an empty file"),
+        (b"no video at all" * 50, "can't be read as a video .*is it one, and"),
+    ],
+)
+def test_what_is_no_video(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.mp4: can't be read as a video \("):
+    with pytest.raises(InputError, match=rf"a\.mp4: {said}"):
         open_clip(path)
+
+
+def test_a_playlist_opens_no_connection(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(0.2)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/a.ts"
+        path = tmp_path / "a.mp4"
+        path.write_text(
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}\n#EXT-X-ENDLIST\n"
+        )
+        with pytest.raises(InputError, match=r"can't be read|no frame"):
+            list(clip_frames(open_clip(path)))
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_names_that_look_like_protocols_and_patterns(tmp_path: Path) -> None:
+    path = write(tmp_path / "http:b%03d.mp4", [corner()] * 2)
+    assert len(list(clip_frames(open_clip(path)))) == 2
+
+
+def test_streams_without_times_have_their_frames_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.mpg"
+    with av.open(str(path), "w", format="m4v") as container:  # the bare stream
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width = corner().shape[:2]
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(corner(), format="rgb24")))
+        container.mux(stream.encode())
+    times = [frame.time_s for frame in clip_frames(open_clip(path))]
+    assert len(times) == 5 and times[0] == 0 and np.diff(times).min() > 0.01
+
+
+def test_damaged_frames_are_passed_over(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    frames = [rng.integers(0, 255, (64, 96, 3), dtype=np.uint8) for _ in range(12)]
+    path = write(tmp_path / "a.mov", frames, codec="png", pixels="rgb24")
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3 : len(whole) // 3 + 2000] = bytes(2000)
+    path.write_bytes(bytes(whole))
+    found = list(clip_frames(open_clip(path)))
+    assert 6 < len(found) <= 12
+    last = found[-1].pixels.permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(last - frames[-1]).max() < 4
+
+
+def test_transparent_videos_are_put_on_white(tmp_path: Path) -> None:
+    clear = np.dstack([corner(), np.full((64, 96), 255, np.uint8)])
+    clear[:32, :, 3] = 0
+    path = write(tmp_path / "a.mov", [clear] * 2, codec="png", pixels="rgba")
+    frame = next(clip_frames(open_clip(path)))
+    assert frame.alpha is not None and frame.alpha[0, :32].max() == 0
+    assert frame.alpha[0, 32:].min() == 255
+    assert frame.pixels[:, 10, 10].tolist() == [255, 255, 255]
+    assert near(frame.pixels[:, 50, 10], (200, 0, 0))
+
+
+def test_interlaced_videos_show_one_moment_a_frame(tmp_path: Path) -> None:
+    striped = np.zeros((64, 96, 3), np.uint8)
+    striped[::2] = 220  # one half is bright, the other dark
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        options = {"x264-params": "tff=1", "crf": "1"}
+        try:
+            stream = container.add_stream("libx264", rate=25, options=options)
+        except ValueError:
+            pytest.skip("this PyAV can't encode interlaced videos")
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(striped, format="rgb24")))
+        container.mux(stream.encode())
+    pixels = next(clip_frames(open_clip(path))).pixels
+    assert pixels.shape == (3, 64, 96) and int(pixels.min()) > 200
 
 
 def test_sound_alone(tmp_path: Path) -> None:

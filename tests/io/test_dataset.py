@@ -161,7 +161,7 @@ def test_a_zip_that_is_no_zip(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    refused(tmp_path, "no images found (.bmp, .gif, .jpeg, .jpg, .png")
+    refused(tmp_path, "no images found (.avif, .bmp, .gif, .heic, .heif, .jpeg, .jpg, .png")
 
 
 def test_no_labels_at_all(tmp_path: Path) -> None:

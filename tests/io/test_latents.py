@@ -49,6 +49,17 @@ def test_a_file_is_told_by_its_contents(tmp_path: Path) -> None:
         np.testing.assert_allclose(read_labels(tmp_path / "c.npy").labels().numpy(), LABELS)
 
 
+def test_an_array_that_numpy_named_itself(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", np.ones((1, 14, 32), np.float32))
+    assert read_latents(tmp_path / "a.npz").ws.shape == (1, 14, 32)
+    np.savez(tmp_path / "two.npz", np.ones((1, 14, 32)), np.ones((1, 25)))
+    with pytest.raises(InputError, match="it holds arr_0, arr_1"):
+        read_latents(tmp_path / "two.npz")
+    torch.save([torch.ones(3), torch.ones(3)], tmp_path / "list.pt")
+    with pytest.raises(InputError, match="it holds no tensor, and no names"):
+        read_latents(tmp_path / "list.pt")
+
+
 @pytest.mark.parametrize(
     ("shape", "read"), [((4,), (1, 1, 4)), ((3, 4), (1, 3, 4)), ((2, 1, 3, 4), (2, 3, 4))]
 )

@@ -188,8 +188,8 @@ def test_files_that_are_no_capture(tmp_path: Path, name: str, message: str) -> N
 
 
 def test_pictures_that_cant_be_read_yet_are_named(tmp_path: Path) -> None:
-    write({"a.HEIC": b"x", "b.mov": b"x"}, tmp_path)
-    assert refused(tmp_path).endswith("; convert a.HEIC and others like it")
+    write({"a.DNG": b"x", "b.mov": b"x"}, tmp_path)
+    assert refused(tmp_path).endswith("; convert a.DNG and others like it")
 
 
 def test_a_name_too_long_for_the_system(tmp_path: Path) -> None:
@@ -249,3 +249,58 @@ def test_memory_stays_flat_beside_the_labels_of_a_whole_set(tmp_path: Path) -> N
     found = outcome(few_of_many, str(path))
     assert found.value == 2
     assert found.memory < 10 * (path / "dataset.json").stat().st_size
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".jpg", "JPEG"), (".webp", "WEBP"), (".bmp", "BMP")])
+def test_masks_of_any_ending(tmp_path: Path, suffix: str, kind: str) -> None:
+    files = content(2)
+    for i in range(2):
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        mask[: SIZE // 2] = 255
+        files[f"masks/view{i}{suffix}"] = encoded(Image.fromarray(mask), kind)
+    masks = open_capture(write(files, tmp_path)).load(SIZE).masks
+    assert masks is not None
+    assert float(masks[:, :, : SIZE // 2].min()) > 0.9 and float(masks[:, :, -4:].max()) < 0.1
+
+
+def test_a_name_with_a_line_break_is_told_in_one_line(tmp_path: Path) -> None:
+    path = write_zip(content() | {"a\nb.png": png(noise_image(0))}, tmp_path / "a.zip")
+    assert "a.zip/a?b.png: 1 image without a label" in refused(path)
+
+
+def test_packed_captures_say_what_to_unpack(tmp_path: Path) -> None:
+    inner = write_zip(content(), tmp_path / "inner.zip")
+    outer = write_zip({"inner.zip": inner.read_bytes(), "a.mp4": b""}, tmp_path / "outer.zip")
+    assert "no images found" in refused(outer) and "; unpack inner.zip" in refused(outer)
+    locked = bytearray(inner.read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = -1
+        while (at := locked.find(signature, at + 1)) >= 0:
+            locked[at + flags] |= 1
+    (tmp_path / "locked.zip").write_bytes(bytes(locked))
+    said = refused(tmp_path / "locked.zip")
+    assert said.endswith("can't be read (encrypted); pack it without a password")
+
+
+def test_labels_as_rows_of_matrices(tmp_path: Path) -> None:
+    flat = labels_of(ring(4))
+    rows = [[row[i : i + 4] for i in range(0, 16, 4)] for row in flat]
+    focal = [[row[16 + i : 19 + i] for i in range(0, 9, 3)] for row in flat]
+    for label in (
+        [[*matrix, *k] for matrix, k in zip(rows, focal, strict=True)],
+        [[matrix, k] for matrix, k in zip(rows, focal, strict=True)],
+    ):
+        labels = {f"view{i}.png": label[i] for i in range(4)}
+        files = content() | {"dataset.json": json.dumps({"labels": labels}).encode()}
+        found = open_capture(write(files, tmp_path))
+        torch.testing.assert_close(found.camera.cam2world, ring(4).cam2world.float())
+    labels = {f"view{i}.png": rows[i] for i in range(4)}
+    files = content() | {"dataset.json": json.dumps({"labels": labels}).encode()}
+    assert "label of view0.png: 16 numbers, expected 25" in refused(write(files, tmp_path))
+
+
+def test_a_transforms_json_without_frames_says_so(tmp_path: Path) -> None:
+    files = {"a.png": png(noise_image(0)), "transforms.json": b'{"fl_x": 1}'}
+    assert 'transforms.json: no frames in it; expected a list of them under "frames"' in refused(
+        write(files, tmp_path)
+    )

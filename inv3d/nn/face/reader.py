@@ -15,6 +15,8 @@ from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import doubt
 
 QUARTERS = (0, 1, 3, 2)
+# a face is surely the right way up below that disagreement, above that score of the detector
+_AGREED, _CLEAR = 0.05, 0.75
 # boxes of successive frames that share less of each other aren't the same face
 _SAME = 0.2
 
@@ -48,7 +50,13 @@ class FaceReader(nn.Module):
         self.model = FaceModel.load()
 
     def forward(
-        self, picture: Tensor, *, rank: int = 1, near: Square | None = None, turn: bool = True
+        self,
+        picture: Tensor,
+        *,
+        rank: int = 1,
+        near: Square | None = None,
+        roll: float = 0.0,
+        turn: bool = True,
     ) -> Face | None:
         """Return a face; None where there is none.
 
@@ -56,14 +64,19 @@ class FaceReader(nn.Module):
             picture: [3, H, W] in [0, 1] or bytes.
             rank: which one where there are several: 1 is the largest.
             near: where it was in the frame before, which counts more than the rank.
-            turn: also look for faces on their side and upside down, where no sound one is upright.
+            roll: which way up it's expected, radians; that's tried first.
+            turn: where no face is surely the right way up, also try further quarters.
         """
+        first = round(2 * roll / math.pi) % 4
+        others = [quarter for quarter in QUARTERS if quarter != first] if turn else []
         best: Face | None = None
-        for quarter in QUARTERS if turn else QUARTERS[:1]:
+        for quarter in (first, *others):
             face = self._face(self.detector(picture, quarter * math.pi / 2), picture, rank, near)
-            if face is not None and not face.doubt:
+            if face is None:
+                continue
+            if _sure(face):
                 return face
-            best = best or face
+            best = face if best is None or _better(face, best) else best
         return best
 
     def _face(
@@ -79,6 +92,18 @@ class FaceReader(nn.Module):
         found = self.landmarker(picture, detection.square)
         pose = self.model.pose(found, detection)
         return Face(detection, found, pose, doubt(found, pose, detection), len(detections))
+
+
+def _sure(face: Face) -> bool:
+    agreed = face.pose.disagreement < _AGREED and face.detection.score > _CLEAR
+    return agreed and not face.doubt
+
+
+def _better(face: Face, other: Face) -> bool:
+    """Whether a face is rather the right one: some are found the wrong way up too."""
+    if bool(face.doubt) != bool(other.doubt):
+        return bool(other.doubt)
+    return face.detection.score > other.detection.score
 
 
 def _shared(a: Square, b: Square) -> float:

@@ -16,6 +16,7 @@ MOST_APART_DEG = 32.0
 # from there on a face is called a profile
 PROFILE_DEG = 60.0
 LEAST_SIDE = 20.0
+TOO_SMALL = "too small"
 
 
 def doubt(found: Landmarks, pose: HeadPose, detection: Detection) -> str:
@@ -27,7 +28,7 @@ def doubt(found: Landmarks, pose: HeadPose, detection: Detection) -> str:
         detection: of the same face.
     """
     if detection.square.side < LEAST_SIDE:
-        return f"the face is only {detection.square.side:.0f} pixels wide"
+        return f"{TOO_SMALL}: the face is only {detection.square.side:.0f} pixels wide"
     apart = math.degrees(abs(pose.rough_yaw - pose.uncorrected_yaw))
     false = (
         pose.disagreement > MOST_DISAGREEMENT

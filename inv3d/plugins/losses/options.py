@@ -130,6 +130,14 @@ class HeadIDConfig(PluginConfig):
     )
 
 
+class FaceIDConfig(PluginConfig):
+    """Options of the identity of faces in photographs."""
+
+    weights: Path | None = Field(
+        None, description="path of a file as tools.face.identity writes it, instead of the embedded"
+    )
+
+
 class LPIPSConfig(PluginConfig):
     """Options of the LPIPS loss."""
 

@@ -68,6 +68,25 @@ def test_pictures_on_their_side_and_upside_down(quarters: int) -> None:
     assert abs(math.degrees(face.pose.yaw)) < 8
 
 
+@pytest.mark.parametrize(("row", "angle"), [(None, 0), (None, 180), (None, 90), (5, 150), (5, 240)])
+def test_faces_found_the_wrong_way_up_lose_to_the_right_one(row: int | None, angle: int) -> None:
+    """The detector sees some faces upside down, and fits landmarks there that are nearly true."""
+    colour = pixels("astronaut.png") if row is None else as_bytes(heads().images[row])
+    upright = read(colour).found.square.roll
+    picture = colour[1:2].expand(3, -1, -1) if row is None else colour
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    turned = image.rotate(angle, expand=True, fillcolor=(200, 200, 200))
+    face = read(torch.from_numpy(np.array(turned)).permute(2, 0, 1))
+    apart = face.found.square.roll - upright + math.radians(angle)
+    assert face.doubt == "" and math.cos(apart) > 0.99
+
+
+def test_the_way_up_that_is_expected_is_looked_at_alone_where_asked() -> None:
+    side = torch.rot90(pixels("grace_hopper.jpg"), 1, (1, 2))
+    face = read(side, roll=-math.pi / 2, turn=False)
+    assert face.doubt == "" and abs(face.pose.roll + math.pi / 2) < 0.2
+
+
 @pytest.mark.parametrize("name", ["astronaut.png", "grace_hopper.jpg"])
 def test_photographs(name: str) -> None:
     face = read(pixels(name))
