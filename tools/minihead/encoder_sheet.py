@@ -80,8 +80,8 @@ def dual_sheet(generator: Generator, picture: Capture, around: Capture) -> list[
 
 
 @click.command()
-@click.argument("captures", type=click.Path(exists=True, path_type=Path))
-@click.argument("orbits", type=click.Path(exists=True, path_type=Path))
+@click.argument("captures", type=click.Path(path_type=Path))
+@click.argument("orbits", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @torch.no_grad()
 def main(captures: Path, orbits: Path, out: Path) -> None:
@@ -100,7 +100,7 @@ def main(captures: Path, orbits: Path, out: Path) -> None:
         "dualencoder": [row for pair in pairs for row in dual_sheet(generator, *pair)],
     }
     for name, rows in sheets.items():
-        grid(rows).save(out / f"{name}.png", optimize=True)
+        grid(rows).save(out / f"{name}.jpg", quality=92)
 
 
 if __name__ == "__main__":

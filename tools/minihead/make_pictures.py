@@ -28,7 +28,7 @@ from tools.minihead.captures import label
 
 
 @click.command()
-@click.argument("pools", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("pools", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--yaw-deg", default=60.0, show_default=True, help="Farthest from the front.")
 def main(pools: tuple[Path, ...], out: Path, yaw_deg: float) -> None:
@@ -37,6 +37,8 @@ def main(pools: tuple[Path, ...], out: Path, yaw_deg: float) -> None:
     labels: list[tuple[str, list[float]]] = []
     latents: list[Tensor] = []
     shards = [path for pool in pools for path in sorted(pool.glob("*.safetensors"))]
+    if not shards:
+        raise click.UsageError(f"{pools[0]}: no files of make_pool there")
     with tempfile.TemporaryDirectory(dir=out.parent) as place:
         partial = Path(place) / out.name
         with zipfile.ZipFile(partial, "w") as archive:

@@ -71,7 +71,9 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
     """Two encoders whose planes are stitched where the picture's camera sees the surface."""
 
     name = "dualencoder"
-    summary = "two encoders, stitched by visibility, for heads from all around; needs a training"
+    summary = (
+        "two encoders, stitched by visibility, for heads from all around; trained for minihead"
+    )
     licence = "Apache-2.0"
     reference = "Dual Encoder GAN Inversion for High-Fidelity 3D Head Reconstruction, NeurIPS 2024"
     default_views: ClassVar[int] = 1

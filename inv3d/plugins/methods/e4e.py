@@ -42,7 +42,7 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
     """Encoder for Editing, for 3D-aware generators."""
 
     name = "e4e"
-    summary = "editable W+ latents of the front view by one pass; needs a training"
+    summary = "editable W+ latents of the front view by one pass; trained for minihead"
     licence = "Apache-2.0"
     reference = "Tov et al., Designing an Encoder for StyleGAN Image Manipulation (e4e), 2021"
     Config = E4EConfig

@@ -21,7 +21,7 @@ class PSP(LatentEncoder[PSPConfig, PSPTraining]):
     """The encoder of Pixel2Style2Pixel for 3D-aware generators."""
 
     name = "psp"
-    summary = "W+ latents of the front view by one pass of an encoder; needs a training"
+    summary = "W+ latents of the front view by one pass of an encoder; trained for minihead"
     licence = "Apache-2.0"
     reference = "Richardson et al., Encoding in Style (pSp), CVPR 2021"
     Config = PSPConfig

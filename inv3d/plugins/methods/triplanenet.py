@@ -57,7 +57,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
     """Both branches in one pass; an editor that changes latents keeps the offset (eq. 16)."""
 
     name = "triplanenet"
-    summary = "latents and an offset of the planes by one pass; needs a training"
+    summary = "latents and an offset of the planes by one pass; trained for minihead"
     licence = "Apache-2.0"
     reference = "Bhattarai et al., TriPlaneNet: An Encoder for EG3D Inversion, WACV 2024"
     default_views: ClassVar[int] = 1
