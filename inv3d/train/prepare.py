@@ -229,6 +229,10 @@ def _sources(
             )
         else:
             sources.append(_pictures(name, weight, plugin, generator, training))
+    short = [Path(source.name).name for source in sources]
+    if len(set(short)) == len(short):
+        for source, name in zip(sources, short, strict=True):
+            source.name = name
     return sources
 
 

@@ -166,6 +166,13 @@ def test_sources_are_mixed_by_weight_and_processes_share_a_step(folder: Path) ->
         feed.close()
 
 
+def test_sources_have_short_names_where_those_tell_them_apart(folder: Path, tmp_path: Path) -> None:
+    assert [source.name for source in _prepared(str(folder), "generated")] == ["faces", "generated"]
+    other = write_capture(toy_capture(ToyGenerator(ToyConfig()), 12), _made(tmp_path / "faces"))
+    names = [source.name for source in _prepared(str(folder), str(other))]
+    assert names == [str(folder), str(other)]
+
+
 def test_a_step_must_be_shared_evenly() -> None:
     with pytest.raises(ConfigError, match=r"training\.batch.*give a multiple of 6"):
         Feed([_generated()], 0, TrainingConfig(batch=4, accumulate=2), Team(0, 3), CPU)
