@@ -33,9 +33,7 @@ def write_known_latents(path: Path, ws: Tensor, names: Sequence[str], fingerprin
 
 
 def read_known_latents(files: CaptureFiles, generator: Generator) -> Tensor | None:
-    """Return the latents of all pictures of a capture, [N, rows, w_dim]; None where none lie there.
-
-    One row stands for as many equal ones as the generator has.
+    """Return the latents of all pictures of a capture, [N, num_ws, w_dim]; None without any.
 
     Raises:
         InputError: where they are of another generator or shape, or a picture has none.
