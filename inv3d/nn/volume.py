@@ -31,6 +31,8 @@ Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 # Absorption behind which nothing is seen, with e^-80 of the light; the exponential of much more is
 # a subnormal number, for which CPUs take ten times as long.
 OPAQUE = 80.0
+# Rays of which no samples are kept that are rendered at a time.
+UNKEPT = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -391,6 +393,8 @@ def render_chunked(
 ) -> Composite:
     """Render rays in chunks; the result doesn't depend on their size.
 
+    A field that keeps no samples is given more of them at a time, whatever the chunk.
+
     Args:
         field: what is rendered.
         rays: B x R rays.
@@ -400,6 +404,9 @@ def render_chunked(
         checkpoint: recompute each chunk in the backward pass instead of keeping its samples.
     """
     parts = []
+    keeps_none = getattr(field, "keeps_none", None)
+    if keeps_none is not None and keeps_none(rays):
+        chunk, checkpoint = max(chunk, UNKEPT // len(rays.origins)), False
     for part in rays.split(chunk):
         if checkpoint and torch.is_grad_enabled():
             parts.append(

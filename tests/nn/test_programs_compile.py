@@ -22,7 +22,8 @@ NUMBERS = {"scale": "fp32", "limit": "fp32", "gain": "fp32", "factor": "fp32", "
            "slope": "fp32"}  # fmt: skip
 # numbers among the arguments of these programs; all others are tensors
 COUNTS = ("rays", "samples", "size", "slices", "sb", "sp", "sd", "sy", "sx", "rows", "style_rows",
-          "noise_rows", "channels", "chunks")  # fmt: skip
+          "noise_rows", "channels", "chunks", "bands", "height", "width", "out_height",
+          "out_width", "padding")  # fmt: skip
 
 
 def compiled(home: str, name: str, constants: dict[str, Any], capability: int, warps: int) -> Any:
@@ -82,4 +83,5 @@ def test_programs_for_grids_compile() -> None:
 
 def test_programs_for_epilogues_compile() -> None:
     compiled(EPILOGUE, "forward", TILE | {"BIAS": True}, 90, 4)
+    compiled(EPILOGUE, "blur", {"BX": 16, "BC": 64, "ROWS": 16}, 90, 4)
     compiled(EPILOGUE, "backward", TILE | {"PIXELS": True, "STEPS": 8}, 90, 4)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from inv3d.nn import volume
 from inv3d.nn.volume import (
+    Composite,
     March,
     Rays,
     coarse_depths,
@@ -173,6 +175,35 @@ def test_chunks_change_nothing(chunk: int, colour: bool) -> None:
         torch.testing.assert_close(whole.features, parts.features)
     else:
         assert parts.features is None
+
+
+class Unkept:
+    """A field that says that it keeps no samples, and counts the rays that it's given."""
+
+    def __init__(self) -> None:
+        self.rays: list[int] = []
+
+    def __call__(self, points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
+        return ball(points, colour)
+
+    def keeps_none(self, rays: Rays) -> bool:
+        return len(rays.origins) == 1
+
+    def render_rays(self, rays: Rays, march: March, colour: bool) -> Composite:
+        self.rays.append(rays.origins.shape[1])
+        return render_rays(ball, rays, march, colour)
+
+
+def test_rays_of_which_nothing_is_kept_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as UNKEPT says, whatever the chunk."""
+    march, field = March(8, 8), Unkept()
+    rays = rays_along_z(7, march)
+    whole = render_rays(ball, rays, march, True)
+    seen = render_chunked(field, rays, march, True, 2, checkpoint=True)
+    assert field.rays == [7] and torch.equal(seen.depth, whole.depth)
+    monkeypatch.setattr(volume, "UNKEPT", 3)
+    seen = render_chunked(field, rays, march, True, 2)
+    assert field.rays == [7, 3, 3, 1] and torch.equal(seen.depth, whole.depth)
 
 
 def test_random_draws_are_the_generators_own() -> None:

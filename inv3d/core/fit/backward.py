@@ -4,11 +4,13 @@ A scene that several views share is synthesised once. Where not all views fit in
 graph is cut at the scene and at the cameras: views are rendered and back-propagated a few at a
 time into these, and from there once into backbone, latent and whatever the cameras depend on.
 Memory doesn't grow with the number of views, and the gradient is the same.
+
+On CUDA what lies between these cuts is recorded where it comes again (`replay`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor
 from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
 from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.replay import Replays, Same
 from inv3d.core.generator import Generator
 from inv3d.core.scene import OutputName, Rendering, Scene
 
@@ -37,12 +40,15 @@ class Source:
         inputs: name -> tensor, such as latents, offsets, or what they're made from.
         latent: [B, num_ws, w_dim], what losses on the latent see; None shows them the latents
             that the scenes carry. Different where scenes are made from noisy latents.
+        alike: equal for sources whose `make` does the same with its arguments; None where that
+            isn't known, so that every pass is computed anew.
     """
 
     make: Callable[[slice, Mapping[str, Tensor]], Scene]
     count: int
     inputs: Mapping[str, Tensor]
     latent: Tensor | None = None
+    alike: Hashable | None = None
 
 
 def latent_source(
@@ -76,7 +82,8 @@ def latent_source(
         return scene + {n: p if len(p) == 1 else p[rows] for n, p in parts.items()}
 
     inputs = {_WS: ws} | {f"{_OFFSET}{name}": part for name, part in added.items()}
-    return Source(make, len(ws), inputs, ws if latent is None else latent)
+    alike = (latent_source, Same(generator), tuple(added))
+    return Source(make, len(ws), inputs, ws if latent is None else latent, alike)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ def backward(
     *,
     chunk: int | None = None,
     rng: torch.Generator | None = None,
+    replays: Replays | None = None,
 ) -> dict[str, Tensor]:
     """Render all looks of each scene, add the gradients of all that is made of them.
 
@@ -133,6 +141,7 @@ def backward(
         looks: all share the scenes, which are synthesised once.
         chunk: views rendered at a time; all if None.
         rng: the generator's source of random samples, rewound for the second rendering.
+        replays: earlier passes, where those that come again are recorded.
 
     Returns:
         Loss name -> sum over the views, and "total", the weighted sum over all looks; detached, on
@@ -145,7 +154,10 @@ def backward(
         raise ValueError("nothing looks at the scenes: give at least one look")
     for look in looks:
         _check_counts(look, source)
-    return _Pass(generator, source, looks, chunk, rng).run()
+    one = _Pass(generator, source, looks, chunk, rng)
+    sums = one.gather() if replays is None else replays.gather(one)
+    one.finish()
+    return sums
 
 
 def _check_counts(look: Look, source: Source) -> None:
@@ -186,25 +198,61 @@ class _Pass:
         self.ahead: dict[int, _JointGradient] = {}
         self.starts: dict[int, Tensor] = {}
 
-    def run(self) -> dict[str, Tensor]:
+    def key(self) -> Hashable | None:
+        """What two passes share that differ by numbers alone; None where a look is a function."""
+        if self.source.alike is None or any(look.joint is not None for look in self.looks):
+            return None
+        looks = tuple(
+            (Same(k.objective), tuple(k.outputs), k.resolution, k.weight, k.name)
+            for k in self.looks
+        )
+        forms = tuple((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in self.leaves())
+        tuned = tuple(parameter.requires_grad for parameter in self.shared())
+        return self.source.alike, looks, self.chunk, tuple(self.inputs), forms, tuned
+
+    def own(self) -> _Pass:
+        """Return the same pass over copies of all that it begins with."""
+        source, looks = self.source, self.looks
+        inputs = {name: _copied(tensor) for name, tensor in source.inputs.items()}
+        latent = None if source.latent is None else _copied(source.latent)
+        cameras = [Camera(_copied(k.camera.cam2world), _copied(k.camera.intrinsics)) for k in looks]
+        return _Pass(
+            self.generator,
+            replace(source, inputs=inputs, latent=latent),
+            [replace(look, camera=camera) for look, camera in zip(looks, cameras, strict=True)],
+            self.chunk,
+            self.rng,
+        )
+
+    def leaves(self) -> list[Tensor]:
+        """Return inputs, latent and cameras, where the graph is cut."""
+        latent = [] if self.latent is None else [self.latent]
+        cameras = [part for c in self.cameras for part in (c.cam2world, c.intrinsics)]
+        return [*self.inputs.values(), *latent, *cameras]
+
+    def shared(self) -> list[Tensor]:
+        """Return the generator's parameters."""
+        return list(self.generator.parameters())
+
+    def draws(self) -> Tensor | None:
+        """Return the state of the random numbers."""
+        return None if self.rng is None else self.rng.get_state()
+
+    def gather(self) -> dict[str, Tensor]:
+        """Let gradients arrive at the cuts and at the generator's parameters."""
+        self.sums = {}
         for index, look in enumerate(self.looks):
             if look.joint is not None and self._split(look):
                 self.ahead[index] = self._look_ahead(index)
         for scenes in self._blocks():
             self._block(scenes)
-        self._finish()
         return self.sums
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Pass on what arrived at inputs, latent and cameras, in one go: they may share a graph."""
-        tensors, leaves = list(self.source.inputs.values()), list(self.inputs.values())
-        if self.source.latent is not None and self.latent is not None:
-            tensors.append(self.source.latent)
-            leaves.append(self.latent)
-        for look, camera in zip(self.looks, self.cameras, strict=True):
-            tensors += [look.camera.cam2world, look.camera.intrinsics]
-            leaves += [camera.cam2world, camera.intrinsics]
-        _pass_on(tensors, leaves)
+        latent = [] if self.source.latent is None else [self.source.latent]
+        cameras = [part for k in self.looks for part in (k.camera.cam2world, k.camera.intrinsics)]
+        _pass_on([*self.source.inputs.values(), *latent, *cameras], self.leaves())
 
     def _split(self, look: Look) -> bool:
         """Whether not all of its views are rendered at once; looks of more views may be why."""
@@ -347,6 +395,11 @@ def _slices(start: int, stop: int, size: int) -> Iterator[slice]:
 def _cut(tensor: Tensor) -> Tensor:
     """Return the same values as a leaf that collects the gradient."""
     return tensor.detach().requires_grad_(tensor.requires_grad)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """Return a copy that wants a gradient where the original does."""
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 def _cut_camera(camera: Camera) -> Camera:

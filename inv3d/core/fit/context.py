@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, Source, backward, latent_source
 from inv3d.core.fit.loop import Progress, Stage, run_stage
 from inv3d.core.fit.objective import Objective, WeightedLoss
+from inv3d.core.fit.replay import Replays
 from inv3d.core.fit.state import RunState
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
@@ -57,6 +59,7 @@ class Context:
         init: Inversion | None = None,
         preset: str | None = None,
         read_every: int | None = None,
+        replay: bool = True,
     ) -> Context:
         """Return a fresh context.
 
@@ -70,6 +73,8 @@ class Context:
             preset: that the method's options come from.
             read_every: steps between two readings of the losses from the device; if None every
                 step on the CPU, where it costs nothing, and every tenth elsewhere.
+            replay: record passes that come again as CUDA graphs, unless the environment variable
+                INV3D_NO_GRAPHS is set; on a CPU there are none.
         """
         device = torch.device(device)
         generators = {
@@ -78,6 +83,8 @@ class Context:
         }
         state = RunState(generators, view_chunk, checkpoint=checkpoint, every=every)
         state.read_every = read_every or (1 if device.type == "cpu" else _READ_EVERY_ON_CUDA)
+        if replay and device.type == "cuda" and not os.environ.get("INV3D_NO_GRAPHS"):
+            state.replays = Replays()
         return Context(device, seed, state, init, preset)
 
     def within(self, prefix: str) -> Context:
@@ -169,4 +176,8 @@ class Context:
         if isinstance(source, Tensor):
             source = latent_source(generator, source)
         chunk, rng = self.state.view_chunk, self.state.generators["render"]
-        return backward(generator, source, looks, chunk=chunk, rng=rng)
+        replays = self.state.replays
+        sums = backward(generator, source, looks, chunk=chunk, rng=rng, replays=replays)
+        if replays is not None and replays.fault is not None:
+            self.notice(f"steps aren't recorded as CUDA graphs, but computed: {replays.fault}")
+        return sums

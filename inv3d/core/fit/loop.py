@@ -183,6 +183,13 @@ def run_stage(stage: Stage, state: RunState) -> Iterator[Progress]:
     loop = _Loop(stage, state)
     if loop.skip():
         return
+    try:
+        yield from _run(loop, stage, state)
+    finally:
+        state.forget_passes()
+
+
+def _run(loop: _Loop, stage: Stage, state: RunState) -> Iterator[Progress]:
     for step in range(loop.resume(), stage.steps):
         try:
             if not loop.take(step):
@@ -278,6 +285,7 @@ class _Loop:
                 break
             # Only here, outside the handler, has the traceback let go of the failed tensors.
             self._zero_gradients()
+            self.state.forget_passes()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             rewind()
@@ -575,7 +583,9 @@ class _Found:
     @staticmethod
     def of(update: Update, variables: list[Tensor], metrics: Metrics) -> _Found:
         """Return what is found where the variables are now; gradients are theirs."""
-        return _Found(update, [(v, v.detach().clone(), v.grad) for v in variables], metrics)
+        kept = [None if v.grad is None else v.grad.clone() for v in variables]
+        at = [(v, v.detach().clone(), g) for v, g in zip(variables, kept, strict=True)]
+        return _Found(update, at, metrics)
 
     def holds(self, update: Update) -> bool:
         """Whether it's what the update would find now."""

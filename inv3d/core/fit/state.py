@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import RunError, first_line, plain_text
+from inv3d.core.fit.replay import Replays
 from inv3d.core.weights.tensors import read_tensors, under_prefix, write_tensors
 
 FORMAT = 2
@@ -35,6 +36,7 @@ class RunState:
         notices: messages for the user.
         dtype: of the generator's tensors, which the losses' networks take on; None: their own.
         weights: loss name -> the weights that it was built with, for the report.
+        replays: passes over views that a stage repeats; None where each is computed anew.
         taken: steps behind the run, over all stages.
         done: stage name -> its final variables, buffers and random states.
         restored: names of stages in `done` that this process hasn't come to yet.
@@ -53,6 +55,7 @@ class RunState:
     notices: list[str] = field(default_factory=list)
     dtype: torch.dtype | None = None
     weights: dict[str, list[float]] = field(default_factory=dict)
+    replays: Replays | None = None
     taken: int = 0
     done: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)
@@ -123,6 +126,11 @@ class RunState:
                 "view_chunk": self.view_chunk,
             },
         )
+
+    def forget_passes(self) -> None:
+        """Free what recorded passes hold."""
+        if self.replays is not None:
+            self.replays.clear()
 
     def smaller_chunk(self) -> int | None:
         """Half of the views that are rendered at a time now; None if it's one."""

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn.filters import blur, blur_backward
-from inv3d.nn.modulated import doubling, winograd
+from inv3d.nn import filters
+from inv3d.nn.filters import blur
+from inv3d.nn.modulated import doubling, epilogue_triton, winograd
 from inv3d.nn.modulated.epilogue import as_maps, as_rows
 from inv3d.nn.products import product
 
@@ -27,7 +28,9 @@ def convolve_plain(x: Tensor, weight: Tensor, up: Tensor | None) -> Tensor:
     return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), up)
 
 
-def convolve(x: Tensor, weight: Tensor, up: Tensor | None, fast: bool) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, up: Tensor | None, fast: bool, programs: bool = False
+) -> Tensor:
     """Convolve maps that are channels last.
 
     Args:
@@ -35,11 +38,15 @@ def convolve(x: Tensor, weight: Tensor, up: Tensor | None, fast: bool) -> Tensor
         weight: [O, I, k, k], k 1 or 3.
         up: low-pass filter [4, 4] behind a transposed convolution that doubles the resolution.
         fast: take Winograd's algorithm, as `takes_winograd` says.
+        programs: filter by Triton programs.
     """
     if fast:
         return winograd.conv3x3(x, weight)
     if _is_product(x, weight):
         return as_maps(product(as_rows(x), weight.flatten(1)), x)
+    if up is not None and programs:
+        doubled = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return epilogue_triton.blur(doubled, up)
     return convolve_plain(x, weight, up)
 
 
@@ -50,6 +57,7 @@ def convolve_backward(
     up: Tensor | None,
     fast: bool,
     wanted: tuple[bool, bool],
+    programs: bool = False,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of `convolve` to x (channels last) and to the weights.
 
@@ -60,10 +68,12 @@ def convolve_backward(
         up: [4, 4] or None.
         fast: as forwards.
         wanted: which of the two.
+        programs: as forwards.
     """
     if _is_product(x, weight):
         return _product_backward(gradient, x, weight, wanted)
     if up is not None:
+        blur_backward = (epilogue_triton if programs else filters).blur_backward
         return _up_backward(blur_backward(gradient, up), x, weight, wanted)
     if fast:
         dx = winograd.input_gradient(gradient, weight) if wanted[0] else None

@@ -1,5 +1,7 @@
 """Triton programs for what follows a convolution, and the same backwards: one pass over a map.
 
+That is the low-pass filter where the resolution was doubled, then all that is done to every number.
+
 Maps are tables of pixels [M, C] with their channels side by side. A comparison, unlike a minimum,
 lets what isn't a number through, so that a fit that diverges is found out.
 """
@@ -14,6 +16,7 @@ import triton.language as tl
 
 # Numbers that no program is compiled anew for; one of them is missing from the first.
 COUNTS = ["rows", "style_rows", "noise_rows", "chunks"]
+SIZES = ["bands", "height", "width", "out_height", "out_width", "padding"]
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -90,3 +93,59 @@ def backward(
     tl.store(start, products, mask=known)
     tl.store(start + channels, totals, mask=known)
     tl.store(start + 2 * channels, shares, mask=known)
+
+
+@triton.jit
+def _taps(kernel, ROW: tl.constexpr):
+    """A row of the filter, with its gain."""
+    at = kernel + 4 * ROW
+    return 4 * tl.load(at), 4 * tl.load(at + 1), 4 * tl.load(at + 2), 4 * tl.load(at + 3)
+
+
+@triton.jit
+def _filtered(v0, v1, v2, v3, taps):
+    return v0 * taps[0] + v1 * taps[1] + v2 * taps[2] + v3 * taps[3]
+
+
+@triton.jit(do_not_specialize=SIZES)
+def blur(
+    x, kernel, y, bands, height, width, out_height, out_width, channels, padding,
+    BX: tl.constexpr, BC: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    """Every channel filtered by a kernel [4, 4] with gain 4; a program a band of ROWS rows.
+
+    Every row that is read adds to four rows of the result, of which one is then complete.
+    """
+    image, band = tl.program_id(0) // bands, tl.program_id(0) % bands
+    column = tl.program_id(1) * BX + tl.arange(0, BX)
+    channel = tl.program_id(2) * BC + tl.arange(0, BC)
+    known = (channel < channels)[None, :]
+    k0, k1, k2, k3 = _taps(kernel, 0), _taps(kernel, 1), _taps(kernel, 2), _taps(kernel, 3)
+    one = tl.zeros([BX, BC], tl.float32)  # to be completed by the next row, and so on
+    two = tl.zeros([BX, BC], tl.float32)
+    three = tl.zeros([BX, BC], tl.float32)
+    source = x + image.to(tl.int64) * height * width * channels
+    target = y + image.to(tl.int64) * out_height * out_width * channels
+    start = column - padding
+    for step in range(ROWS + 3):
+        row = band * ROWS + step - padding
+        line = source + row.to(tl.int64) * width * channels + channel[None, :]
+        seen = (row >= 0) & (row < height)
+        at = start[:, None]
+        v0 = tl.load(line + at * channels, mask=known & seen & (at >= 0) & (at < width), other=0.0)
+        at = start[:, None] + 1
+        v1 = tl.load(line + at * channels, mask=known & seen & (at >= 0) & (at < width), other=0.0)
+        at = start[:, None] + 2
+        v2 = tl.load(line + at * channels, mask=known & seen & (at >= 0) & (at < width), other=0.0)
+        at = start[:, None] + 3
+        v3 = tl.load(line + at * channels, mask=known & seen & (at >= 0) & (at < width), other=0.0)
+        v0, v1 = v0.to(tl.float32), v1.to(tl.float32)
+        v2, v3 = v2.to(tl.float32), v3.to(tl.float32)
+        made = one + _filtered(v0, v1, v2, v3, k3)
+        one = two + _filtered(v0, v1, v2, v3, k2)
+        two = three + _filtered(v0, v1, v2, v3, k1)
+        three = _filtered(v0, v1, v2, v3, k0)
+        done = band * ROWS + step - 3
+        place = target + (done.to(tl.int64) * out_width + column[:, None]) * channels
+        live = known & (column < out_width)[:, None] & (step >= 3) & (done < out_height)
+        tl.store(place + channel[None, :], made.to(y.dtype.element_ty), mask=live)

@@ -1,6 +1,7 @@
 """What follows a convolution, by Triton programs: the functions of `epilogue` with its arguments.
 
-`epilogue` itself is the plain twin. Nothing here is added atomically: the same bits every time.
+`epilogue` itself is the plain twin; that of the low-pass filter is in `filters`. Nothing here is
+added atomically: the same bits every time.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from inv3d.nn import filters
 from inv3d.nn.layers import LRELU_SLOPE
 from inv3d.nn.modulated import epilogue as plain
 from inv3d.nn.modulated.epilogue import Epilogue, Gradients, as_rows
@@ -17,6 +19,8 @@ from inv3d.nn.trial import error_of, may_run, passed
 
 # Pixels and channels of a tile; tiles that a program of the backward pass goes through.
 _PIXELS, _CHANNELS, _STEPS = 32, 64, 8
+# Rows of a band, and columns of a tile, that a program filters.
+_ROWS, _COLUMNS = 16, 16
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Largest error in units of the largest number; two bits of a reduced type's digits.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 4e-3}
@@ -80,6 +84,36 @@ def scale_backward_(gradient: Tensor, x: Tensor, scale: Tensor, wanted: bool) ->
     """Take the gradient to x * scale for that to x; see `epilogue.scale_backward_`."""
     sums, _ = _back(Epilogue(False, None), gradient, x, scale, None, gradient, False)
     return sums[:, 0] if wanted else None
+
+
+def blur(x: Tensor, kernel: Tensor) -> Tensor:
+    """Filter the output of a transposed convolution; see `filters.blur`."""
+    return _blur(x, kernel, 1)
+
+
+def blur_backward(gradient: Tensor, kernel: Tensor) -> Tensor:
+    """Gradient of `blur` to its input; see `filters.blur_backward`."""
+    return _blur(gradient, kernel.flip(0, 1), 2)
+
+
+def _blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """Filter [N, C, H, W]; the result has as many rows and columns more as padding leaves."""
+    from inv3d.nn.modulated import epilogue_programs
+
+    x = x.contiguous(memory_format=torch.channels_last)
+    images, channels, height, width = x.shape
+    size = height + 2 * padding - 3, width + 2 * padding - 3
+    shape = (images, channels, *size)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    bands, part = _blocks(size[0], _ROWS), _tile(channels)["BC"]
+    with _on(x):
+        epilogue_programs.blur[
+            (images * bands, _blocks(size[1], _COLUMNS), _blocks(channels, part))
+        ](
+            x, kernel.float().contiguous(), y, bands, height, width, *size, channels, padding,
+            BX=_COLUMNS, BC=part, ROWS=_ROWS,
+        )  # fmt: skip
+    return y
 
 
 def _back(
@@ -172,6 +206,13 @@ def fault_of(device: torch.device, dtype: torch.dtype) -> str | None:
     made = backward(how, gradient.to(device), left.to(device), *rest, wanted)
     right = plain.backward(how, gradient.float(), left.float(), scale, bias, noise, wanted)
     pairs = {"map": (found, exact)}
+    kernel = filters.resample_filter() * (1 + 0.1 * drawn(4, 4))
+    for name, by_program, plainly in (
+        ("filtered map", blur, filters.blur),
+        ("gradient of the filter", blur_backward, filters.blur_backward),
+    ):
+        filtered = by_program(gradient.to(device), kernel.to(device))
+        pairs[name] = filtered, plainly(gradient.float(), kernel)
     for name in ("y", "scale", "bias", "noise"):
         pairs[f"gradient to {name}"] = getattr(made, name), getattr(right, name)
     for name, (value, expected) in pairs.items():

@@ -142,7 +142,7 @@ class _ModulatedConv(torch.autograd.Function):
             own, source, rest = _scaled_weights(weight, styles, scale), x, None
         else:
             own, source, rest = weight, _scaled(x, styles), scale
-        y = convolve(source, own.to(x.dtype), up, plan.fast)
+        y = convolve(source, own.to(x.dtype), up, plan.fast, plan.epilogue.programs)
         y = y.contiguous(memory_format=torch.channels_last)
         _epilogue(plan).apply_(plan.epilogue, y, rest, bias, noise)
         ctx.plan = plan
@@ -156,7 +156,7 @@ class _ModulatedConv(torch.autograd.Function):
         x, weight, styles, bias, noise, up, scale, y = ctx.saved_tensors
         plan: _Plan = ctx.plan
         demodulated = plan.demodulate and (to_weight or to_styles)
-        wanted = (to_x or to_styles, to_weight)
+        how = (plan.fast, (to_x or to_styles, to_weight), plan.epilogue.programs)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         # With all factors in the weights no map has to be scaled; the gradient to styles is then
         # divided by them.
@@ -172,15 +172,13 @@ class _ModulatedConv(torch.autograd.Function):
             )  # fmt: skip
             if folded:
                 own = _scaled_weights(weight, styles, scale)
-                dx, dw = convolve_backward(found.y, x, own.to(x.dtype), up, plan.fast, wanted)
+                dx, dw = convolve_backward(found.y, x, own.to(x.dtype), up, *how)
                 ds = epilogue.products_of(dx, x) / styles if dx is not None and to_styles else None
                 dw = None if dw is None else _scaled_weights(dw.to(weight.dtype), styles, scale)
             else:
                 shared = len(styles) == 1
                 source = x if shared or not to_weight else _scaled(x, styles)
-                dx, dw = convolve_backward(
-                    found.y, source, weight.to(x.dtype), up, plan.fast, wanted
-                )
+                dx, dw = convolve_backward(found.y, source, weight.to(x.dtype), up, *how)
                 ds = None
                 if dx is not None:
                     ds = _epilogue(plan).scale_backward_(dx, x, styles, to_styles)

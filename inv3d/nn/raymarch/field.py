@@ -62,12 +62,17 @@ class PlaneField:
         Samples of both passes are sorted before they're evaluated, so that a program can go from
         one to the next; where EG3D composites both, it evaluates those of the first pass again.
         """
+        return march_rays(self._volume(), rays, march, colour) if self.keeps_none(rays) else None
+
+    def keeps_none(self, rays: Rays) -> bool:
+        """Whether rays are rendered without keeping their samples, so that many can be at once."""
         if not self.programs or not _supported(self.planes, self.decoder, rays):
-            return None
-        volume = PlaneVolume(
-            self.planes, layers_of(self.decoder), self.axes, self.box, self.limit, self.tf32
-        )
-        return march_rays(volume, rays, march, colour) if proven(volume) else None
+            return False
+        return proven(self._volume())
+
+    def _volume(self) -> PlaneVolume:
+        layers = layers_of(self.decoder)
+        return PlaneVolume(self.planes, layers, self.axes, self.box, self.limit, self.tf32)
 
 
 def march_rays(volume: PlaneVolume, rays: Rays, march: March, colour: bool) -> Composite:

@@ -59,7 +59,7 @@ FIRST, SECOND, CRITIC = "first", "second", "critic"
 
 
 class DualNetworks(nn.Module):
-    """Both encoders, and for their training the discriminator of planes."""
+    """Both encoders, and for their training the discriminator."""
 
     def __init__(self, encoders: DualEncoder, critic: MapDiscriminator) -> None:
         super().__init__()
@@ -158,7 +158,8 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         """Return both encoders and the discriminator."""
         _with_planes(generator)
         channels, width = plane_channels(generator), self.config.discriminator
-        critic = MapDiscriminator(DiscriminatorOptions(width=width), channels)
+        seen = 3 if self.config.judged_by == "pictures" else channels
+        critic = MapDiscriminator(DiscriminatorOptions(width=width), seen)
         return DualNetworks(make_encoders(self.config, generator.spec, channels), critic)
 
     def begin(
@@ -197,16 +198,30 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         training, network = lesson.training, lesson.network
         assert isinstance(network, DualNetworks)
         first, _ = self._encoder(lesson, batch, network.encoders.first)
-        generator = _with_planes(lesson.generator)
         second, scene = self._encoder(lesson, batch, network.encoders.second)
         if not training.adversarial:
             return {FIRST: first, SECOND: second}
-        visible = seen_by(generator, scene.apply(Tensor.detach), batch.capture.camera)
-        maps = occluded_maps(scene.parts[PLANES], visible)
+        shown = self._shown_to_critic(lesson, scene, batch.capture.camera)
+        maps = shown(scene)
         near = encoder_loss(network.critic(maps))
         second = adds(second, {"near": (training.adversarial, near)})
-        critic = self._critic(lesson, network.critic, maps.detach(), visible, batch.step)
+        critic = self._critic(lesson, network.critic, maps.detach(), shown, batch.step)
         return {FIRST: first, SECOND: second, CRITIC: critic}
+
+    def _shown_to_critic(
+        self, lesson: Lesson[DualEncoderTraining], scene: Scene, camera: Camera
+    ) -> Callable[[Scene], Tensor]:
+        """Return what the discriminator is shown of N scenes, encoded or not: maps [N, C, H, W]."""
+        generator = _with_planes(lesson.generator)
+        if self.config.judged_by == "pictures":
+            draws = lesson.context.state.generators["cpu"]
+            others = self.cameras(generator.spec, lesson.training, len(scene), draws)
+            others = others.to(generator.device, generator.dtype)
+            return lambda one: generator.render(one, others).require("image")
+        visible = seen_by(generator, scene.apply(Tensor.detach), camera)
+        if self.config.judged_by == "planes":
+            visible = torch.zeros_like(visible)
+        return lambda one: occluded_maps(one.parts[PLANES], visible)
 
     def _encoder(
         self, lesson: Lesson[DualEncoderTraining], batch: Batch, encoder: TriPlaneNet
@@ -237,15 +252,15 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         lesson: Lesson[DualEncoderTraining],
         critic: MapDiscriminator,
         encoded: Tensor,
-        visible: Tensor,
+        shown: Callable[[Scene], Tensor],
         step: int,
     ) -> Metrics:
-        """Return the discriminator's losses: real are planes of random latents, masked alike."""
+        """Return the discriminator's losses: real are random latents, shown alike."""
         training, generator = lesson.training, lesson.generator
         draws = lesson.context.state.generators["cpu"]
         with torch.no_grad():
             ws = independent_latents(generator, len(encoded), draws)
-            real = occluded_maps(generator.synthesize(ws).parts[PLANES], visible)
+            real = shown(generator.synthesize(ws))
         lazily = bool(training.r1) and step % training.r1_every == 0
         real.requires_grad_(lazily)
         scores = critic(real)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from inv3d.nn import filters
 from inv3d.nn.modulated import epilogue as plain
 from inv3d.nn.modulated import epilogue_triton as programs
 from inv3d.nn.modulated import layer as modulated
@@ -87,6 +88,26 @@ def test_programs_find_what_plain_torch_finds(
     compare(found, expected, 1e-5)
 
 
+def filtered(by: bool, padding: int, dtype: torch.dtype, device: str = "cpu") -> Tensor:
+    """Maps through a filter that is alike in no direction."""
+    rng = torch.Generator().manual_seed(2)
+    kernel = torch.randn(4, 4, generator=rng)
+    maps = torch.randn(2, CHANNELS, 19, 21, generator=rng, dtype=torch.float64).to(dtype)
+    maps, kernel = maps.to(device), kernel.to(device)
+    home = programs if by else filters
+    return (home.blur if padding == 1 else home.blur_backward)(maps, kernel).cpu()
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_programs_filter_as_plain_torch_does(
+    padding: int, interpreter: Callable[..., Tensor]
+) -> None:
+    """Forwards and backwards, with rows and columns over the tiles."""
+    found = interpreter(filtered, True, padding, torch.float32)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    compare([found], [filtered(False, padding, torch.float64)], 1e-6)
+
+
 def lets_through(value: float) -> Tensor:
     """What becomes of a number in a map of ones."""
     y = torch.ones(1, CHANNELS, 2, 2).contiguous(memory_format=torch.channels_last)
@@ -105,20 +126,25 @@ def test_programs_pass_their_trial(interpreter: Callable[..., str | None]) -> No
         assert interpreter(programs.fault_of, torch.device("cpu"), dtype) is None
 
 
-def layer(by: bool) -> list[Tensor]:
+def layer(by: bool, up: bool = False) -> list[Tensor]:
     """A modulated layer and its gradients, with or without programs."""
     rng = torch.Generator().manual_seed(1)
-    shapes = ((2, 5, 6, 6), (7, 5, 3, 3), (2, 5), (7,), (1, 1, 6, 6))
+    size = 12 if up else 6
+    shapes = ((2, 5, 6, 6), (7, 5, 3, 3), (2, 5), (7,), (1, 1, size, size))
     given = [torch.randn(*shape, generator=rng).requires_grad_() for shape in shapes]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modulated, "usable", lambda maps, dtype: by)
-        seen = modulated.modulated_layer(*given, clamp=1.5)
+        kernel = filters.resample_filter() if up else None
+        seen = modulated.modulated_layer(*given, clamp=1.5, up=kernel)
     worth = torch.randn(seen.shape, generator=rng)
     return [seen.detach(), *torch.autograd.grad(seen, given, worth)]
 
 
-def test_a_layer_is_the_same_by_programs(interpreter: Callable[..., list[Tensor]]) -> None:
-    compare(list(interpreter(layer, True)), list(layer(False)), 1e-5)
+@pytest.mark.parametrize("up", [False, True])
+def test_a_layer_is_the_same_by_programs(
+    up: bool, interpreter: Callable[..., list[Tensor]]
+) -> None:
+    compare(list(interpreter(layer, True, up)), list(layer(False, up)), 1e-5)
 
 
 def test_cpus_go_by_plain_torch() -> None:
@@ -145,6 +171,13 @@ class TestOnCuda:
             compare(found, expected, 1e-4)
         else:  # what is near a kink turns with a rounding: the map alone
             compare(found[:1], expected[:1], 2e-2)
+
+    @pytest.mark.parametrize("padding", [1, 2])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_programs_filter_as_plain_torch_does(self, padding: int, dtype: torch.dtype) -> None:
+        found = filtered(True, padding, dtype, "cuda")
+        tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+        compare([found], [filtered(False, padding, torch.float64)], tolerance)
 
     def test_the_trial_lets_them_pass(self) -> None:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):

@@ -16,6 +16,7 @@ from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.inverter import load_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.scene import Scene
+from inv3d.nn.encoders.dual import occluded_maps
 from inv3d.nn.encoders.encode import make_encoder
 from inv3d.nn.encoders.options import EncoderOptions
 from inv3d.plugins.generators.eg3d import EG3D
@@ -221,6 +222,24 @@ def test_without_a_discriminator_none_is_asked() -> None:
     assert not training.losses("second/near") and training.losses("second/total")
 
 
+@pytest.mark.parametrize(("judged_by", "channels"), [("planes", 12), ("pictures", 3)])
+def test_the_discriminator_sees_other_things(judged_by: str, channels: int) -> None:
+    """It learns from whole planes, or from pictures of other cameras, and teaches encoder 2."""
+    training = Training(
+        "dualencoder", tiny(EG3D), {"judged_by": judged_by}, adversarial=0.1, r1_every=1, lr=1e-3
+    )
+    seen: list[torch.Tensor] = []
+    critic = training.trainer.network.critic
+    critic.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    before = states(training.trainer, "encoders.second.", "critic.")
+    training.steps(1)
+    assert changed(before, states(training.trainer, "encoders.second.", "critic.")) == [True, True]
+    near, real, encoded = seen
+    assert near.shape == real.shape and near.shape[:2] == (2, channels)
+    torch.testing.assert_close(near, encoded)
+    assert (near != 0).float().mean() > 0.99
+
+
 def test_the_discriminator_has_the_labels_the_right_way_round() -> None:
     """High scores of encoded planes cost it much, and an encoder little."""
 
@@ -231,8 +250,12 @@ def test_the_discriminator_has_the_labels_the_right_way_round() -> None:
     training = Training("dualencoder", tiny(EG3D), r1=0.0, judged=0.5)
     encoded, visible = torch.ones(2, 12, 16, 16), torch.zeros(2, 3, 1, 16, 16)
     lesson, method = training.trainer.lesson, training.method
+
+    def shown(scene: Scene) -> torch.Tensor:
+        return occluded_maps(scene.parts["planes"], visible)
+
     high, low = (
-        float(method._critic(lesson, Mean(), scale * encoded, visible, 0)["total"])
+        float(method._critic(lesson, Mean(), scale * encoded, shown, 0)["total"])
         for scale in (20.0, -20.0)
     )
     assert high == pytest.approx(low + 10, abs=0.01) and low < 1

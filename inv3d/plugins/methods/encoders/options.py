@@ -92,10 +92,13 @@ class TriPlaneNetConfig(PSPConfig):
     )
 
 
+JudgedBy = Literal["occluded", "planes", "pictures"]
+
+
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
 
-    of_training = frozenset({"encoder", "branch", "discriminator"})
+    of_training = frozenset({"encoder", "branch", "discriminator", "judged_by"})
     views: Literal["front"] = Field(default="front", description="it sees one picture")
 
     discriminator: int = Field(
@@ -103,6 +106,12 @@ class DualEncoderConfig(TriPlaneNetConfig):
         ge=8,
         le=512,
         description="channels of the discriminator's first layer, for trainings. paper: 64",
+    )
+    judged_by: JudgedBy = Field(
+        default="occluded",
+        description="what the discriminator sees, for trainings: the planes' cells that the "
+        "picture's camera doesn't see; whole planes; or pictures from other cameras. paper: "
+        "occluded",
     )
 
 

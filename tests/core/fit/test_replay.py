@@ -1,0 +1,301 @@
+"""Passes that come again are recorded, and what is replayed is what would be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from inv3d.core.camera import Camera
+from inv3d.core.fit.backward import Look, Source, backward, latent_source
+from inv3d.core.fit.context import Context
+from inv3d.core.fit.loop import Group, Stage
+from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.optimizers import lbfgs
+from inv3d.core.fit.replay import Recorder, Replays, Sums
+from inv3d.core.fit.schedule import constant
+from inv3d.core.fit.terms import LossTerm
+from inv3d.core.latent import latent_statistics
+from inv3d.core.loss import Target
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, cuda])]
+VIEWS = 4
+
+
+class Tape:
+    """What a CUDA graph is on a CPU: does the work again, and overwrites the same results.
+
+    Attributes:
+        recorded: how many works were.
+        replayed: how often one was done again.
+    """
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def __call__(
+        self, work: Callable[[], Sums], tensors: Sequence[Tensor]
+    ) -> tuple[Callable[[], None], Sums]:
+        sums, gradients = self._run(work, tensors)
+        self.recorded += 1
+        for tensor, gradient in zip(tensors, gradients, strict=True):
+            tensor.grad = gradient
+
+        def again() -> None:
+            self.replayed += 1
+            before = [tensor.grad for tensor in tensors]
+            values, found = self._run(work, tensors)
+            for tensor, gradient in zip(tensors, before, strict=True):
+                tensor.grad = gradient
+            for name, value in values.items():
+                sums[name].copy_(value)
+            for kept, gradient in zip(gradients, found, strict=True):
+                if kept is not None and gradient is not None:
+                    kept.copy_(gradient)
+
+        return again, sums
+
+    def _run(
+        self, work: Callable[[], Sums], tensors: Sequence[Tensor]
+    ) -> tuple[Sums, list[Tensor | None]]:
+        for tensor in tensors:
+            tensor.grad = None
+        sums = dict(work())
+        return sums, [None if t.grad is None else t.grad.clone() for t in tensors]
+
+
+class Scene:
+    """A toy generator, its capture and an objective on a device."""
+
+    def __init__(self, device: str, sampling: str = "deterministic") -> None:
+        self.generator = ToyGenerator(ToyConfig(sampling=sampling))  # type: ignore[arg-type]
+        self.generator.double().to(device).requires_grad_(False)
+        self.generator.rng = torch.Generator(device).manual_seed(3)
+        self.capture = toy_capture(self.generator, VIEWS, seed=2).to(device, torch.float64)
+        self.context = Context.create(device)
+        self.ws = toy_latents(self.generator, 1, seed=1).to(device, torch.float64)
+        self.objective = self.aim({"mse": 1.0, "w_norm": 0.3})
+
+    def aim(self, weights: dict[str, float]) -> Objective:
+        anchor = torch.zeros(1, 8, dtype=torch.float64, device=self.ws.device)
+        terms = {name: LossTerm(weight=weight) for name, weight in weights.items()}
+        return self.context.objective(terms, Target(self.capture.images, anchor=anchor))
+
+    def gradients(
+        self, ws: Tensor, camera: Camera, replays: Replays | None, objective: Objective
+    ) -> dict[str, Tensor]:
+        """Losses, and all gradients of one pass over cameras that may want one, too."""
+        ws, poses = ws.detach().clone().requires_grad_(), camera.cam2world.clone().requires_grad_()
+        parameters = dict(self.generator.named_parameters())
+        for parameter in parameters.values():
+            parameter.grad = None
+        looks = [Look(Camera(poses, camera.intrinsics), objective)]
+        source = latent_source(self.generator, 2 * ws, latent=3 * ws)
+        rng = self.generator.rng
+        sums = backward(self.generator, source, looks, chunk=3, rng=rng, replays=replays)
+        found = {"ws": ws.grad, "poses": poses.grad}
+        found |= {name: p.grad for name, p in parameters.items()}
+        return sums | {n: g.clone() for n, g in found.items() if g is not None}
+
+
+def tape(device: str) -> Recorder | None:
+    """A CUDA graph where there are some."""
+    return Tape() if device == "cpu" else None
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("device", DEVICES)
+def test_replayed_gradients_are_those_of_other_latents_and_cameras(
+    device: str, tuned: bool
+) -> None:
+    scene = Scene(device)
+    scene.generator.requires_grad_(tuned)
+    recorder = tape(device)
+    replays = Replays(recorder)
+    for step in range(5):
+        ws, camera = scene.ws + 0.1 * step, scene.capture.camera[[step % 4, 1, 2, 3]]
+        expected = scene.gradients(ws, camera, None, scene.objective)
+        same(scene.gradients(ws, camera, replays, scene.objective), expected)
+    if isinstance(recorder, Tape):
+        assert (recorder.recorded, recorder.replayed) == (1, 4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_passes_of_one_step_add_up(device: str) -> None:
+    """A second look's gradient is added to what the first left at parameters."""
+    scene = Scene(device)
+    scene.generator.requires_grad_(True)
+    other = scene.aim({"l1": 2.0})
+    replays = Replays(tape(device))
+    parameters = list(scene.generator.parameters())
+
+    def step(replays: Replays | None) -> list[Tensor]:
+        for parameter in parameters:
+            parameter.grad = None
+        for objective in (scene.objective, other):
+            looks = [Look(scene.capture.camera, objective)]
+            source = latent_source(scene.generator, scene.ws)
+            backward(scene.generator, source, looks, replays=replays)
+        return [p.grad.clone() for p in parameters if p.grad is not None]
+
+    expected = step(None)
+    for _ in range(4):
+        for found, wanted in zip(step(replays), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_changes_otherwise_is_computed_anew(device: str) -> None:
+    """Another objective, other views, a joint function, an unknown source, random samples."""
+    scene, drawing = Scene(device), Scene(device, "stochastic")
+    recorder = Tape() if device == "cpu" else None
+    replays = Replays(recorder)
+    camera, ws = scene.capture.camera, scene.ws.clone().requires_grad_()
+    source = latent_source(scene.generator, ws)
+    unknown = Source(source.make, source.count, source.inputs, source.latent)
+    joint = Look(camera, joint=lambda seen, _: seen.require("depth").sum(), outputs=("depth",))
+    for factor in (1.0, 2.0):
+        aim = scene.aim({"mse": factor})
+        scene.gradients(ws, camera, replays, aim)
+        same(
+            scene.gradients(ws, camera, replays, aim),
+            scene.gradients(ws, camera, None, aim),
+        )
+        aim = scene.aim({"mse": factor})
+        for step in range(3):
+            (look,) = [Look(camera, aim, weight=1.0 + step)]
+            sums = backward(scene.generator, source, [look], replays=replays)
+            expected = backward(scene.generator, source, [look])
+            torch.testing.assert_close(sums["total"], expected["total"])
+    recorded = recorder.recorded if recorder else 0
+    for _ in range(3):
+        backward(scene.generator, unknown, [Look(camera, scene.objective)], replays=replays)
+        backward(scene.generator, source, [joint], replays=replays)
+        drawing.gradients(ws, camera, replays, drawing.objective)
+    if recorder:
+        assert recorded == 2 and recorder.recorded == recorded
+
+
+def test_what_cannot_be_recorded_is_computed() -> None:
+    scene = Scene("cpu")
+
+    def refuse(
+        work: Callable[[], Sums], tensors: Sequence[Tensor]
+    ) -> tuple[Callable[[], None], Sums]:
+        work()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    scene.generator.requires_grad_(True)
+    replays, camera = Replays(refuse), scene.capture.camera
+    expected = scene.gradients(scene.ws, camera, None, scene.objective)
+    for _ in range(3):
+        same(scene.gradients(scene.ws, camera, replays, scene.objective), expected)
+    scene.context.state.replays = replays
+    look = Look(camera, scene.objective)
+    for _ in range(2):
+        scene.context.backward(scene.generator, scene.ws.requires_grad_(), look)
+    (notice,) = scene.context.state.notices
+    assert "CUDA graphs" in notice and "stream is capturing" in notice
+
+
+def test_cpus_record_nothing() -> None:
+    assert Context.create("cpu").state.replays is None
+
+
+@pytest.mark.cuda
+@cuda
+def test_a_variable_of_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Context.create("cuda").state.replays is not None
+    assert Context.create("cuda", replay=False).state.replays is None
+    monkeypatch.setenv("INV3D_NO_GRAPHS", "1")
+    assert Context.create("cuda").state.replays is None
+
+
+@pytest.mark.cuda
+@cuda
+def test_a_loss_that_waits_for_the_device_is_computed() -> None:
+    scene = Scene("cuda")
+    term = scene.objective.terms["mse"]
+    forward = term.weighted.loss.forward
+
+    def waiting(*args: object) -> Tensor:
+        value: Tensor = forward(*args)
+        assert float(value.sum()) >= 0
+        return value
+
+    term.weighted.loss.forward = waiting  # type: ignore[method-assign]
+    replays, camera = Replays(), scene.capture.camera
+    expected = scene.gradients(scene.ws, camera, None, scene.objective)
+    for _ in range(3):
+        same(scene.gradients(scene.ws, camera, replays, scene.objective), expected)
+
+
+def test_works_are_remembered_for_a_while_only() -> None:
+    recorder = Tape()
+    replays = Replays(recorder)
+    for number in [*range(100), 0, 99, 99]:
+        replays.gather(Counted(number))
+    assert recorder.recorded == 1
+    replays.clear()
+    assert replays.gather(Counted(99))["total"] == 99 and recorder.recorded == 1
+
+
+class Counted:
+    """Work without gradients."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def key(self) -> Hashable:
+        return self.number
+
+    def own(self) -> Counted:
+        return self
+
+    def leaves(self) -> list[Tensor]:
+        return []
+
+    def shared(self) -> list[Tensor]:
+        return []
+
+    def draws(self) -> Tensor | None:
+        return None
+
+    def gather(self) -> Sums:
+        return {"total": torch.tensor(float(self.number))}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_stage_takes_the_same_steps(device: str, optimizer: str) -> None:
+    """The loop, line searches included, comes to the same latents and says the same losses."""
+    found = []
+    for replays in (None, Replays(tape(device))):
+        scene = Scene(device)
+        scene.context.state.replays = replays
+        w = latent_statistics(scene.generator, 100).mean.repeat(1, 4, 1).requires_grad_()
+        look = Look(scene.capture.camera, scene.objective)
+
+        def update(
+            step: int, scene: Scene = scene, w: Tensor = w, look: Look = look
+        ) -> dict[str, Tensor]:
+            return scene.context.backward(scene.generator, w, look)
+
+        group = Group({"w": w}, constant(0.05))
+        group = replace(group, optimizer=lbfgs()) if optimizer == "lbfgs" else group
+        steps = list(scene.context.run(Stage("fit", 12, {"w": group}, {"fit": update})))
+        found.append((w.detach().clone(), [step.losses for step in steps]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-7, atol=1e-9)
+    for losses, expected in zip(found[1][1], found[0][1], strict=True):
+        assert losses == pytest.approx(expected, rel=1e-7)
