@@ -18,7 +18,7 @@ from inv3d.batch.facts import Facts, check_same, gather
 from inv3d.batch.failures import passing
 from inv3d.batch.line import Line
 from inv3d.batch.messages import Greet, Greeting, Step, Task
-from inv3d.batch.plan import Plan
+from inv3d.batch.plan import Plan, is_whole
 from inv3d.core.errors import InterruptedRun, InvError, printable
 from inv3d.core.executor import Ahead, Several, Tell
 from inv3d.core.fit.loop import Progress
@@ -27,7 +27,7 @@ from inv3d.rundir.batch import PREPARED, Row, run_of
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held
-from inv3d.rundir.opening import open_run, run_capture
+from inv3d.rundir.opening import open_run, read_metrics, run_capture
 from inv3d.rundir.record import timestamp
 from inv3d.runs.conclude import cause, report_again
 from inv3d.runs.execute import resume, start
@@ -184,6 +184,9 @@ class Station:
             watch.say("reading")
             return self._start(self.read(task, watch.tell), task, watch)
         directory = RunDirectory.reopen(run_of(self.order.out, task.item.name))
+        if directory.is_finished and is_whole(directory.path, self.order.plan):
+            # a worker whose driver was killed has brought it to its end since it was planned
+            return read_metrics(directory.path)
         if directory.record.get("status") == "unreported":
             return self._report(directory, watch)
         chunk = directory.record.get("view_chunk") or len(directory.record["input"]["chosen"])

@@ -88,6 +88,19 @@ class RunDirectory:
         path = path.absolute()
         return RunDirectory(path, read_record(path))
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the record says that the run came to its end."""
+        return self.record.get("status") == "finished"
+
+    def reread(self) -> None:
+        """Read `run.json` again, which another process may have changed meanwhile.
+
+        Raises:
+            RunError: where it's gone.
+        """
+        self.record = read_record(self.path)
+
     def update(self, **changes: Any) -> None:
         """Change entries of `run.json`."""
         self.record |= changes

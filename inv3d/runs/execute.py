@@ -24,6 +24,7 @@ from inv3d.rundir.files import LOG
 from inv3d.rundir.frames import located
 from inv3d.rundir.lock import held
 from inv3d.rundir.log import read_log, stage_seconds
+from inv3d.rundir.opening import read_metrics
 from inv3d.rundir.record import Plan, new_record
 from inv3d.runs import finish
 from inv3d.runs.conclude import cause, conclude
@@ -96,13 +97,17 @@ def resume(
         view_chunk: views rendered at a time at most from here on, where memory has run out.
 
     Returns:
-        The metrics.
+        The metrics; those that are there where another process has finished the run meanwhile.
 
     Raises:
         InvError: where something that the run began with has changed, or it can't go on.
         RunError: where another process is at work on it.
     """
+    begun = not directory.is_finished
     with held(directory.path):
+        directory.reread()
+        if begun and directory.is_finished:
+            return read_metrics(directory.path)
         watching = _watching(display, loggers)
         plan = Plan.read(directory.record, directory.path)
         run = prepare_again(plan, directory.path)

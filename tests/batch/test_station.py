@@ -19,6 +19,7 @@ from inv3d.batch.messages import Greet, Greeting, Task
 from inv3d.batch.station import Station
 from inv3d.core.executor import Ahead, Several
 from inv3d.rundir.batch import Row, run_of
+from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held
 from inv3d.rundir.opening import read_record
@@ -123,6 +124,27 @@ def test_a_run_that_another_process_writes_is_busy(tmp_path: Path, items: list[I
     with held(run_of(tmp_path, "head0")):
         row = work(worker, Task(items[0]))
     assert (row.status, row.passing) == ("failed", "busy")
+
+
+def test_an_item_that_another_process_has_finished_meanwhile_is_done(
+    tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it was planned, and between a look at its record and the lock; it isn't done twice."""
+    worker, item = station(tmp_path), items[0]
+    expected = work(worker, Task(item))
+    path = run_of(tmp_path, item.name)
+    before = {file.name: file.stat().st_mtime_ns for file in path.iterdir()}
+    record = read_record(path)
+    for status in ("finished", "running"):
+        found = RunDirectory(path, {**record, "status": status})
+        with monkeypatch.context() as patch:
+            patch.setattr(RunDirectory, "reopen", lambda _, found=found: found)
+            row = work(worker, Task(item))
+        assert (row.status, row.metrics) == ("done", expected.metrics)
+    assert {file.name: file.stat().st_mtime_ns for file in path.iterdir()} == before
+    # what is no longer whole is made again
+    (path / "metrics.json").unlink()
+    assert work(worker, Task(item)).metrics == expected.metrics
 
 
 def test_a_run_without_its_report_gets_it(
