@@ -125,7 +125,7 @@ def _no_images(files: Files, path: Path) -> InputError:
     }
     packed = [inside[suffix] for suffix in _PACKED if suffix in inside]
     others = sorted(inside[suffix] for suffix in inside.keys() & (OTHER_PICTURES | VIDEOS))
-    instead = ""
+    instead = "; give the folder or zip that has them"
     if packed:
         instead = f"; unpack {packed[0]}"
     elif others:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from colorsys import hsv_to_rgb
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def loss_limits(curves: Sequence[Sequence[float]]) -> tuple[float, float]:
     """
     near = []
     for values in curves:
-        median = sorted(values)[len(values) // 2]
-        near += [v for v in values if median / _AROUND <= v <= median * _AROUND]
+        middle = sorted(values)[len(values) // 2]
+        near += [v for v in values if middle / _AROUND <= v <= middle * _AROUND]
     top = max(near)
     return max(min(near), top * _DEEPEST) / 1.3, top * 1.3
 
@@ -201,7 +202,7 @@ def histogram(values: Sequence[float], label: str) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     bins = min(30, max(5, round(math.sqrt(len(values)) * 2)))
     axes.hist(values, bins=bins, color=PALETTE[0], alpha=0.75)
-    axes.axvline(sorted(values)[len(values) // 2], color=PALETTE[1], linewidth=1.4)
+    axes.axvline(median(values), color=PALETTE[1], linewidth=1.4)
     return figure
 
 

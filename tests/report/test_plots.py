@@ -11,6 +11,7 @@ from inv3d.report.plots import (
     PALETTE,
     angle_curve,
     colours,
+    histogram,
     inline_svg,
     loss_curves,
     loss_limits,
@@ -90,6 +91,12 @@ def test_a_term_that_begins_with_nothing_does_not_squeeze_the_others() -> None:
     assert 2.0 < high < 3.0
     assert loss_limits([[1e-14] * 9, [1.0] * 9])[0] > 1e-7
     assert loss_limits([[1e9, *[1.0] * 9]])[1] < 2.0
+
+
+def test_a_histogram_marks_the_median_of_an_even_number() -> None:
+    figure = histogram([1.0, 2.0, 4.0, 9.0], "MSE")
+    (line,) = figure.axes[0].lines
+    assert list(line.get_xdata()) == [3.0, 3.0]
 
 
 def test_colours_never_repeat() -> None:
