@@ -31,8 +31,6 @@ Field = Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
 # Absorption behind which nothing is seen, with e^-80 of the light; the exponential of much more is
 # a subnormal number, for which CPUs take ten times as long.
 OPAQUE = 80.0
-# Rays of which no samples are kept that are rendered at a time.
-UNKEPT = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -389,11 +387,16 @@ def _evaluate(
 
 
 def render_chunked(
-    field: Field, rays: Rays, march: March, colour: bool, chunk: int, checkpoint: bool = False
+    field: Field,
+    rays: Rays,
+    march: March,
+    colour: bool,
+    chunk: int,
+    checkpoint: bool = False,
+    unkept: int = 0,
 ) -> Composite:
     """Render rays in chunks; the result doesn't depend on their size.
 
-    A field that keeps no samples is given more of them at a time, whatever the chunk.
 
     Args:
         field: what is rendered.
@@ -402,11 +405,12 @@ def render_chunked(
         colour: composite features too.
         chunk: rays a scene at a time.
         checkpoint: recompute each chunk in the backward pass instead of keeping its samples.
+        unkept: rays a scene at a time of a field that keeps no samples, if they're more.
     """
     parts = []
     keeps_none = getattr(field, "keeps_none", None)
     if keeps_none is not None and keeps_none(rays):
-        chunk, checkpoint = max(chunk, UNKEPT // len(rays.origins)), False
+        chunk, checkpoint = max(chunk, unkept), False
     for part in rays.split(chunk):
         if checkpoint and torch.is_grad_enabled():
             parts.append(

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.nn import volume
 from inv3d.nn.volume import (
     Composite,
     March,
@@ -194,16 +193,16 @@ class Unkept:
         return render_rays(ball, rays, march, colour)
 
 
-def test_rays_of_which_nothing_is_kept_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many as UNKEPT says, whatever the chunk."""
+def test_of_rays_of_which_nothing_is_kept_more_come_at_once() -> None:
     march, field = March(8, 8), Unkept()
     rays = rays_along_z(7, march)
     whole = render_rays(ball, rays, march, True)
-    seen = render_chunked(field, rays, march, True, 2, checkpoint=True)
+    seen = render_chunked(field, rays, march, True, 2, checkpoint=True, unkept=9)
     assert field.rays == [7] and torch.equal(seen.depth, whole.depth)
-    monkeypatch.setattr(volume, "UNKEPT", 3)
-    seen = render_chunked(field, rays, march, True, 2)
-    assert field.rays == [7, 3, 3, 1] and torch.equal(seen.depth, whole.depth)
+    for unkept in (3, 1):
+        field.rays.clear()
+        seen = render_chunked(field, rays, march, True, 3, unkept=unkept)
+        assert field.rays == [3, 3, 1] and torch.equal(seen.depth, whole.depth)
 
 
 def test_random_draws_are_the_generators_own() -> None:

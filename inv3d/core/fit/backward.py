@@ -207,8 +207,9 @@ class _Pass:
             for k in self.looks
         )
         forms = tuple((leaf.shape, leaf.dtype, leaf.requires_grad) for leaf in self.leaves())
-        tuned = tuple(parameter.requires_grad for parameter in self.shared())
-        return self.source.alike, looks, self.chunk, tuple(self.inputs), forms, tuned
+        kept = tuple((tensor.data_ptr(), tensor.requires_grad) for tensor in self.shared())
+        source = (self.source.alike, self.source.count, tuple(self.inputs))
+        return source, looks, self.chunk, forms, kept
 
     def own(self) -> _Pass:
         """Return the same pass over copies of all that it begins with."""
@@ -231,12 +232,12 @@ class _Pass:
         return [*self.inputs.values(), *latent, *cameras]
 
     def shared(self) -> list[Tensor]:
-        """Return the generator's parameters."""
-        return list(self.generator.parameters())
+        """Return the generator's parameters and buffers, such as noise maps that are optimised."""
+        return [*self.generator.parameters(), *self.generator.buffers()]
 
-    def draws(self) -> Tensor | None:
-        """Return the state of the random numbers."""
-        return None if self.rng is None else self.rng.get_state()
+    def draws(self) -> list[Tensor]:
+        """Return the states of the random numbers: the run's, and PyTorch's own."""
+        return [torch.get_rng_state(), *([] if self.rng is None else [self.rng.get_state()])]
 
     def gather(self) -> dict[str, Tensor]:
         """Let gradients arrive at the cuts and at the generator's parameters."""
@@ -272,8 +273,10 @@ class _Pass:
 
     def _make(self, scenes: slice) -> Scene:
         """Make the scenes of a block, every time from the same random numbers."""
-        if self.rng is not None:
-            self.rng.set_state(self.starts.setdefault(scenes.start, self.rng.get_state()))
+        if self.rng is not None and scenes.start in self.starts:
+            self.rng.set_state(self.starts[scenes.start])
+        elif self.rng is not None:
+            self.starts[scenes.start] = self.rng.get_state()
         return self.source.make(scenes, self.inputs)
 
     def _block(self, scenes: slice) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, Source, backward, latent_source
 from inv3d.core.fit.loop import Progress, Stage, run_stage
 from inv3d.core.fit.objective import Objective, WeightedLoss
-from inv3d.core.fit.replay import Replays
+from inv3d.core.fit.replay import CudaGraphs, Replays
 from inv3d.core.fit.state import RunState
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
@@ -59,7 +60,7 @@ class Context:
         init: Inversion | None = None,
         preset: str | None = None,
         read_every: int | None = None,
-        replay: bool = True,
+        replay: bool | None = None,
     ) -> Context:
         """Return a fresh context.
 
@@ -73,8 +74,8 @@ class Context:
             preset: that the method's options come from.
             read_every: steps between two readings of the losses from the device; if None every
                 step on the CPU, where it costs nothing, and every tenth elsewhere.
-            replay: record passes that come again as CUDA graphs, unless the environment variable
-                INV3D_NO_GRAPHS is set; on a CPU there are none.
+            replay: record passes that come again as CUDA graphs; if None, where the environment
+                variable INV3D_CUDA_GRAPHS is 1. On a CPU there are none.
         """
         device = torch.device(device)
         generators = {
@@ -83,8 +84,9 @@ class Context:
         }
         state = RunState(generators, view_chunk, checkpoint=checkpoint, every=every)
         state.read_every = read_every or (1 if device.type == "cpu" else _READ_EVERY_ON_CUDA)
-        if replay and device.type == "cuda" and not os.environ.get("INV3D_NO_GRAPHS"):
-            state.replays = Replays()
+        replay = os.environ.get("INV3D_CUDA_GRAPHS") == "1" if replay is None else replay
+        if replay and device.type == "cuda":
+            state.replays = Replays(partial(CudaGraphs, device))
         return Context(device, seed, state, init, preset)
 
     def within(self, prefix: str) -> Context:

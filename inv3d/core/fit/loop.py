@@ -279,20 +279,21 @@ class _Loop:
             try:
                 return self._try(step, index, stepped, rewind)
             except torch.OutOfMemoryError:
-                chunk = self.state.smaller_chunk()
+                freed = self.state.stop_recording()
+                chunk = None if freed else self.state.smaller_chunk()
             except _NotFinite as error:
                 bad = str(error)
                 break
             # Only here, outside the handler, has the traceback let go of the failed tensors.
             self._zero_gradients()
-            self.state.forget_passes()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             rewind()
             undo()
-            if chunk is None:
+            if chunk is not None:
+                self.state.use_chunk(chunk)
+            elif not freed:
                 raise _Halted(index, RunError(_out_of_memory(self.state.rays_option)))
-            self.state.use_chunk(chunk)
         rewind()
         undo()
         raise _Halted(index, self._diverged(step, f"{name} {bad}", saved=True))

@@ -132,6 +132,16 @@ class RunState:
         if self.replays is not None:
             self.replays.clear()
 
+    def stop_recording(self) -> bool:
+        """Free what recorded passes hold, for good; whether there were any."""
+        freed = self.replays is not None and self.replays.recorded
+        if freed:
+            self.replays = None
+            self.notices.append(
+                "out of device memory: steps are no longer recorded as CUDA graphs, but computed"
+            )
+        return freed
+
     def smaller_chunk(self) -> int | None:
         """Half of the views that are rendered at a time now; None if it's one."""
         chunk = min(self.view_chunk or self.views, self.views)

@@ -48,6 +48,8 @@ from inv3d.nn.volume import (
 
 FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})
+# numbers a sample while rays are placed of which nothing else is kept: distances, their order
+_UNKEPT_NUMBERS = 12
 
 
 class TriplaneGenerator(Generator):
@@ -214,6 +216,7 @@ class TriplaneGenerator(Generator):
             colour,
             self._ray_chunk(len(scene)),
             self.checkpoint,
+            self._unkept_rays(len(scene)),
         )
 
     def rays(self, origins: Tensor, directions: Tensor, scenes: int) -> Rays:
@@ -382,6 +385,12 @@ class TriplaneGenerator(Generator):
         numbers = 8 * a.plane_channels + 3 * a.decoder_hidden + 3 * a.decoder_channels + 64
         samples = max(1, self.memory_budget // (4 * numbers))
         return max(1, samples // (scenes * (self.march.coarse + self.march.fine)))
+
+    def _unkept_rays(self, scenes: int) -> int:
+        """Rays a scene that fit the budget where no samples are kept but their distances."""
+        samples = max(1, self.memory_budget // (4 * _UNKEPT_NUMBERS))
+        rays = samples // (scenes * (self.march.coarse + self.march.fine))
+        return rays if self.ray_chunk is None else self.ray_chunk
 
     def _default_view_chunk(self) -> int:
         """Images whose super-resolution fits the memory budget."""

@@ -211,8 +211,8 @@ def fault_of(device: torch.device, dtype: torch.dtype) -> str | None:
         ("filtered map", blur, filters.blur),
         ("gradient of the filter", blur_backward, filters.blur_backward),
     ):
-        filtered = by_program(gradient.to(device), kernel.to(device))
-        pairs[name] = filtered, plainly(gradient.float(), kernel)
+        maps = drawn(2, 40, 20, 19).to(dtype)
+        pairs[name] = by_program(maps.to(device), kernel.to(device)), plainly(maps.float(), kernel)
     for name in ("y", "scale", "bias", "noise"):
         pairs[f"gradient to {name}"] = getattr(made, name), getattr(right, name)
     for name, (value, expected) in pairs.items():

@@ -218,9 +218,9 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
             others = self.cameras(generator.spec, lesson.training, len(scene), draws)
             others = others.to(generator.device, generator.dtype)
             return lambda one: generator.render(one, others).require("image")
-        visible = seen_by(generator, scene.apply(Tensor.detach), camera)
         if self.config.judged_by == "planes":
-            visible = torch.zeros_like(visible)
+            return lambda one: one.parts[PLANES].flatten(1, -3)
+        visible = seen_by(generator, scene.apply(Tensor.detach), camera)
         return lambda one: occluded_maps(one.parts[PLANES], visible)
 
     def _encoder(

@@ -15,12 +15,14 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Stage
 from inv3d.core.fit.objective import Objective
 from inv3d.core.fit.optimizers import lbfgs
-from inv3d.core.fit.replay import Recorder, Replays, Sums
+from inv3d.core.fit.replay import CudaGraphs, Recorder, Replays, Sums
 from inv3d.core.fit.schedule import constant
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
+from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
+from tests.tiny_generators import tiny
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, cuda])]
@@ -103,9 +105,9 @@ class Scene:
         return sums | {n: g.clone() for n, g in found.items() if g is not None}
 
 
-def tape(device: str) -> Recorder | None:
+def recorder(device: str) -> Recorder:
     """A CUDA graph where there are some."""
-    return Tape() if device == "cpu" else None
+    return Tape() if device == "cpu" else CudaGraphs(torch.device(device))
 
 
 def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -121,14 +123,17 @@ def test_replayed_gradients_are_those_of_other_latents_and_cameras(
 ) -> None:
     scene = Scene(device)
     scene.generator.requires_grad_(tuned)
-    recorder = tape(device)
-    replays = Replays(recorder)
+    records = recorder(device)
+    replays = Replays(lambda: records)
     for step in range(5):
         ws, camera = scene.ws + 0.1 * step, scene.capture.camera[[step % 4, 1, 2, 3]]
         expected = scene.gradients(ws, camera, None, scene.objective)
         same(scene.gradients(ws, camera, replays, scene.objective), expected)
-    if isinstance(recorder, Tape):
-        assert (recorder.recorded, recorder.replayed) == (1, 4)
+    if isinstance(records, Tape):
+        assert (records.recorded, records.replayed) == (1, 4)
+    assert replays.recorded and replays.fault is None
+    replays.clear()
+    assert not replays.recorded
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -137,7 +142,7 @@ def test_passes_of_one_step_add_up(device: str) -> None:
     scene = Scene(device)
     scene.generator.requires_grad_(True)
     other = scene.aim({"l1": 2.0})
-    replays = Replays(tape(device))
+    replays = Replays(lambda: recorder(device))
     parameters = list(scene.generator.parameters())
 
     def step(replays: Replays | None) -> list[Tensor]:
@@ -159,8 +164,8 @@ def test_passes_of_one_step_add_up(device: str) -> None:
 def test_what_changes_otherwise_is_computed_anew(device: str) -> None:
     """Another objective, other views, a joint function, an unknown source, random samples."""
     scene, drawing = Scene(device), Scene(device, "stochastic")
-    recorder = Tape() if device == "cpu" else None
-    replays = Replays(recorder)
+    records = recorder(device)
+    replays = Replays(lambda: records)
     camera, ws = scene.capture.camera, scene.ws.clone().requires_grad_()
     source = latent_source(scene.generator, ws)
     unknown = Source(source.make, source.count, source.inputs, source.latent)
@@ -178,13 +183,13 @@ def test_what_changes_otherwise_is_computed_anew(device: str) -> None:
             sums = backward(scene.generator, source, [look], replays=replays)
             expected = backward(scene.generator, source, [look])
             torch.testing.assert_close(sums["total"], expected["total"])
-    recorded = recorder.recorded if recorder else 0
+    recorded = records.recorded if isinstance(records, Tape) else 0
     for _ in range(3):
         backward(scene.generator, unknown, [Look(camera, scene.objective)], replays=replays)
         backward(scene.generator, source, [joint], replays=replays)
         drawing.gradients(ws, camera, replays, drawing.objective)
-    if recorder:
-        assert recorded == 2 and recorder.recorded == recorded
+    if isinstance(records, Tape):
+        assert recorded == 2 and records.recorded == recorded
 
 
 def test_what_cannot_be_recorded_is_computed() -> None:
@@ -197,7 +202,7 @@ def test_what_cannot_be_recorded_is_computed() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
     scene.generator.requires_grad_(True)
-    replays, camera = Replays(refuse), scene.capture.camera
+    replays, camera = Replays(lambda: refuse), scene.capture.camera
     expected = scene.gradients(scene.ws, camera, None, scene.objective)
     for _ in range(3):
         same(scene.gradients(scene.ws, camera, replays, scene.objective), expected)
@@ -209,17 +214,103 @@ def test_what_cannot_be_recorded_is_computed() -> None:
     assert "CUDA graphs" in notice and "stream is capturing" in notice
 
 
-def test_cpus_record_nothing() -> None:
+def test_cpus_record_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INV3D_CUDA_GRAPHS", "1")
     assert Context.create("cpu").state.replays is None
+    assert Context.create("cpu", replay=True).state.replays is None
 
 
 @pytest.mark.cuda
 @cuda
-def test_a_variable_of_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_of_the_environment_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Context.create("cuda").state.replays is None
+    assert Context.create("cuda", replay=True).state.replays is not None
+    monkeypatch.setenv("INV3D_CUDA_GRAPHS", "1")
     assert Context.create("cuda").state.replays is not None
     assert Context.create("cuda", replay=False).state.replays is None
-    monkeypatch.setenv("INV3D_NO_GRAPHS", "1")
-    assert Context.create("cuda").state.replays is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_same_pass_twice_in_a_step_adds_up(device: str) -> None:
+    """Two latents of one look; what the first left isn't overwritten by the second."""
+    scene = Scene(device)
+    scene.generator.requires_grad_(True)
+    look = Look(scene.capture.camera, scene.objective)
+    parameters = list(scene.generator.parameters())
+
+    def step(replays: Replays | None) -> list[Tensor]:
+        for parameter in parameters:
+            parameter.grad = None
+        for factor in (1.0, 2.0):
+            source = latent_source(scene.generator, factor * scene.ws)
+            backward(scene.generator, source, [look], replays=replays)
+        return [p.grad.clone() for p in parameters if p.grad is not None]
+
+    expected, replays = step(None), Replays(lambda: recorder(device))
+    for _ in range(3):
+        for found, wanted in zip(step(replays), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_noise_maps_that_are_optimised_get_their_gradients(device: str) -> None:
+    """They're buffers of the generator."""
+    generator = tiny(EG3D).double().to(device).eval()
+    context = Context.create(device)
+    generator.rng = context.state.generators["render"]
+    maps = generator.noise_maps()
+    camera = generator.spec.camera.orbit(torch.tensor([-0.3, 0.3])).to(device, torch.float64)
+    size = generator.spec.resolution
+    images = torch.zeros(2, 3, size, size, dtype=torch.float64, device=device)
+    terms = {"mse": LossTerm(weight=1.0), "noise": LossTerm(weight=1.0)}
+    look = Look(camera, context.objective(terms, Target(images, noise=maps)))
+    ws = latent_statistics(generator, 10).mean.expand(1, generator.spec.num_ws, -1)
+    for tensor in maps.values():
+        tensor.requires_grad_()
+
+    def step(replays: Replays | None) -> list[Tensor]:
+        for tensor in maps.values():
+            tensor.grad = None
+        backward(generator, latent_source(generator, ws), [look], replays=replays)
+        return [tensor.grad.clone() for tensor in maps.values() if tensor.grad is not None]
+
+    expected, replays = step(None), Replays(lambda: recorder(device))
+    assert len(expected) == len(maps) > 0
+    for _ in range(4):
+        for found, wanted in zip(step(replays), expected, strict=True):
+            torch.testing.assert_close(found, wanted)
+
+
+def test_what_draws_numbers_that_nobody_keeps_is_computed() -> None:
+    class Drawing(Counted):
+        def draws(self) -> list[Tensor]:
+            return [torch.get_rng_state()]
+
+        def gather(self) -> Sums:
+            return {"total": torch.rand(())}
+
+    replays = Replays(Tape)
+    assert len({float(replays.gather(Drawing(1))["total"]) for _ in range(4)}) == 4
+
+
+def test_memory_that_recordings_hold_is_freed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that finds no room is tried again with as many views, and nothing recorded."""
+    scene = Scene("cpu")
+    state = scene.context.state
+    state.replays = Replays(Tape)
+    w = scene.ws.clone().requires_grad_()
+    look = Look(scene.capture.camera, scene.objective)
+
+    def update(step: int) -> dict[str, Tensor]:
+        if step == 3 and state.replays is not None:
+            raise torch.OutOfMemoryError("no room")
+        return scene.context.backward(scene.generator, w, look)
+
+    stage = Stage("fit", 5, {"w": Group({"w": w}, constant(0.01))}, {"fit": update})
+    assert len(list(scene.context.run(stage))) == 5
+    assert state.view_chunk is None and state.replays is None
+    (notice,) = state.notices
+    assert notice.startswith("out of device memory") and "CUDA graphs" in notice
 
 
 @pytest.mark.cuda
@@ -235,20 +326,20 @@ def test_a_loss_that_waits_for_the_device_is_computed() -> None:
         return value
 
     term.weighted.loss.forward = waiting  # type: ignore[method-assign]
-    replays, camera = Replays(), scene.capture.camera
+    replays, camera = Replays(lambda: recorder("cuda")), scene.capture.camera
     expected = scene.gradients(scene.ws, camera, None, scene.objective)
     for _ in range(3):
         same(scene.gradients(scene.ws, camera, replays, scene.objective), expected)
 
 
 def test_works_are_remembered_for_a_while_only() -> None:
-    recorder = Tape()
-    replays = Replays(recorder)
+    records = Tape()
+    replays = Replays(lambda: records)
     for number in [*range(100), 0, 99, 99]:
         replays.gather(Counted(number))
-    assert recorder.recorded == 1
+    assert records.recorded == 1
     replays.clear()
-    assert replays.gather(Counted(99))["total"] == 99 and recorder.recorded == 1
+    assert replays.gather(Counted(99))["total"] == 99 and records.recorded == 1
 
 
 class Counted:
@@ -269,8 +360,8 @@ class Counted:
     def shared(self) -> list[Tensor]:
         return []
 
-    def draws(self) -> Tensor | None:
-        return None
+    def draws(self) -> list[Tensor]:
+        return []
 
     def gather(self) -> Sums:
         return {"total": torch.tensor(float(self.number))}
@@ -281,7 +372,7 @@ class Counted:
 def test_a_stage_takes_the_same_steps(device: str, optimizer: str) -> None:
     """The loop, line searches included, comes to the same latents and says the same losses."""
     found = []
-    for replays in (None, Replays(tape(device))):
+    for replays in (None, Replays(lambda: recorder(device))):
         scene = Scene(device)
         scene.context.state.replays = replays
         w = latent_statistics(scene.generator, 100).mean.repeat(1, 4, 1).requires_grad_()
