@@ -37,7 +37,12 @@ from inv3d.plugins.methods.poseopt.config import (
     StartOptions,
 )
 from inv3d.plugins.methods.poseopt.pose import Numbers
-from inv3d.plugins.methods.poseopt.starts import apart_from_one_another, grid, with_mirror_image
+from inv3d.plugins.methods.poseopt.starts import (
+    apart_from_one_another,
+    grid,
+    with_mirror_image,
+    with_other,
+)
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.toy_fits import Fit, Watched, fit, method
 
@@ -161,6 +166,14 @@ def test_starts_are_apart() -> None:
     assert apart_from_one_another(cameras, [1, 0], options) == [1]
 
 
+def test_another_pose_is_tried_unless_one_is_near() -> None:
+    cameras = PRIOR.orbit(torch.tensor([0.0, 0.5]))
+    near, far = PRIOR.orbit(torch.tensor([0.2])), PRIOR.orbit(torch.tensor([-0.5]))
+    assert len(with_other(cameras, near, StartOptions(apart_deg=20))) == 2
+    found = with_other(cameras, far, StartOptions(apart_deg=20))
+    torch.testing.assert_close(found.yaw, torch.tensor([0.0, 0.5, -0.5]))
+
+
 def test_the_mirrored_pose_is_tried_unless_it_is_there() -> None:
     side, front = PRIOR.orbit(torch.tensor([0.6])), PRIOR.front()
     tried = with_mirror_image(side, StartOptions())
@@ -211,6 +224,18 @@ def test_the_camera_is_found_without_an_estimator() -> None:
     done = run(**options)
     assert error_deg(done) < 5
     assert not [n for n in done.context.state.notices if "converge" in n or "mirrored" in n]
+
+
+def test_the_captures_own_camera_is_tried_too() -> None:
+    """A grid of the front alone doesn't find the side; with the camera it's where it is."""
+    options = {"starts": {"yaws": 1, "mirror": False, "steps": 5}, "tuning": {"steps": 0}}
+    done = run(POSED, **options)
+    assert error_deg(done) < 10
+    assert not [n for n in done.context.state.notices if "the capture's own" in n]
+    done = run(POSED, **merge(options, {"starts": {"given": False}}))
+    assert error_deg(done) > 15
+    (said,) = [n for n in done.context.state.notices if "degrees from the capture's own" in n]
+    assert "(yaw +30.0" in said and "methods pti, spi and hfgi3d" in said
 
 
 def test_in_the_warm_up_the_camera_changes_alone() -> None:

@@ -82,6 +82,11 @@ class StartOptions(PluginConfig):
         description="also try the mirrored pose of the first start, for heads are nearly "
         "symmetric. official: false",
     )
+    given: bool = Field(
+        default=True,
+        description="also try the capture's own camera, where it has one, such as `3dinv prepare` "
+        "finds. official: false",
+    )
     yaws: int = Field(
         default=24,
         ge=1,

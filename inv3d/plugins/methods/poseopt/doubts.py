@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera, CameraPrior
+from inv3d.core.capture import Capture
 from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.plugins.methods.poseopt.latent import PosedLatent
@@ -22,6 +23,8 @@ _MIRRORED_DEG = 10.0
 _RESTLESS_DEG = 1.0
 # share of the loss of the start that a fit must be below
 _HARDLY = 0.8
+# a camera further from the capture's own isn't that one
+_OTHER_DEG = 10.0
 _BEYOND_DEG = 10.0
 
 
@@ -121,6 +124,20 @@ def _of_the_prior(camera: Camera, prior: CameraPrior) -> list[str]:
         f"heads from (yaw {prior.yaw_deg:.0f}, pitch {prior.pitch_deg:.0f} degrees), and is hardly "
         "right"
     ]
+
+
+def of_the_capture(camera: Camera, view: Capture) -> str | None:
+    """Say where the camera that was found isn't the capture's own, if that has one."""
+    if view.cameras is None:
+        return None
+    apart = float(angle_between(camera.rotation, view.cameras.rotation).rad2deg())
+    if apart <= _OTHER_DEG:
+        return None
+    return (
+        f"the camera that was found ({described(camera)[0]}) is {apart:.0f} degrees from the "
+        f"capture's own ({described(view.cameras)[0]}); if that one is right, methods pti, spi and "
+        "hfgi3d take it as it is"
+    )
 
 
 def _of(camera: Camera, which: Tensor) -> str:

@@ -31,7 +31,7 @@ from inv3d.core.inverter import AnyInverter, Diagnostic, Inverter, Need, Steps, 
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.poseopt.config import PRESETS, PoseOptConfig, SmoothTuningOptions
-from inv3d.plugins.methods.poseopt.doubts import Doubts
+from inv3d.plugins.methods.poseopt.doubts import Doubts, of_the_capture
 from inv3d.plugins.methods.poseopt.latent import PosedLatent, warp_losses
 from inv3d.plugins.methods.poseopt.pose import Network, Numbers, Pose
 from inv3d.plugins.methods.poseopt.show import shown_fit, shown_starts
@@ -43,6 +43,7 @@ from inv3d.plugins.methods.poseopt.starts import (
     grid,
     scores_of,
     with_mirror_image,
+    with_other,
 )
 
 _SMOOTH = "depth_smoothness"
@@ -84,6 +85,8 @@ class PoseOpt(Inverter[PoseOptConfig]):
         fit = yield from search.run()
         for doubt in search.doubts.said(fit, generator.spec.camera):
             context.notice(f"{WHO}: {doubt}")
+        if (said := of_the_capture(fit.camera, view)) is not None:
+            context.notice(f"{WHO}: {said}")
         if losses is not None:
             yield from _tune(fit, view.with_cameras(fit.camera), losses)
         snapshot.settle()
@@ -171,6 +174,8 @@ class _Search:
             assert estimator is not None
             pose: Pose = self._network(estimator)
             return (yield from self._finish(start, pose, self.config.pose.warmup))
+        if self.config.starts.given and self.view.cameras is not None:
+            camera = with_other(camera, self.view.cameras, self.config.starts)
         cameras = with_mirror_image(camera, self.config.starts)
         return (yield from self._from(start, cameras))
 

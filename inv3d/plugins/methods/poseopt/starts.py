@@ -86,9 +86,11 @@ def from_estimator(
 
 def with_mirror_image(camera: Camera, options: StartOptions) -> Camera:
     """Return cameras with the mirror image of the first, unless one of them is near it."""
-    if not options.mirror:
-        return camera
-    other = mirrored_camera(camera[0])
+    return with_other(camera, mirrored_camera(camera[0]), options) if options.mirror else camera
+
+
+def with_other(camera: Camera, other: Camera, options: StartOptions) -> Camera:
+    """Return cameras with another one, unless one of them is near it."""
     apart = angle_between(camera.rotation, other.rotation).rad2deg()
     if bool((apart < options.apart_deg).any()):
         return camera
@@ -136,7 +138,7 @@ def scores_of(
 def best_of_grid(camera: Camera, scores: Tensor, options: StartOptions, context: Context) -> Camera:
     """Return the best poses of a grid that are apart from one another, the best first."""
     order = scores.argsort().tolist()
-    if float(scores.std() / scores.mean().clamp_min(1e-12)) < _TELLS:
+    if len(scores) > 1 and float(scores.std() / scores.mean().clamp_min(1e-12)) < _TELLS:
         context.notice(
             f"{WHO}: from all poses the mean head differs alike from the picture, so that it tells "
             "little of its camera: does it show a head, cropped as the generator's are?"
