@@ -15,7 +15,7 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 
 RAYS_AT_ONCE = 1 << 15
 # samples of more rays don't stay in a processor's cache from one layer to the next
-RAYS_IN_CACHE = 3 << 10
+RAYS_IN_CACHE = 7 << 10
 # between numbers of the labels of cameras: world units, radians
 _ALIKE = 1e-5
 
