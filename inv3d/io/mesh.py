@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inv3d.core.generator import Generator
     from inv3d.core.scene import Scene
 
-POINTS_AT_ONCE = 1 << 17
+POINTS_AT_ONCE = 1 << 19
 SEGMENT = 1 / 32
 SURFACE_OPACITY = 0.5
 

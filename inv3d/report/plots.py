@@ -23,6 +23,7 @@ PALETTE = (
 )
 SIZE = (4.6, 3.3)
 COLUMNS = 4
+DPI = 110
 _TOTAL = "total"
 # what an axis of losses shows: this far around each one's median, and of the chart's largest value
 _AROUND, _DEEPEST = 300.0, 1e-6
@@ -209,7 +210,7 @@ def histogram(values: Sequence[float], label: str) -> Figure:
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
     axes = figure.subplots()
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -237,15 +238,13 @@ def inline_svg(figure: Figure, description: str) -> str:
 
 
 def raster(figures: Sequence[Figure]) -> Frame:
-    """Return figures as one picture on white, four in a row."""
-    import numpy as np
-    from PIL import Image
+    """Return figures as one picture on white, four in a row.
 
-    parts = []
-    for figure in figures:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110, facecolor="white")
-        parts.append(np.asarray(Image.open(buffer).convert("RGB")))
+    Their layout is settled by it: `inline_svg` afterwards takes half of the time.
+    """
+    import numpy as np
+
+    parts = [_drawn(figure) for figure in figures]
     height, width = parts[0].shape[:2]
     rows, columns = math.ceil(len(parts) / COLUMNS), min(len(parts), COLUMNS)
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
@@ -253,3 +252,15 @@ def raster(figures: Sequence[Figure]) -> Frame:
         top, left = i // COLUMNS * height, i % COLUMNS * width
         sheet[top : top + height, left : left + width] = part
     return sheet
+
+
+def _drawn(figure: Figure) -> Frame:
+    """Return the picture of a figure, which is drawn once, and keep the layout that it found."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    figure.set_layout_engine(None)
+    return np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]

@@ -15,7 +15,9 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 
 RAYS_AT_ONCE = 1 << 15
 # samples of more rays don't stay in a processor's cache from one layer to the next
-RAYS_IN_CACHE = 3 << 10
+RAYS_IN_CACHE = 7 << 10
+# between numbers of the labels of cameras: world units, radians
+_ALIKE = 1e-5
 
 
 def views_at_once(rays: int, budget: int = RAYS_AT_ONCE) -> int:
@@ -27,6 +29,14 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     """Return consecutive slices of at most `size`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
+
+
+def first_alike(camera: Camera) -> list[int]:
+    """Return for each of N cameras the number of the first one that is like it, to rounding."""
+    # the yaw besides: right behind a head it's -180 or 180 degrees, with latents of their own
+    rows = torch.cat([camera.labels(), camera.yaw[:, None]], 1).double().cpu()
+    alike = (rows[:, None] - rows).abs().amax(-1) < _ALIKE
+    return [int(first) for first in alike.int().argmax(1)]
 
 
 @torch.no_grad()

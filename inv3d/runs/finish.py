@@ -39,9 +39,9 @@ from inv3d.report.html import (
 )
 from inv3d.report.metrics import evaluate
 from inv3d.report.novel import novel_views
-from inv3d.report.orbit import default_orbit, orbit_path
+from inv3d.report.orbit import default_orbit, orbit_path, strip
 from inv3d.report.tables import duration
-from inv3d.report.views import render_views
+from inv3d.report.views import first_alike, render_views
 from inv3d.report.warnings import find_warnings
 from inv3d.rundir.files import (
     LOG,
@@ -182,7 +182,7 @@ def _make_pictures(
     rows = [diagnostic_row(diagnostic) for diagnostic in diagnostics]
     _write_previews(ending, comparisons, novel, rows)
     warnings: list[str] = []
-    codec = _write_orbit(ending, warnings)
+    codec = _write_orbit(ending, novel, warnings)
     _write_mesh(ending, warnings)
     return Made(comparisons, novel, rows, codec, warnings)
 
@@ -250,20 +250,39 @@ def _spread(capture: Capture, rows: Sequence[int], count: int) -> list[int]:
     return sorted(rows, key=lambda i: float(capture.camera.yaw[i]))
 
 
-def orbit_frames(generator: Generator, inversion: Inversion, camera: Camera) -> list[Frame]:
-    """Return the pictures of a camera path."""
-    frames: list[Frame] = []
-    for _, seen in render_views(generator, inversion, camera):
-        frames += pics.colour_frames(seen.require("image"))
-    return frames
+def orbit_frames(
+    generator: Generator,
+    inversion: Inversion,
+    camera: Camera,
+    known: tuple[Camera, Sequence[Frame]] | None = None,
+) -> list[Frame]:
+    """Return the pictures of a camera path; a camera that comes again isn't rendered again.
+
+    Args:
+        generator: tuned for the inversion.
+        inversion: the result.
+        camera: of the path.
+        known: cameras whose pictures there are already, and these.
+    """
+    cameras, pictures = (
+        (camera, []) if known is None else (Camera.cat([known[0], camera]), known[1])
+    )
+    frames = dict(enumerate(pictures))
+    numbers = first_alike(cameras)
+    missing = sorted(set(numbers) - set(frames))
+    for views, seen in render_views(generator, inversion, cameras[missing]):
+        made = pics.colour_frames(seen.require("image"))
+        frames |= zip(missing[views], made, strict=True)
+    return [frames[number] for number in numbers[len(pictures) :]]
 
 
-def _write_orbit(ending: Ending, warnings: list[str]) -> str:
+def _write_orbit(ending: Ending, novel: Sequence[NovelView], warnings: list[str]) -> str:
     """Write the turntable and return its codec; a GIF where MP4 can't be made."""
     ending.say("rendering the turntable")
     prior = ending.generator.spec.camera
     camera = orbit_path(default_orbit(prior), prior, ORBIT_FRAMES)
-    frames = orbit_frames(ending.generator, ending.inversion, camera)
+    known = strip(prior), [view.image for view in novel]
+    frames = orbit_frames(ending.generator, ending.inversion, camera, known)
     try:
         return write_video(ending.directory / VIDEO, frames, FPS)
     except UsageError as error:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from xml.etree import ElementTree
 
 import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
 
 from inv3d.report.plots import (
     PALETTE,
@@ -148,3 +152,29 @@ def test_plots_side_by_side() -> None:
     assert two.dtype == np.uint8
     assert raster(figures * 3).shape == (2 * one.shape[0], 4 * one.shape[1], 3)
     assert math.isclose(two[0, 0].mean(), 255)
+
+
+def saved_by_matplotlib(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, facecolor="white")
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def test_a_raster_is_what_matplotlib_saves() -> None:
+    expected = [saved_by_matplotlib(figure) for figure in loss_curves(updates()).values()]
+    seen = raster(list(loss_curves(updates()).values()))
+    np.testing.assert_array_equal(seen[: len(expected[0])], np.hstack(expected[:4]))
+
+
+def drawn_at(svg: str) -> tuple[list[str], list[float]]:
+    """The texts of an SVG, and all its coordinates."""
+    texts = [element.text or "" for element in ElementTree.fromstring(svg).iter()]
+    return texts, [float(number) for number in re.findall(r"(?<![\w.#])-?\d+\.\d+", svg)]
+
+
+def test_a_figure_that_was_rastered_makes_the_same_svg() -> None:
+    (fresh, *_), (rastered, *_) = (list(loss_curves(updates()).values()) for _ in range(2))
+    raster([rastered])
+    (texts, places), (same, near) = (drawn_at(inline_svg(f, "a")) for f in (fresh, rastered))
+    assert same == texts
+    np.testing.assert_allclose(near, places, atol=3)  # points, of a picture 331 wide

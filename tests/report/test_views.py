@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
+from inv3d.core.camera import CameraPrior
 from inv3d.core.errors import UnsupportedError
 from inv3d.report import views as view_module
-from inv3d.report.views import render_scene, render_scenes, render_views
+from inv3d.report.orbit import orbit_path
+from inv3d.report.views import first_alike, render_scene, render_scenes, render_views
 from tests.toy_runs import flattened, toy_case
 
 
@@ -49,3 +52,18 @@ def test_scenes_are_seen_from_the_same_cameras(
     for row in range(3):
         alone = render_scene(case.generator, scenes[[row]], camera, "depth")
         assert torch.allclose(seen[row], alone, atol=1e-5)
+
+
+def test_a_sweep_comes_back_the_way_it_went() -> None:
+    prior = CameraPrior(2.7, 4.26)
+    first = first_alike(orbit_path("front-sweep", prior, 8))
+    assert first == [0, 1, 2, 1, 0, 5, 6, 5]
+    assert first_alike(orbit_path("full", prior, 8)) == list(range(8))
+
+
+def test_cameras_that_differ_a_little_are_two() -> None:
+    prior = CameraPrior(2.7, 4.26)
+    nearly = prior.orbit(torch.tensor([0.3, 0.3 + 1e-4, 0.3 + 1e-7]))
+    assert first_alike(nearly) == [0, 1, 0]
+    behind = prior.orbit(torch.tensor([math.pi - 1e-6, 1e-6 - math.pi]))
+    assert first_alike(behind) == [0, 1]

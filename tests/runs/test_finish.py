@@ -9,18 +9,25 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import trimesh
 from PIL import Image
 
+from inv3d.core.camera import Camera
 from inv3d.core.errors import UsageError
 from inv3d.core.inversion import Inversion, Made
+from inv3d.core.scene import Rendering, Scene
 from inv3d.io.video import read_video
+from inv3d.report import pictures as pics
 from inv3d.report.html import LARGEST_VIDEO
+from inv3d.report.novel import novel_views
+from inv3d.report.orbit import default_orbit, orbit_path, strip
 from inv3d.runs import finish as finish_module
-from inv3d.runs.finish import title_of
+from inv3d.runs.finish import orbit_frames, title_of
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.blank_plots import draw_no_plots
 from tests.toy_runs import Case, finish, toy_case, write_capture, write_run
@@ -251,3 +258,30 @@ def test_the_title_says_what_was_edited() -> None:
         found = Inversion(torch.zeros(1, 4, 8), prior.front(), "toy", "", history=history)
         assert title_of(found, "") == title
         assert title_of(found, "grace.png") == f"{title} of grace.png"
+
+
+class Counting(ToyGenerator):
+    """The toy, which counts the cameras that it renders from."""
+
+    rendered = 0
+
+    def render(self, scene: Scene, camera: Camera, **options: Any) -> Rendering:
+        self.rendered += len(camera)
+        return super().render(scene, camera, **options)
+
+
+# a sweep comes back the way it went; the strip has 7 cameras of a turn, and the one behind at +180°
+@pytest.mark.parametrize(("yaw_deg", "wanted"), [(90.0, 37 - 3), (180.0, 72 - 7)])
+def test_a_turntable_renders_every_camera_once(yaw_deg: float, wanted: int) -> None:
+    case, generator = toy_case(latents=4, motion=0.5), Counting(ToyConfig())
+    prior = replace(generator.spec.camera, yaw_deg=yaw_deg)
+    generator.spec = replace(generator.spec, camera=prior)
+    path = orbit_path(default_orbit(prior), prior, 72)
+    known = strip(prior), [view.image for view in novel_views(generator, case.inversion)]
+    generator.rendered = 0
+    frames = orbit_frames(generator, case.inversion, path, known)
+    assert generator.rendered == wanted
+    scenes = case.inversion.scene_for(generator, path)
+    plain = pics.colour_frames(generator.render(scenes, path).require("image"))
+    for frame, expected in zip(frames, plain, strict=True):
+        np.testing.assert_allclose(frame.astype(float), expected, atol=1)

@@ -25,6 +25,7 @@ from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.modulated.winograd import winograd
 from inv3d.nn.planes.decode import decode_planes
 from inv3d.nn.planes.decoder import Decoder
+from inv3d.nn.planes.gather import TexelTables
 from inv3d.nn.precision import run_in
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.stylegan2 import (
@@ -264,10 +265,11 @@ class TriplaneGenerator(Generator):
         """
         planes = scene.parts["planes"]
         a = self.architecture
+        tables = TexelTables(planes)
 
         def evaluate(points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
             box = a.rendering.box_warp
-            return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour)
+            return decode_planes(self.decoder, planes, points, a.plane_axes, box, colour, tables)
 
         return PlaneField(
             evaluate, planes, self.decoder, a.plane_axes, a.rendering.box_warp,

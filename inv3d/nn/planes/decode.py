@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from inv3d.nn.layers import EqualLinear
 from inv3d.nn.planes.decoder import Activation, Decoder, activate, activation_slope
-from inv3d.nn.planes.gather import Pairs, Scatter, chunks, gather, texel_table
+from inv3d.nn.planes.gather import Pairs, Scatter, TexelTables, chunks, gather
 from inv3d.nn.planes.triplane import AXES, PlaneAxes, sample_planes
 from inv3d.nn.products import product
 
@@ -33,7 +33,13 @@ LINEAR = 40.0
 
 
 def decode_planes(
-    decoder: nn.Module, planes: Tensor, points: Tensor, axes: PlaneAxes, box: float, colour: bool
+    decoder: nn.Module,
+    planes: Tensor,
+    points: Tensor,
+    axes: PlaneAxes,
+    box: float,
+    colour: bool,
+    tables: TexelTables | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Return raw density [B, P] and colours [B, P, K] (None unless wanted) at points.
 
@@ -44,12 +50,14 @@ def decode_planes(
         axes: which axes the planes span.
         box: side of the cube around the origin that the planes cover, world units.
         colour: whether colours are wanted.
+        tables: of the planes, where they're decoded several times.
     """
     if not _fits(decoder, planes, points):
         return decode_planes_plain(decoder, planes, points, axes, box, colour)
     first, _, second = decoder.net
     layers = (*_scaled(first), *_scaled(second, None if colour else slice(0, 1)))
-    plan = (AXES[axes], box, decoder.activation, colour, torch.is_grad_enabled())
+    tables = TexelTables(planes) if tables is None else tables
+    plan = (tables, AXES[axes], box, decoder.activation, colour, torch.is_grad_enabled())
     return _DecodePlanes.apply(planes, points.detach(), *layers, *plan)  # type: ignore[no-any-return]
 
 
@@ -97,14 +105,15 @@ class _DecodePlanes(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, planes: Tensor, points: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor,
-        pairs: Pairs, box: float, activation: Activation, colour: bool, keep: bool,
+        tables: TexelTables, pairs: Pairs, box: float, activation: Activation, colour: bool,
+        keep: bool,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         batch, count = points.shape[:2]
         raw = planes.new_empty(batch, count)
         colours = planes.new_empty(batch, count, len(w2) - 1) if colour else None
         kept = planes.new_empty(batch, count, planes.shape[2]) if keep else None
         for scene in range(batch):
-            table = texel_table(planes[scene])
+            table = tables[scene]
             for part, where in chunks(points[scene], CHUNK):
                 features = gather(table, where, pairs, box, planes.shape)
                 made = product(_softplus_(product(features, w1, b1)), w2, b2)
@@ -139,7 +148,7 @@ class _DecodePlanes(torch.autograd.Function):
                     if wants_planes:
                         scatter.add(scene, points[scene, part], inner)
         found = scatter.planes() if wants_planes else None
-        return found, None, *layers.gradients(), *(None,) * 5
+        return found, None, *layers.gradients(), *(None,) * 6
 
 
 class _Layers:

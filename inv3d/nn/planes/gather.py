@@ -116,6 +116,24 @@ def texel_table(planes: Tensor) -> Tensor:
     return F.pad(last, border).flatten(0, 2).flatten(1)
 
 
+class TexelTables:
+    """The texel tables of B scenes, each made when it's first asked for, and then kept.
+
+    Args:
+        planes: [B, 3, C, R, R] or [B, 3, C, D, R, R]; they must stay as they are.
+    """
+
+    def __init__(self, planes: Tensor) -> None:
+        self._planes = planes.detach()
+        self._made: dict[int, Tensor] = {}
+
+    def __getitem__(self, scene: int) -> Tensor:
+        """Return the table of a scene, see `texel_table`."""
+        if scene not in self._made:
+            self._made[scene] = texel_table(self._planes[scene])
+        return self._made[scene]
+
+
 def gather(table: Tensor, points: Tensor, pairs: Pairs, box: float, shape: torch.Size) -> Tensor:
     """Return the features [P, C] at points [P, 3] from the table of planes of a shape."""
     texels, weights = _corners(points, pairs, box, shape[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from inv3d.nn import products
 from inv3d.nn.layers import EqualLinear
 from inv3d.nn.planes import decode as plane_decoder
+from inv3d.nn.planes import gather as plane_gather
 from inv3d.nn.planes.decode import DEAD, decode_planes, decode_planes_plain
 from inv3d.nn.planes.decoder import Activation, Decoder
+from inv3d.nn.planes.gather import TexelTables
 from inv3d.nn.planes.triplane import AXES, PlaneAxes
 
 BOX = 1.3
@@ -308,3 +311,18 @@ def test_a_tuned_decoder_learns_the_same() -> None:
         ends.append([planes, *decoder.parameters()])
     for found, expected in zip(*ends, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_planes_that_are_decoded_twice_are_rearranged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder, planes, points = make(slices=(2,))
+    alone = gradients(decode_planes, decoder, planes, points)
+    made: list[int] = []
+    table = plane_gather.texel_table
+    monkeypatch.setattr(plane_gather, "texel_table", lambda given: made.append(1) or table(given))
+    tables = TexelTables(planes)
+    for colour in (False, True):
+        again = gradients(partial(decode_planes, tables=tables), decoder, planes, points, colour)
+    assert len(made) == len(planes)
+    same(again, alone, 0.0)
