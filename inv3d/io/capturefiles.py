@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 
 import torch
@@ -17,15 +18,8 @@ from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
 from inv3d.io.formats import PICTURES
-from inv3d.io.images import (
-    Mask,
-    alpha_of,
-    depth_tensor,
-    image_tensor,
-    mask_levels,
-    mask_of,
-    to_rgb,
-)
+from inv3d.io.images import alpha_of, depth_tensor, image_tensor, to_rgb
+from inv3d.io.masks import Mask, levels_of, mask_levels, mask_of
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, PREPARED
 from inv3d.io.pinhole import Pinhole
 
@@ -178,7 +172,9 @@ class CaptureFiles:
         image = self._straight(name, to_rgb(in_srgb(image), where))
         return _Picture(
             image_tensor(image, resolution, where),
-            None if alpha is None else mask_of(self._straight(name, alpha), resolution),
+            None
+            if alpha is None
+            else mask_of(levels_of(alpha).changed(partial(self._straight, name)), resolution),
         )
 
     def _check_shape(self, name: str, image: Image.Image, where: str) -> None:
@@ -208,13 +204,13 @@ class CaptureFiles:
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
             levels = mask_levels(image, where)
-            if _differ(levels.size, seen.shapes[name]):
+            if _differ(image.size, seen.shapes[name]):
                 width, height = seen.shapes[name]
                 raise InputError(
-                    f"{where}: {levels.width}x{levels.height} pixels, its image has "
+                    f"{where}: {image.width}x{image.height} pixels, its image has "
                     f"{width}x{height}; give masks of the images' shape"
                 )
-            mask = mask_of(self._straight(name, levels), resolution)
+            mask = mask_of(levels.changed(partial(self._straight, name)), resolution)
             return self._known(name, mask, where, seen)
 
         if any(self._within(MASKS)):
@@ -234,7 +230,7 @@ class CaptureFiles:
     def _known(self, name: str, mask: Mask, where: str, seen: _Seen) -> Tensor:
         """Note what is odd about a mask."""
         if mask.oddity:
-            seen.note(mask.oddity, f"{where}: reaches {mask.highest} of 255")
+            seen.note(mask.oddity, f"{where}: {mask.found}")
         if mask.oddity == "empty":
             self.black_masks[name] = where
         return mask.weights
@@ -325,12 +321,13 @@ class _Seen:
             "enlarged": (f"enlarged to {self.resolution}", "pictures", ""),
             "animated": ("of which the first is taken", "pictures", ""),
             "alpha": ("its alpha channel is its mask", "pictures", ", which is put on white"),
-            "classes": ("1 was taken for the head", "masks", ""),
+            "classes": ("", "masks", ""),
             "empty": ("black all over", "masks", ": nothing there counts as the head"),
             "dark": ("not white anywhere", "masks", "; the head must be 255"),
+            "speck": ("which is no head", "masks", "; the head must be white"),
         }
         return {
-            sort: f"{found[0]}, {text} ({len(found)} of {self.total} {noun}){more}"
+            sort: f"{found[0]}{text and ', '}{text} ({len(found)} of {self.total} {noun}){more}"
             for sort, (text, noun, more) in said.items()
             if (found := self._found[sort])
         }
