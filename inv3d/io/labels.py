@@ -15,6 +15,7 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.poses import check_directions, rows_of
+from inv3d.core.weights.forms import describe
 from inv3d.io.files import plain_name
 
 # how far R^T R may be from the identity: as rounding leaves it, and as affine face fits do
@@ -89,6 +90,11 @@ def parse_npy(content: bytes, where: str) -> np.ndarray:
     Raises:
         InputError: where it isn't a readable array of numbers.
     """
+    if not content.startswith(np.lib.format.MAGIC_PREFIX):
+        raise InputError(
+            f"{where}: not a .npy array of numbers but {describe(content[:512])}; write it again "
+            "with numpy.save"
+        )
     try:
         file = io.BytesIO(content)
         head = np.lib.format.read_magic(file)

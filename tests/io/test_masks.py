@@ -15,12 +15,8 @@ from inv3d.io.masks import Mask, mask_levels, mask_of
 from tests.captures import SIZE, encoded, noise_image, png
 
 RGB = noise_image(0)
-VOC: Mapping[int, tuple[int, int, int]] = {
-    0: (0, 0, 0),
-    1: (128, 0, 0),
-    15: (192, 128, 128),
-    255: (224, 224, 192),
-}
+Colours = Mapping[int, tuple[int, int, int]]
+VOC: Colours = {0: (0, 0, 0), 1: (128, 0, 0), 15: (192, 128, 128), 255: (224, 224, 192)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
