@@ -25,6 +25,8 @@ from inv3d.io.pinhole import Pinhole
 
 # notices of views that were left out
 _LEFT_OUT = ("mirrored", "bare", "lost")
+# the depth of a head and the distance of its camera differ by a smaller factor
+_SCALES_APART = 3.0
 _MUCH_MEMORY = 2 * 2**30
 # width over height of a picture and of what its camera is for may differ by that part
 _SHAPE_TOLERANCE = 0.02
@@ -142,13 +144,14 @@ class CaptureFiles:
         seen = _Seen(len(names))
         pictures = [self._picture(name, resolution, seen) for name in names]
         masks = self._masks(names, [picture.alpha for picture in pictures], resolution, seen)
+        depths = self._depths(names, seen)
         self.notices |= seen.notices(by_label=not self.pinholes)
         return Capture(
             images=torch.stack([picture.image for picture in pictures]),
             cameras=None if self.cameras is None else self.cameras[list(rows)],
             names=names,
             masks=masks,
-            depths=self._depths(names),
+            depths=depths,
             source=self.source,
         )
 
@@ -235,15 +238,29 @@ class CaptureFiles:
             self.black_masks[name] = where
         return mask.weights
 
-    def _depths(self, names: Sequence[str]) -> Tensor | None:
+    def _depths(self, names: Sequence[str], seen: _Seen) -> Tensor | None:
         if self.depth_scale is None:
             return None
         scale = self.depth_scale
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
-            return depth_tensor(self._straight(name, image, smooth=False), scale, where)
+            depth = depth_tensor(self._straight(name, image, smooth=False), scale, where)
+            self._check_depth(name, depth, where, seen)
+            return depth
 
         return self._extra(DEPTH, names, read)
+
+    def _check_depth(self, name: str, depth: Tensor, where: str, seen: _Seen) -> None:
+        """Note depth maps of nothing, or of another scale than the cameras."""
+        measured = depth[depth > 0]
+        if not measured.numel():
+            seen.note("unmeasured", where)
+        elif self.cameras is not None:
+            distance = float(self.cameras[self.names.index(name)].radius)
+            median = float(measured.median())
+            if not 1 / _SCALES_APART < median / distance < _SCALES_APART:
+                seen.note("scale", f"{where}: {median:.3g} in the middle")
+                seen.distance = distance
 
     def _extra(
         self,
@@ -273,9 +290,11 @@ class CaptureFiles:
             for path in (str(same), *others, f"{same}.png"):
                 if path in self.files.names:
                     return path
+        alike = next((path for path in sorted(self._within(folder)) if same.stem in path), "")
+        there = f", though {PurePosixPath(alike).name} is there" if alike else ""
         raise InputError(
-            f"{self.files.at(f'{self.root}{folder}/{name}')}: missing; give one for every image or "
-            f"remove {folder}/"
+            f"{self.files.at(f'{self.root}{folder}/{name}')}: missing{there}; give one for every "
+            f"image or remove {folder}/"
         )
 
 
@@ -293,12 +312,14 @@ class _Seen:
     Attributes:
         shapes: name -> width and height of the image.
         resolution: that they are resized to.
+        distance: of a camera from the origin, where a depth map doesn't suit it.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.shapes: dict[str, tuple[int, int]] = {}
         self.resolution = 0
+        self.distance = 0.0
         self._found: dict[str, list[str]] = defaultdict(list)
 
     def note(self, sort: str, what: str) -> None:
@@ -324,6 +345,12 @@ class _Seen:
             "classes": ("", "masks", ""),
             "empty": ("black all over", "masks", ": nothing there counts as the head"),
             "dark": ("not white anywhere", "masks", "; the head must be 255"),
+            "unmeasured": ("0 all over", "depth maps", ": nothing there is measured"),
+            "scale": (
+                f"though its camera is {self.distance:.3g} from the origin",
+                "depth maps",
+                '; check "scale" in depth.json',
+            ),
             "speck": ("which is no head", "masks", "; the head must be white"),
         }
         return {

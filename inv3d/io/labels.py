@@ -47,10 +47,19 @@ def parse_json(content: bytes, where: str) -> Any:
     """Read a JSON document.
 
     Raises:
-        InputError: where it isn't one.
+        InputError: where it isn't one, or an object has a name twice.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{where}: {_short(twice)} stands there twice; leave one out")
+        return found
+
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); write it again") from None
 

@@ -113,7 +113,8 @@ def levels_of(image: Image.Image) -> Levels:
     """Return the levels of one channel of 8 bits; a single small number is that of the head."""
     numbers = np.asarray(image)
     highest = int(numbers.max())
-    if not 0 < highest <= _LARGEST_CLASS or ((numbers > 0) & (numbers < highest)).any():
+    several = bool(((numbers > 0) & (numbers < highest)).any())
+    if several or not 0 < highest <= _LARGEST_CLASS or (highest > 1 and numbers.min() > 0):
         return Levels(image)
     return _of_classes(numbers, f"reaches {highest} of 255, {highest}")
 

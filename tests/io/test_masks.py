@@ -66,6 +66,7 @@ def test_what_is_odd_about_masks(highest: int, oddity: str, weight: float) -> No
 
 def test_several_small_levels_may_be_a_matte_of_nothing() -> None:
     assert mask(png(halves(0, 1, 2, 3)), 4).oddity == "dark"
+    assert mask(png(halves(3, 3)), 4).oddity == "dark"
 
 
 def test_what_lies_outside_of_the_square_is_no_head() -> None:
