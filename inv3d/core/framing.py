@@ -19,6 +19,8 @@ from inv3d.core.poses import FLIP_XY, MOST_ROLL_DEG, offset, remedy, roll, rows_
 
 ANGLE_SLACK_DEG = 3.0
 RELATIVE_SLACK = 0.25
+# how far the focal lengths of both directions may differ
+_SQUEEZED = 0.05
 _UPSIDE_DOWN_DEG = 120.0
 # the least part of the head's width or height that's in the picture without a warning; cameras
 # that look at the pivot of EG3D's faces have the origin 0.32 pictures from the middle in profile
@@ -63,7 +65,7 @@ def check_framing(
         raise InputError(
             f"{where}: in {views.count(blind)} the head lies outside of what the generator's rays "
             f"see, and nothing of it shows ({views.name(blind[0])}: "
-            f"{limits.found(camera, blind[0])}); {limits.remedy(camera)}"
+            f"{limits.found(camera, blind[0])}); {limits.remedy(camera[blind])}"
         )
     seen = _seen_part(camera, spec)
     lost = rows_of(seen <= 0)
@@ -98,9 +100,10 @@ def _warnings(views: _Views, spec: GeneratorSpec, limits: _Rays, seen: Tensor) -
         yield (
             f"in {views.count(beyond)} the head lies outside of what the generator's rays see, or "
             f"partly so ({views.name(beyond[0])}: {limits.found(camera, beyond[0])}); "
-            f"{limits.remedy(camera)}"
+            f"{limits.remedy(camera[beyond])}"
         )
     yield from _unusual(views, spec, distance=not beyond)
+    yield from _squeezed(views)
     yield from _angle_warnings(views, spec)
 
 
@@ -137,6 +140,20 @@ def _unusual(views: _Views, spec: GeneratorSpec, *, distance: bool) -> Iterator[
                 f"{views.count(outside)} have an unusual {name} ({views.name(outside[0])}: "
                 f"{float(value[outside[0]]):.2f}, the generator's is {usual:.2f}); {mend}"
             )
+
+
+def _squeezed(views: _Views) -> Iterator[str]:
+    """Name cameras whose pixels aren't square, as where a portrait was divided by both sides."""
+    focal = views.camera.intrinsics[:, [0, 1], [0, 1]]
+    ratio = focal[:, 0] / focal[:, 1]
+    rows = rows_of(torch.maximum(ratio, 1 / ratio) > 1 + _SQUEEZED)
+    if rows:
+        fx, fy = focal[rows[0]].tolist()
+        yield (
+            f"in {views.count(rows)} the head is squeezed ({views.name(rows[0])}: focal lengths "
+            f"{fx:.3f} across and {fy:.3f} down); divide both by the side of the square that the "
+            "picture is cropped to"
+        )
 
 
 def _angle_warnings(views: _Views, spec: GeneratorSpec) -> Iterator[str]:

@@ -20,6 +20,7 @@ _FLIP_XZ = "flip x and z (multiply columns 1 and 3 of cam2world by -1)"
 # the share of cameras that a change of all of them must mend, since single ones may be broken
 _MENDED = 0.9
 _ONE_SPOT = 1e-3
+_AT_ORIGIN = 1e-6
 _SAME_DIRECTION_DEG = 5.0
 # seen from right above or below, nothing in the picture is upright
 _POLE = 0.2
@@ -56,10 +57,17 @@ def check_directions(camera: Camera, names: Sequence[str], where: str) -> None:
         where: the file that they come from, for the message.
 
     Raises:
-        InputError: where a camera looks away from the origin, all stand at one spot and look in
-            different directions, or the origin is far outside of a picture and inverting or
-            flipping the matrices would bring it in.
+        InputError: where a camera stands at the origin or looks away from it, all stand at one
+            spot and look in different directions, or the origin is far outside of a picture and
+            inverting or flipping the matrices would bring it in.
     """
+    at_origin = rows_of(camera.radius <= _AT_ORIGIN)
+    if at_origin:
+        raise InputError(
+            f"{where}: label of {names[at_origin[0]]}: the camera stands at the origin, in the "
+            f"head (as {len(at_origin)} of {len(camera)} do); give the position in the last column "
+            "of cam2world, or leave its picture out"
+        )
     if _turn_on_one_spot(camera):
         raise InputError(
             f"{where}: all {len(camera)} cameras stand at one spot and look in different "

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from inv3d.core.errors import InputError, WeightsError, first_line, plain_text
-from inv3d.core.weights.archive import open_archive
+from inv3d.core.weights.archive import is_torch_save, mapped, open_archive
 from inv3d.core.weights.forms import describe_other, read_start
-from inv3d.core.weights.plain import OPTIONS
-from inv3d.core.weights.torchfile import TREE, StoredTensor, mapped, read_pickled
+from inv3d.core.weights.numpyarrays import ARRAYS, array_of, is_array
+from inv3d.core.weights.torchfile import StoredTensor, read_pickled, refusal
 from inv3d.core.weights.unpickle import Refused
 
 SUFFIXES = (".npz", ".npy", ".pt")
 # how numpy.savez calls an array that it was given no name for
 _UNNAMED = "arr_0"
 _MOST_NUMBERS = 1 << 24
+_REMEDY = "write the numbers alone, with numpy.savez or as tensors with torch.save"
 
 
 def read_arrays(
@@ -63,7 +64,7 @@ def _read_archive(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Tensor],
     try:
         with path.open("rb") as file, mapped(file) as data, open_archive(data) as archive:
             names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if any(name.rpartition("/")[2] == TREE for name in names):
+            if is_torch_save(list(names)):
                 return _read_torch(path, wanted)
             if list(names) == [_UNNAMED] and "" in wanted:
                 return {"": _read_member(archive, names[_UNNAMED], path)}, [""]
@@ -93,6 +94,8 @@ def _read_array(file: Any, path: Path) -> Tensor:
         reader = {(1, 0): np.lib.format.read_array_header_1_0}
         shape, fortran, dtype = reader.get(head, np.lib.format.read_array_header_2_0)(file)
         count = int(np.prod(shape, dtype=object)) if shape else 1
+        if dtype.hasobject:
+            raise ValueError("Python objects, such as a dict; numpy.savez writes arrays by name")
         if dtype.kind != "f":
             raise ValueError(f"values of the type {dtype}, expected floating-point numbers")
         if not 0 <= count <= _MOST_NUMBERS:
@@ -108,10 +111,17 @@ def _read_array(file: Any, path: Path) -> Tensor:
 
 
 def _read_torch(path: Path, wanted: Sequence[str]) -> tuple[dict[str, Tensor], list[str]]:
-    pickled = read_pickled(path, OPTIONS)
+    """Read tensors and NumPy arrays that torch.save or pickle wrote."""
+    pickled = read_pickled(path, ARRAYS, _REMEDY)
     tree = pickled.tree if isinstance(pickled.tree, dict) else {"": pickled.tree}
-    chosen = [name for name in wanted if isinstance(tree.get(name), StoredTensor)]
+    found: dict[str, Tensor] = {}
     try:
-        return {name: pickled.tensor(tree[name]) for name in chosen}, list(map(str, tree))
+        for name in wanted:
+            value = tree.get(name)
+            if isinstance(value, StoredTensor):
+                found[name] = pickled.tensor(value)
+            elif is_array(value):
+                found[name] = array_of(value)
     except Refused as error:
-        raise WeightsError(f"{path}: {error}; write it again") from None
+        raise refusal(path, error, _REMEDY) from None
+    return found, list(map(str, tree))

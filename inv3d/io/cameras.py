@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
 from inv3d.io.cameraset import CameraSet
@@ -239,6 +239,8 @@ def _of_rows(files: Files, path: str, images: Images) -> CameraSet:
 
 def _rows(content: bytes, where: str) -> np.ndarray:
     rows = parse_npy(content, where)
+    if rows.ndim in (1, 3) and rows.shape[-1] == LABEL_LENGTH:  # one camera, or [N, 1, 25]
+        rows = rows.reshape(-1, LABEL_LENGTH)
     if rows.ndim != 2:
         raise InputError(f"{where}: shape {rows.shape}, expected (N, 25): a row for each camera")
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 
 import torch
@@ -17,20 +18,15 @@ from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
 from inv3d.io.formats import PICTURES
-from inv3d.io.images import (
-    Mask,
-    alpha_of,
-    depth_tensor,
-    image_tensor,
-    mask_levels,
-    mask_of,
-    to_rgb,
-)
+from inv3d.io.images import alpha_of, depth_tensor, image_tensor, to_rgb
+from inv3d.io.masks import Mask, levels_of, mask_levels, mask_of
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, PREPARED
 from inv3d.io.pinhole import Pinhole
 
 # notices of views that were left out
 _LEFT_OUT = ("mirrored", "bare", "lost")
+# the depth of a head and the distance of its camera differ by a smaller factor
+_SCALES_APART = 3.0
 _MUCH_MEMORY = 2 * 2**30
 # width over height of a picture and of what its camera is for may differ by that part
 _SHAPE_TOLERANCE = 0.02
@@ -148,13 +144,14 @@ class CaptureFiles:
         seen = _Seen(len(names))
         pictures = [self._picture(name, resolution, seen) for name in names]
         masks = self._masks(names, [picture.alpha for picture in pictures], resolution, seen)
+        depths = self._depths(names, seen)
         self.notices |= seen.notices(by_label=not self.pinholes)
         return Capture(
             images=torch.stack([picture.image for picture in pictures]),
             cameras=None if self.cameras is None else self.cameras[list(rows)],
             names=names,
             masks=masks,
-            depths=self._depths(names),
+            depths=depths,
             source=self.source,
         )
 
@@ -178,7 +175,9 @@ class CaptureFiles:
         image = self._straight(name, to_rgb(in_srgb(image), where))
         return _Picture(
             image_tensor(image, resolution, where),
-            None if alpha is None else mask_of(self._straight(name, alpha), resolution),
+            None
+            if alpha is None
+            else mask_of(levels_of(alpha).changed(partial(self._straight, name)), resolution),
         )
 
     def _check_shape(self, name: str, image: Image.Image, where: str) -> None:
@@ -208,13 +207,13 @@ class CaptureFiles:
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
             levels = mask_levels(image, where)
-            if _differ(levels.size, seen.shapes[name]):
+            if _differ(image.size, seen.shapes[name]):
                 width, height = seen.shapes[name]
                 raise InputError(
-                    f"{where}: {levels.width}x{levels.height} pixels, its image has "
+                    f"{where}: {image.width}x{image.height} pixels, its image has "
                     f"{width}x{height}; give masks of the images' shape"
                 )
-            mask = mask_of(self._straight(name, levels), resolution)
+            mask = mask_of(levels.changed(partial(self._straight, name)), resolution)
             return self._known(name, mask, where, seen)
 
         if any(self._within(MASKS)):
@@ -234,20 +233,34 @@ class CaptureFiles:
     def _known(self, name: str, mask: Mask, where: str, seen: _Seen) -> Tensor:
         """Note what is odd about a mask."""
         if mask.oddity:
-            seen.note(mask.oddity, f"{where}: reaches {mask.highest} of 255")
+            seen.note(mask.oddity, f"{where}: {mask.found}")
         if mask.oddity == "empty":
             self.black_masks[name] = where
         return mask.weights
 
-    def _depths(self, names: Sequence[str]) -> Tensor | None:
+    def _depths(self, names: Sequence[str], seen: _Seen) -> Tensor | None:
         if self.depth_scale is None:
             return None
         scale = self.depth_scale
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
-            return depth_tensor(self._straight(name, image, smooth=False), scale, where)
+            depth = depth_tensor(self._straight(name, image, smooth=False), scale, where)
+            self._check_depth(name, depth, where, seen)
+            return depth
 
         return self._extra(DEPTH, names, read)
+
+    def _check_depth(self, name: str, depth: Tensor, where: str, seen: _Seen) -> None:
+        """Note depth maps of nothing, or of another scale than the cameras."""
+        measured = depth[depth > 0]
+        if not measured.numel():
+            seen.note("unmeasured", where)
+        elif self.cameras is not None:
+            distance = float(self.cameras[self.names.index(name)].radius)
+            median = float(measured.median())
+            if not 1 / _SCALES_APART < median / distance < _SCALES_APART:
+                seen.note("scale", f"{where}: {median:.3g} in the middle")
+                seen.distance = distance
 
     def _extra(
         self,
@@ -277,9 +290,11 @@ class CaptureFiles:
             for path in (str(same), *others, f"{same}.png"):
                 if path in self.files.names:
                     return path
+        alike = next((path for path in sorted(self._within(folder)) if same.stem in path), "")
+        there = f", though {PurePosixPath(alike).name} is there" if alike else ""
         raise InputError(
-            f"{self.files.at(f'{self.root}{folder}/{name}')}: missing; give one for every image or "
-            f"remove {folder}/"
+            f"{self.files.at(f'{self.root}{folder}/{name}')}: missing{there}; give one for every "
+            f"image or remove {folder}/"
         )
 
 
@@ -297,12 +312,14 @@ class _Seen:
     Attributes:
         shapes: name -> width and height of the image.
         resolution: that they are resized to.
+        distance: of a camera from the origin, where a depth map doesn't suit it.
     """
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.shapes: dict[str, tuple[int, int]] = {}
         self.resolution = 0
+        self.distance = 0.0
         self._found: dict[str, list[str]] = defaultdict(list)
 
     def note(self, sort: str, what: str) -> None:
@@ -325,12 +342,19 @@ class _Seen:
             "enlarged": (f"enlarged to {self.resolution}", "pictures", ""),
             "animated": ("of which the first is taken", "pictures", ""),
             "alpha": ("its alpha channel is its mask", "pictures", ", which is put on white"),
-            "classes": ("1 was taken for the head", "masks", ""),
+            "classes": ("", "masks", ""),
             "empty": ("black all over", "masks", ": nothing there counts as the head"),
             "dark": ("not white anywhere", "masks", "; the head must be 255"),
+            "unmeasured": ("0 all over", "depth maps", ": nothing there is measured"),
+            "scale": (
+                f"though its camera is {self.distance:.3g} from the origin",
+                "depth maps",
+                '; check "scale" in depth.json',
+            ),
+            "speck": ("which is no head", "masks", "; the head must be white"),
         }
         return {
-            sort: f"{found[0]}, {text} ({len(found)} of {self.total} {noun}){more}"
+            sort: f"{found[0]}{text and ', '}{text} ({len(found)} of {self.total} {noun}){more}"
             for sort, (text, noun, more) in said.items()
             if (found := self._found[sort])
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from inv3d.core.errors import InputError
@@ -18,6 +18,7 @@ from inv3d.io.mirrors import split_mirrors
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, Images, Matches
 
 SAMPLES = ("dynamic", "static")
+_FACTS = '{"scale": WORLD_UNITS_PER_COUNT, "kind": "ray"}'
 _PACKED = (".zip", ".tar", ".gz", ".7z", ".rar")
 # folders that a capture consists of, which therefore aren't the capture themselves
 _PARTS = (IMAGES, MASKS, DEPTH, "sparse", "colmap")
@@ -94,7 +95,7 @@ def _posed(
     }
     paths = {name: matches.paths[name] for name in left}
     scale = _depth_scale(files, root)
-    notices = found.notices | notices
+    notices = found.notices | notices | _unread_depth(files, root)
     return CaptureFiles(files, root, paths, camera, scale, pinholes, undistort, notices)
 
 
@@ -147,7 +148,8 @@ def _check_matches(
     if not matches.paths:
         raise InputError(
             f"{found.where}: {_some(lost, 'label')} without an image: {files.at(root + lost[0])} "
-            "doesn't exist; add the image or remove the label"
+            "doesn't exist; add the image or remove the label (the first image there is "
+            f"{images.short(images.paths[0])})"
         )
     if lost:
         notices["lost"] = f"{found.where}: {len(lost)} of {count} labels have no image ({lost[0]})"
@@ -156,12 +158,17 @@ def _check_matches(
             f"{found.where}: {len(matches.renamed)} of {count} labels belong to images with "
             f"another ending, as {matches.renamed[0]}"
         )
+    if matches.moved:
+        notices["moved_images"] = (
+            f"{found.where}: {len(matches.moved)} of {count} labels belong to images in another "
+            f"folder, as {matches.moved[0]}"
+        )
     used = set(matches.paths.values())
     bare = [path for path in images.paths if path not in used]
     if bare and not found.partial:
         raise InputError(
             f"{files.at(bare[0])}: {_some(bare, 'image')} without a label in {found.where}; "
-            "add the label or remove the image"
+            f"add the label or remove the image{_are_they_masks(bare, used)}"
         )
     if bare:
         notices["bare"] = (
@@ -169,6 +176,25 @@ def _check_matches(
             f"left out ({images.short(bare[0])})"
         )
     return notices
+
+
+def _are_they_masks(bare: Sequence[str], used: Collection[str]) -> str:
+    """Say how to name a folder of pictures with the names of others; "" where it's none."""
+    names = {PurePosixPath(path).name for path in used}
+    folders = {str(PurePosixPath(path).parent) for path in bare}
+    if len(folders) > 1 or not all(PurePosixPath(path).name in names for path in bare):
+        return ""
+    return f"; if they are masks or depth maps, call their folder {MASKS}/ or {DEPTH}/"
+
+
+def _unread_depth(files: Files, root: str) -> dict[str, str]:
+    """Say that depth maps aren't read where nobody says what they mean."""
+    folder = f"{root}{DEPTH}/"
+    if f"{root}depth.json" in files.names or not any(n.startswith(folder) for n in files.names):
+        return {}
+    return {
+        "depth": f"{files.at(folder)}: isn't read without a depth.json beside it, such as {_FACTS}"
+    }
 
 
 def _mirror_notices(mirrored: list[str], doubtful: list[str], total: int) -> dict[str, str]:
@@ -199,11 +225,10 @@ def _depth_scale(files: Files, root: str) -> float | None:
     try:
         facts = json.loads(files.read(name))
         scale, kind = float(facts["scale"]), facts["kind"]
+        scale = math.nan if isinstance(facts["scale"], bool) else scale
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         scale, kind = math.nan, None
     if not (math.isfinite(scale) and scale > 0 and kind == "ray"):
-        raise InputError(
-            f'{where}: expected {{"scale": WORLD_UNITS_PER_COUNT, "kind": "ray"}}, the distance '
-            "along the ray"
-        )
+        found = files.read(name)[:60].decode("utf-8", "replace")
+        raise InputError(f"{where}: expected {_FACTS}, the distance along the ray, found {found!r}")
     return scale

@@ -15,6 +15,7 @@ from typing import Any
 
 from inv3d.core.errors import InputError
 from inv3d.core.registry.hooks import Observers, hooks
+from inv3d.core.weights.forms import UNKNOWN, describe
 from inv3d.io.formats import PICTURES, VIDEOS
 
 _UTF8_NAMES = 0x800
@@ -103,11 +104,18 @@ class ZipFiles(Files):
             self.archive = zipfile.ZipFile(source)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise InputError(
-                f"--input {source}: neither a folder nor a readable zip ({error}); "
+                f"--input {source}: neither a folder nor a readable zip{_instead(source, error)}; "
                 "give a folder or zip with images and their dataset.json"
             ) from None
-        members = {_member_name(info): info for info in self.archive.infolist()}
-        members = {name: info for name, info in members.items() if not name.endswith("/")}
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in self.archive.infolist():
+            name = _member_name(info)
+            if name in members and members[name].CRC != info.CRC:
+                raise InputError(
+                    f"{source / name}: there are two files of this name in it; remove one"
+                )
+            if not name.endswith("/"):
+                members[name] = info
         for name in members:
             check_inside(name, str(source))
         super().__init__(source, members)
@@ -206,6 +214,16 @@ def _member_name(info: zipfile.ZipInfo) -> str:
         except UnicodeError:
             pass
     return name.replace("\\", "/")
+
+
+def _instead(path: Path, error: Exception) -> str:
+    """Say what a file is that isn't a zip, or else why it can't be read."""
+    try:
+        with path.open("rb") as file:
+            what = describe(file.read(512))
+    except OSError:
+        what = UNKNOWN
+    return f" ({error})" if what == UNKNOWN or what.startswith("a zip") else f" but {what}"
 
 
 def _hidden(name: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,8 +13,6 @@ from inv3d.core.errors import InputError
 # an RGB picture, [H, W, 3]
 Frame = NDArray[np.uint8]
 
-# a mask that gets no lighter than this has nothing that is rather head than background
-_HALF = 128
 _WHITE = (255, 255, 255)
 
 
@@ -65,64 +61,12 @@ def image_tensor(image: Image.Image, size: int, where: str) -> Tensor:
     return levels.float() / 127.5 - 1
 
 
-@dataclass(frozen=True)
-class Mask:
-    """A mask and what is odd about it.
-
-    Attributes:
-        weights: [1, size, size] in [0, 1], 1 is the head.
-        oddity: "" for none; "classes" where its 1 was taken for the head; "empty" where it's black
-            all over; "dark" where nothing in it is more than half white.
-        highest: number in the picture, of 255.
-    """
-
-    weights: Tensor
-    oddity: str
-    highest: int
-
-
-def mask_of(levels: Image.Image, size: int) -> Mask:
-    """Make a mask: white is the head, black the background; area-averaged to the size wanted.
-
-    Where no value is above 1, the values are class numbers and 1 is the head.
-
-    Args:
-        levels: one channel of 8 bits.
-        size: pixels a side.
-    """
-    highest = int(np.asarray(levels).max())
-    oddity = "empty" if highest == 0 else "classes" if highest == 1 else ""
-    if not oddity and highest < _HALF:
-        oddity = "dark"
-    square = crop_square(levels.point(lambda level: level * 255) if highest == 1 else levels)
-    if square.width != size:
-        square = square.resize((size, size), Image.Resampling.BOX)
-    weights = torch.from_numpy(np.array(square))[None].float() / 255
-    return Mask(weights, oddity, highest)
-
-
 def alpha_of(image: Image.Image) -> Image.Image | None:
     """Return the opacity of a picture, one channel of 8 bits; None where it's opaque all over."""
     if not image.has_transparency_data:
         return None
     alpha = image.convert("RGBA").getchannel("A")
     return None if alpha.getextrema()[0] == 255 else alpha
-
-
-def mask_levels(image: Image.Image, where: str) -> Image.Image:
-    """Return what a picture says as a mask, one channel of 8 bits in which 1 stays 1.
-
-    Where it has an alpha channel that varies, that channel is the mask.
-    """
-    alpha = alpha_of(image)
-    if alpha is not None:
-        return alpha
-    if image.mode.startswith("I") and np.asarray(image).max() <= 0xFF:
-        return Image.fromarray(np.asarray(image).astype(np.uint8))
-    levels = to_rgb(image, where).convert("L")
-    if image.mode == "P" and np.asarray(image).max() == 1 and np.asarray(levels).max() < _HALF:
-        return Image.fromarray(np.asarray(image))
-    return levels
 
 
 def depth_tensor(image: Image.Image, scale: float, where: str) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.poses import check_directions, rows_of
+from inv3d.core.weights.forms import describe
 from inv3d.io.files import plain_name
 
 # how far R^T R may be from the identity: as rounding leaves it, and as affine face fits do
@@ -46,10 +47,19 @@ def parse_json(content: bytes, where: str) -> Any:
     """Read a JSON document.
 
     Raises:
-        InputError: where it isn't one.
+        InputError: where it isn't one, or an object has a name twice.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"{where}: {_short(twice)} stands there twice; leave one out")
+        return found
+
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); write it again") from None
 
@@ -89,6 +99,11 @@ def parse_npy(content: bytes, where: str) -> np.ndarray:
     Raises:
         InputError: where it isn't a readable array of numbers.
     """
+    if not content.startswith(np.lib.format.MAGIC_PREFIX):
+        raise InputError(
+            f"{where}: not a .npy array of numbers but {describe(content[:512])}; write it again "
+            "with numpy.save"
+        )
     try:
         file = io.BytesIO(content)
         head = np.lib.format.read_magic(file)

@@ -16,7 +16,7 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.torchfile import listed
+from inv3d.core.weights.archive import listed
 from inv3d.io import labels as camera_labels
 from inv3d.io.arrays import read_arrays
 
@@ -80,7 +80,9 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
 
 def _no_latents(names: Sequence[str], path: Path) -> InputError:
     held = listed(names) if any(names) else "no tensor, and no names"
-    return InputError(f"{path}: no latents named 'w' or 'ws'; it holds {held}")
+    return InputError(
+        f"{path}: no latents named 'w' or 'ws'; it holds {held}; save them under one of these names"
+    )
 
 
 def _cameras(labels: Tensor, path: Path) -> Camera:

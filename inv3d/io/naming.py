@@ -25,12 +25,14 @@ class Matches:
         labels: name in the capture -> name of the label.
         lost: labels without an image.
         renamed: those among `labels` that another ending was found for.
+        moved: those among `labels` that an image in another folder was found for.
     """
 
     paths: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     renamed: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
 
 
 class Images:
@@ -102,7 +104,30 @@ class Images:
             short = str(PurePosixPath(name).with_name(PurePosixPath(path).name))
             result.paths[short], result.labels[short] = path, name
             result.renamed.append(name)
+        self._match_elsewhere(result, taken)
         return result
+
+    def _match_elsewhere(self, result: Matches, taken: set[str]) -> None:
+        """Find images that were copied out of the folder that their labels name.
+
+        Only where one image and one label have a name without its folders.
+        """
+        left: dict[str, list[str]] = defaultdict(list)
+        for path in self.paths:
+            if path not in taken:
+                left[_base(path)].append(path)
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for name in result.lost:
+            if _base(name) in left:
+                wanted[_base(name)].append(name)
+        for base, names in wanted.items():
+            if len(names) == len(left[base]) == 1:
+                (name,), (path,) = names, left[base]
+                short = self.short(path)
+                result.paths[short], result.labels[short] = path, name
+                result.moved.append(name)
+        found = set(result.moved)
+        result.lost[:] = [name for name in result.lost if name not in found]
 
     def _candidates(self, name: str) -> tuple[str, str]:
         return f"{self._root}{name}", f"{self._root}{IMAGES}/{name}"
@@ -118,6 +143,10 @@ def is_image(name: str, root: str) -> bool:
 
 def _suffix(name: str) -> str:
     return name[name.rfind(".") :].lower() if "." in name else ""
+
+
+def _base(path: str) -> str:
+    return PurePosixPath(_stem(path)).name
 
 
 def _stem(path: str) -> str:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, in_srgb
-from inv3d.io.images import image_tensor, mask_levels, mask_of
+from inv3d.io.images import image_tensor
+from inv3d.io.masks import mask_levels, mask_of
 
 
 def read_picture(path: Path, size: int) -> Tensor:

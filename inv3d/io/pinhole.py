@@ -16,6 +16,8 @@ from inv3d.core.errors import InputError
 # names of camera models whose rays are straight but for a lens distortion; "" is no name
 MODELS = ("", "PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV")
 _NEGLIGIBLE = 1e-8
+# of a picture's shorter side: it would see 157 degrees
+_LEAST_FOCAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,13 @@ def check_pinhole(camera: Pinhole, where: str) -> None:
     ):
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{where}: {name} {value:g}, expected a number above 0")
+    for name, focal in (("fx", camera.fx), ("fy", camera.fy)):
+        if focal < _LEAST_FOCAL * min(camera.size):
+            raise InputError(
+                f"{where}: focal length {name} {focal:g} for a picture of {camera.width:g}x"
+                f"{camera.height:g} pixels, which no lens has; give it in pixels, not divided by "
+                "the picture's size"
+            )
     others = (camera.cx, camera.cy, *camera.radial, *camera.divisor, *camera.tangential)
     if not all(map(math.isfinite, others)):
         raise InputError(f"{where}: centre or distortion isn't finite; calibrate that camera again")

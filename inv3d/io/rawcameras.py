@@ -22,9 +22,8 @@ def are_raw_cameras(document: Any) -> bool:
     return (
         isinstance(document, Mapping)
         and bool(document)
-        and all(
-            isinstance(v, Mapping) and {"pose", "intrinsics"} <= set(v) for v in document.values()
-        )
+        and all(isinstance(v, Mapping) for v in document.values())
+        and any({"pose", "intrinsics"} <= set(v) for v in document.values())
     )
 
 
@@ -38,17 +37,18 @@ def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
     for written, camera in document.items():
         name = plain_name(written)
         at = f"{where}: {name}"
-        pose = _array(camera["pose"], (4, 4), f"{at}: pose")
-        intrinsics = _array(camera["intrinsics"], (3, 3), f"{at}: intrinsics")
-        expected = np.array([[_FOCAL, 0, _CENTRE], [0, _FOCAL, _CENTRE], [0, 0, 1]])
+        pose = _array(camera.get("pose"), (4, 4), f"{at}: pose")
+        intrinsics = _array(camera.get("intrinsics"), (3, 3), f"{at}: intrinsics")
         distance = float(np.linalg.norm(pose[:3, 3]))
-        if np.abs(intrinsics - expected).max() > _TOLERANCE * _FOCAL or distance == 0:
+        if not _are_usual(intrinsics):
             raise InputError(
                 f"{at}: raw cameras whose pictures aren't the usual crops (focal length "
                 f"{intrinsics[0, 0]:g}, expected {_FOCAL:g}); make a dataset.json of them"
             )
+        if distance == 0:
+            raise InputError(f"{at}: pose: stands at the origin, in the head; leave it out")
         pose[:3, 3] *= _RADIUS / distance
-        focal = intrinsics[0, 0] / _KEPT
+        focal = _FOCAL / _KEPT
         intrinsics = np.array([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1])
         labels[name] = [*pose.flatten().tolist(), *intrinsics.tolist()]
     notice = (
@@ -58,11 +58,30 @@ def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
     return CameraSet(where, labels, notices={"raw": notice})
 
 
+def _are_usual(intrinsics: np.ndarray) -> bool:
+    """Whether they are those of the fit, or of the crop with its side as 1."""
+    return any(
+        np.abs(intrinsics - np.array([[f, 0, c], [0, f, c], [0, 0, 1]])).max() < _TOLERANCE * f
+        for f, c in ((_FOCAL, _CENTRE), (_FOCAL / _KEPT, 0.5))
+    )
+
+
 def _array(value: Any, shape: tuple[int, int], where: str) -> np.ndarray:
+    """A matrix, whose numbers may also stand in one row."""
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         array = np.zeros(0)
-    if array.shape != shape or not np.isfinite(array).all():
-        raise InputError(f"{where}: expected {shape[0]}x{shape[1]} finite numbers")
+    if array.shape == (shape[0] * shape[1],):
+        array = array.reshape(shape)
+    expected = f"expected {shape[0]}x{shape[1]} finite numbers, found"
+    if array.shape != shape:
+        found = "x".join(map(str, array.shape)) if array.size and array.ndim else f"{value!r:.40}"
+        raise InputError(f"{where}: {expected} {found}; leave that picture out")
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise InputError(
+            f"{where}: {expected} {array[row, column]:g} in row {row + 1}, column {column + 1}; "
+            "leave that picture out"
+        )
     return array

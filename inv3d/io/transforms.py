@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,9 @@ SizeOf = Callable[[str], tuple[int, int] | None]
 # what says how a scene was moved and scaled; the matrices are used as they stand
 _MOVED = ("applied_transform", "applied_scale", "scale", "offset", "orientation_override")
 _MASK = "mask_path"
+_ANGLES = ("camera_angle_x", "camera_angle_y")
+# of nerfstudio's distortion_params
+_LISTED = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 def flipped(cam2world: Tensor) -> Tensor:
@@ -47,9 +51,15 @@ def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) ->
     pinholes: dict[str, Pinhole] = {}
     for index, frame in enumerate(frames):
         at = f"{where}: frames[{index}]"
-        if not isinstance(frame, Mapping) or not str(frame.get("file_path", "")).isprintable():
+        if not isinstance(frame, Mapping):
             raise InputError(f"{at}: expected transform_matrix and file_path in each frame")
-        name = plain_name(str(frame.get("file_path", f"{index:04d}")))
+        written = frame.get("file_path", f"{index:04d}")
+        if not (isinstance(written, str) and written.isprintable()):
+            raise InputError(
+                f"{at}: expected transform_matrix and file_path in each frame, found the file_path "
+                f"{written!r:.40}"
+            )
+        name = plain_name(written)
         if name in labels:
             raise InputError(f"{at}: a second frame of the name {name}; leave one out")
         at = f"{at} ({name})"
@@ -60,9 +70,15 @@ def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) ->
 
 
 def _matrix(value: Any, where: str) -> Tensor:
-    """Four rows of four numbers; the last row may be left out."""
+    """Four rows of four numbers, or all in a row; the last row may be left out."""
+    if isinstance(value, list) and len(value) in (12, 16):
+        value = [value[start : start + 4] for start in range(0, len(value), 4)]
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
-        raise InputError(f"{where}: expected transform_matrix, 4x4 numbers")
+        what = "none" if value is None else f"{value!r:.40}"
+        raise InputError(
+            f"{where}: expected transform_matrix, 4x4 numbers, found {what}; where that camera "
+            "wasn't found, leave it out"
+        )
     rows = value if len(value) != 3 else [*value, [0.0, 0.0, 0.0, 1.0]]
     if [len(row) for row in rows] != [4] * 4:
         raise InputError(
@@ -84,7 +100,7 @@ def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> P
         return _number(facts[name], f"{where}: {name}") if name in facts else default
 
     width, height = _size(facts, where, size)
-    across, down = fact("camera_angle_x", math.nan), fact("camera_angle_y", math.nan)
+    across, down = (_angle(fact(name, math.nan), f"{where}: {name}") for name in _ANGLES)
     fx = fact("fl_x", _focal(width, across))
     fy = fact("fl_y", _focal(height, down))
     if math.isnan(fx) and math.isnan(fy):
@@ -96,15 +112,35 @@ def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> P
         fy=fx if math.isnan(fy) else fy,
         cx=fact("cx", width / 2),
         cy=fact("cy", height / 2),
-        radial=tuple(fact(name, 0.0) for name in ("k1", "k2", "k3", "k4")),
-        tangential=(fact("p1", 0.0), fact("p2", 0.0)),
     )
+    radial, divisor, tangential = _lens(facts, where)
+    camera = replace(camera, radial=radial, divisor=divisor, tangential=tangential)
     check_pinhole(camera, where)
     return camera
 
 
+def _lens(
+    facts: Mapping[str, Any], where: str
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float]]:
+    """The distortion: by names, or as nerfstudio lists it; k5 and k6 are of OpenCV's full model."""
+    listed = facts.get("distortion_params")
+    if isinstance(listed, list) and len(listed) <= len(_LISTED):
+        facts = {**dict(zip(_LISTED, listed, strict=False)), **facts}
+    k = [_number(facts.get(f"k{i}", 0.0), f"{where}: k{i}") for i in range(1, 7)]
+    p1, p2 = (_number(facts.get(name, 0.0), f"{where}: {name}") for name in ("p1", "p2"))
+    full = str(facts.get("camera_model")).upper() == "FULL_OPENCV" or any(k[4:])
+    radial, divisor = (k[:3], k[3:]) if full else (k[:4], [])
+    return tuple(radial), tuple(divisor), (p1, p2)
+
+
+def _angle(angle: float, where: str) -> float:
+    if not (math.isnan(angle) or 0 < angle < math.pi):
+        raise InputError(f"{where} is {angle:g}, expected radians between 0 and pi")
+    return angle
+
+
 def _focal(length: float, angle: float) -> float:
-    return 0.5 * length / math.tan(angle / 2) if 0 < angle < math.pi else math.nan
+    return 0.5 * length / math.tan(angle / 2)
 
 
 def _size(

@@ -15,7 +15,7 @@ from torch import Tensor
 from inv3d.core.errors import InputError, UnsupportedError
 from inv3d.io.decoding import decode
 from inv3d.io.formats import PICTURES
-from inv3d.io.images import mask_levels
+from inv3d.io.masks import mask_levels
 from inv3d.nn.face.matte import Matte
 from inv3d.nn.face.square import Square, cut
 from inv3d.photos.options import Matting
@@ -89,14 +89,18 @@ class Cutter:
         path = next((path for path in names if path.is_file()), None)
         if path is None:
             raise InputError(f"--masks {self.masks}: has no {stem}.png; give one for every picture")
-        levels = np.array(mask_levels(decode(path.read_bytes(), str(path)), str(path)))
+        levels = np.array(mask_levels(decode(path.read_bytes(), str(path)), str(path)).image)
         height, width = shot.pixels.shape[1:]
         if abs(levels.shape[0] * width / (levels.shape[1] * height) - 1) > 0.02:
             raise InputError(
                 f"{path}: {levels.shape[1]}x{levels.shape[0]} pixels, its picture has "
                 f"{width}x{height}; give mattes of the pictures' shape"
             )
-        levels = levels * 255 if levels.max() == 1 else levels
+        if not levels.any():
+            raise InputError(
+                f"{path}: black all over, so that nothing of its picture would be left; give a "
+                "matte with the head in white"
+            )
         resized = Image.fromarray(levels).resize((width, height), Image.Resampling.BILINEAR)
         return torch.from_numpy(np.array(resized))[None]
 

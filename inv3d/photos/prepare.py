@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -42,7 +43,7 @@ from inv3d.photos.judge import judge
 from inv3d.photos.options import Options
 from inv3d.photos.page import page
 from inv3d.photos.refine import refine
-from inv3d.photos.sight import Sight, look
+from inv3d.photos.sight import NO_FACE, Sight, look
 from inv3d.photos.smooth import smoothed
 from inv3d.photos.sources import Shot, Source, mirrored, open_sources
 
@@ -52,6 +53,8 @@ _SHOWN = 24
 _MUCH_OUTSIDE = 0.1
 # where a video shows no face, all ways up are searched only so often, which takes four times as lon
 _TURN_EVERY = 5
+# a video of more frames is searched for a face in so many of them first
+_LONG, _SAMPLED, _SAMPLED_TURN = 200, 60, 3
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -101,7 +104,7 @@ def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Pre
         _settle(options, alignment, reader, sights)
         result = Prepared(out, sights)
         if not result.kept:
-            raise _nothing(options, sights)
+            raise _nothing(options, sources, sights)
         size = options.size or alignment.resolution
         white = alignment.white if options.white is None else options.white
         cutter = Cutter(size, options.matte, white, options.masks)
@@ -148,7 +151,13 @@ def _look_at_all(
 ) -> list[Sight]:
     sights: list[Sight] = []
     total = sum(source.count for source in sources)
+    by_hand = options.landmarks or options.yaw_deg  # frames may be used without a face found
     for number, source in enumerate(sources):
+        if source.count > _LONG and not by_hand:
+            sample = _look_at_some(options, source, number, reader, on_progress)
+            if sample:
+                sights += sample
+                continue
         near: Square | None = None
         roll = 0.0
         missed = 0  # frames in a row in which the face wasn't found
@@ -160,6 +169,26 @@ def _look_at_all(
                 near, roll, missed = sight.found.square, sight.found.square.roll, 0
             sights.append(sight)
             on_progress("looking", len(sights), max(total, len(sights)))
+    return sights
+
+
+def _look_at_some(
+    options: Options, source: Source, number: int, reader: FaceReader, on_progress: OnProgress
+) -> list[Sight]:
+    """Look at frames that are evenly spread over a long video; none where one shows a face."""
+    step = math.ceil(source.count / _SAMPLED)
+    sights: list[Sight] = []
+    for shot in itertools.islice(_shots(options, source), 0, None, step):
+        turn = len(sights) % _SAMPLED_TURN == 0
+        sight = look(reader, shot, number, rank=options.face, turn=turn)
+        if sight.detection is not None:
+            return []
+        sights.append(sight)
+        on_progress("looking for a face", len(sights), max(_SAMPLED, len(sights)))
+    source.notice = (
+        f"{source.label}: no face found in {len(sights)} frames spread evenly over it, so that the "
+        "others weren't looked at; where a face is there for a short time, cut that part out"
+    )
     return sights
 
 
@@ -325,12 +354,15 @@ def _notices(options: Options, alignment: Alignment, result: Prepared) -> list[s
     return said
 
 
-def _nothing(options: Options, sights: list[Sight]) -> InputError:
+def _nothing(options: Options, sources: list[Source], sights: list[Sight]) -> InputError:
     """Return the error to raise where no frame can be used."""
     given = ", ".join(map(str, options.inputs))
     first = sights[0]
     if len(sights) == 1:
         return InputError(f"--input {given}: {first.reasons[0]}; {_remedy(first)}")
+    faceless = all(sight.sort == NO_FACE for sight in sights)
+    if faceless and len(sources) == 1 and len(sights) < sources[0].count:
+        return InputError(f"--input {sources[0].notice}")
     counts = Counter(sight.sort for sight in sights)
     listed = ", ".join(f"{count} {sort}" for sort, count in counts.most_common())
     return InputError(

@@ -18,6 +18,7 @@ from inv3d.nn.face.trust import LEAST_SIDE, TOO_SMALL
 from inv3d.photos.sources import Shot
 
 _THUMB = 16
+NO_FACE = "no face found"
 
 
 @dataclass
@@ -98,7 +99,7 @@ def look(
         return sight
     face: Face | None = reader(shot.pixels, rank=rank, near=near, roll=roll, turn=turn)
     if face is None:
-        sight.reasons.append("no face found")
+        sight.reasons.append(NO_FACE)
         return sight
     sight.faces, sight.detection, sight.found = face.count, face.detection, face.found
     sight.pose = face.pose

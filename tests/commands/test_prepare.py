@@ -17,6 +17,7 @@ from inv3d.cli import main
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
 from inv3d.io.video import write_video
+from inv3d.photos.sight import NO_FACE, Sight
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails
 from tests.faces import as_bytes, heads, photograph, true_yaw, write_clip
@@ -237,6 +238,28 @@ def test_bad_input_is_one_line(tmp_path: Path, name: str, content: Any, said: st
         content.save(path)
     fails(prepare(path, "-o", tmp_path / "out"), 2, said)
     assert [p.name for p in tmp_path.iterdir() if p != path] == []
+
+
+@pytest.mark.parametrize(("face_at", "frames"), [(None, 60), (100, 240 + 26)])
+def test_a_long_clip_without_a_face_is_answered_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_at: int | None, frames: int
+) -> None:
+    looked: list[int] = []
+
+    def seen(reader: Any, shot: Any, source: int, **more: Any) -> Sight:
+        looked.append(int(shot.name.removeprefix("sky_")))
+        found: Any = object() if looked[-1] == face_at else None
+        return Sight(
+            shot.name, shot.origin, shot.time_s, source, 48, 48, detection=found, reasons=[NO_FACE]
+        )
+
+    monkeypatch.setattr("inv3d.photos.prepare.look", seen)
+    path = tmp_path / "sky.mp4"
+    write_video(path, (np.full((48, 48, 3), 90 + i % 40, np.uint8) for i in range(240)), 30)
+    early = "sky.mp4: no face found in 60 frames spread evenly over it, so that the others weren't"
+    said = "none of 240 frames can be used (240 no face found)" if face_at else early
+    fails(prepare(path, "-o", tmp_path / "out"), 2, said)
+    assert len(looked) == frames and looked[59 if face_at is None else 25] > 95
 
 
 def test_a_clip_on_its_side_and_a_gif_are_followed(tmp_path: Path) -> None:

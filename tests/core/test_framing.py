@@ -199,6 +199,22 @@ def test_unusual_distances_within_long_rays_and_focal_lengths() -> None:
     assert "an unusual focal length (0.png: 1.20, the generator's is 4.26)" in text
 
 
+def test_the_advice_is_for_the_cameras_that_are_odd() -> None:
+    camera = views(MINIHEAD, [-20, 0, 20])
+    camera.cam2world[0, :3, 3] *= 1.3
+    (text,) = said(MINIHEAD, camera)
+    assert "in 1 of 3 pictures" in text and "(times 0.769) to 2.70" in text
+
+
+def test_pixels_that_arent_square() -> None:
+    camera = views(FFHQ, [0, 10])
+    intrinsics = camera.intrinsics.clone()
+    intrinsics[1, 1, 1] /= 1.1
+    (text,) = said(FFHQ, Camera(camera.cam2world, intrinsics))
+    assert text.startswith("in 1 of 2 pictures the head is squeezed (1.png: focal lengths 4.265")
+    assert "divide both by the side of the square" in text
+
+
 def test_cameras_without_pictures_are_numbered() -> None:
     (text,) = check_framing(rolled(views(FFHQ, [0, 20]), 90), FFHQ, (), "render")
     assert "2 of 2 pictures have the head on its side (picture 1: " in text

@@ -74,6 +74,13 @@ def test_matrices_of_other_conventions_are_refused_with_the_remedy(
     assert advice in text or (INVERT in text and "one spot" in text and INVERT in advice)
 
 
+def test_a_camera_at_the_origin_is_named() -> None:
+    matrices = SWEEP.cam2world.clone()
+    matrices[1, :3, 3] = 0
+    with pytest.raises(InputError, match=r"1\.png: the camera stands at the origin.*as 1 of 4 do"):
+        check_directions(with_matrices(SWEEP, matrices), names(SWEEP), "labels")
+
+
 def test_a_single_view_is_told_too() -> None:
     one = heads([40])
     with pytest.raises(InputError, match=r"label of 0\.png: the head isn't in the picture .*inver"):

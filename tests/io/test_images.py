@@ -10,12 +10,8 @@ from PIL import Image
 from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, picture_size
 from inv3d.io.images import (
-    Mask,
-    alpha_of,
     depth_tensor,
     image_tensor,
-    mask_levels,
-    mask_of,
     to_rgb,
 )
 from tests.captures import SIZE, encoded, noise_image, png
@@ -124,60 +120,6 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_floating_point_pictures_are_refused() -> None:
     with pytest.raises(InputError, match=r"a\.tif: pixels of mode F; save it with 8 or 16 bits"):
         to_rgb(Image.fromarray(np.zeros((4, 4), np.float32)), "a.tif")
-
-
-def mask(content: bytes, size: int) -> Mask:
-    return mask_of(mask_levels(decode(content, "m.png"), "m.png"), size)
-
-
-def test_masks_are_averaged() -> None:
-    levels = np.zeros((8, 8), np.uint8)
-    levels[:, :3] = 255
-    read = mask(png(levels), 4)
-    assert read.weights.shape == (1, 4, 4)
-    np.testing.assert_allclose(read.weights[0, 0].numpy(), [1, 0.5, 0, 0], atol=0.01)
-    assert not read.oddity
-
-
-@pytest.mark.parametrize(
-    ("highest", "oddity", "weight"),
-    [(0, "empty", 0), (1, "classes", 1), (2, "dark", 2 / 255), (127, "dark", 127 / 255),
-     (128, "", 128 / 255), (255, "", 1)],
-)  # fmt: skip
-def test_what_is_odd_about_masks(highest: int, oddity: str, weight: float) -> None:
-    levels = np.zeros((8, 8), np.uint8)
-    levels[2:, 2:] = highest
-    read = mask(png(levels), 8)
-    assert (read.oddity, read.highest) == (oddity, highest)
-    assert float(read.weights[0, 0, 0]) == 0
-    assert float(read.weights[0, 5, 5]) == pytest.approx(weight)
-
-
-def test_class_numbers_of_every_mode() -> None:
-    classes = np.zeros((8, 8), np.uint8)
-    classes[:, 4:] = 1
-    palette = Image.fromarray(classes).convert("P")
-    palette.putpalette([0, 0, 0, 128, 0, 0])
-    for content in (
-        png(classes),
-        png(classes.astype(np.uint16)),
-        encoded(palette, "PNG"),
-        encoded(Image.fromarray(classes.astype(bool)), "PNG"),
-        png(classes * np.uint16(65535)),
-    ):
-        np.testing.assert_allclose(mask(content, 2).weights[0, 0].numpy(), [0, 1])
-
-
-def test_a_mask_may_be_an_alpha_channel() -> None:
-    alpha = np.zeros((SIZE, SIZE, 1), np.uint8)
-    alpha[:, : SIZE // 2] = 200
-    cut_out = png(np.concatenate([RGB, alpha], 2))
-    np.testing.assert_allclose(mask(cut_out, 2).weights[0, 0].numpy(), [200 / 255, 0])
-    found = alpha_of(decode(cut_out, "a.png"))
-    assert found is not None and found.getextrema() == (0, 200)
-    opaque = png(np.concatenate([RGB, np.full_like(alpha, 255)], 2))
-    assert alpha_of(decode(opaque, "a.png")) is None
-    assert alpha_of(decode(png(RGB), "a.png")) is None
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:

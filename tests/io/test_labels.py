@@ -217,12 +217,29 @@ def test_npy_labels_of_any_number_type(dtype: type) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"nonsense", saved(np.zeros(25))[:-8], saved(np.array([{}] * 25)), saved(["a"] * 25),
+    [saved(np.zeros(25))[:-8], saved(np.array([{}] * 25)), saved(["a"] * 25),
      saved(np.zeros(25, complex))],
 )  # fmt: skip
 def test_npy_files_that_are_no_numbers_are_refused(content: bytes) -> None:
     with pytest.raises(InputError, match=r"a\.npy: not a readable \.npy array of numbers"):
         parse_npy(content, "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "an empty file"),
+        (b"nonsense", "text ('nonsense')"),
+        (b"PK\x03\x04rest", "a zip archive, as torch.save and numpy.savez write"),
+        (b"\x80\x02rest", "a pickle, as of networks"),
+    ],
+)
+def test_what_is_named_npy_but_is_none_is_named(content: bytes, what: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_npy(content, "a.npy")
+    assert str(caught.value) == (
+        f"a.npy: not a .npy array of numbers but {what}; write it again with numpy.save"
+    )
 
 
 def test_the_header_of_a_npy_file_is_compared_with_its_length() -> None:

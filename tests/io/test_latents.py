@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_shapes(tmp_path: Path, shape: tuple[int, ...], read: tuple[int, ...]) -
     assert tuple(found.shape) == read and found.dtype == torch.float32
 
 
+@pytest.mark.parametrize("kind", ["<f4", "<f8", "<f2", ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_numpy_arrays_in_pickles_are_read_as_data(tmp_path: Path, kind: str, order: Any) -> None:
+    value = np.array(WS.astype(kind), order=order)
+    written = {f"{n}.pkl": pickle.dumps({"w": value}, protocol=n) for n in (2, 3, 4, 5)}
+    for name, data in (written | {"new.pt": saved(value), "old.pt": saved(value, False)}).items():
+        (tmp_path / name).write_bytes(data)
+        found = read_latents(tmp_path / name).ws
+        np.testing.assert_allclose(found.numpy(), WS, rtol=1e-3)
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     cameras = orbit(torch.tensor([0.5, -0.1]), radius=2.0, focal=3.0)
     write_latents(tmp_path / "a.npz", torch.from_numpy(WS), cameras)
@@ -132,7 +144,7 @@ def huge() -> bytes:
         ("a.npz", encrypted(archive(w=array(WS))), "not a readable .npz file .*encrypted"),
         ("a.npz", zipped({"x\x1b[2J": b""}), r"it holds x\?\[2J"),
         ("a.npz", archive(w=array(WS)[:-4]), "cut short"),
-        ("a.npz", archive(w=array(np.array([{}], dtype=object))), "values of the type object"),
+        ("a.npz", archive(w=array(np.array([{}], dtype=object))), "Python objects, such as a dict"),
         ("a.npz", archive(w=huge()), "25000000000 values"),
         ("a.npz", archive(w=b"text"), "not a readable array"),
         ("a.npz", archive(w=array(WS).replace(b"}", b" ")), "not a readable array"),
@@ -147,6 +159,10 @@ def huge() -> bytes:
         ("a.npy", b"", "holds no latents but an empty file"),
         ("a.txt", b"1 2 3", r"holds no latents but text \('1 2 3'\)"),
         ("a.pt", b"\x80\x02.", "more from the stack"),
+        ("a.pt", saved(WS.astype(int)), "of the type 'i8', expected floating-point .* numpy.savez"),
+        ("a.pt", saved({"w": WS, "x": np.array(["a"])}), "type 'U1'.*: write the numbers alone"),
+        ("a.pt", pickle.dumps(WS)[:-40], "damaged or cut short"),
+        ("a.pt", pickle.dumps(WS).replace(b"\x4b\x04", b"\x4b\x05", 1), "isn't described as NumPy"),
         ("a.pt", saved({"x": torch.ones(1)}), "no latents named 'w' or 'ws'; it holds x"),
     ],
 )

@@ -68,6 +68,108 @@ def test_several_images_that_a_label_could_mean(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("labels", ["00000/", "sets\\\\00001/"])
+def test_images_copied_out_of_the_folders_that_labels_name(tmp_path: Path, labels: str) -> None:
+    names = [f"{labels.replace(chr(92) * 2, chr(92))}{i}.png" for i in range(5)]
+    files = pictures(["1.jpg", "3.png"]) | {"dataset.json": labelled(names)}
+    found = open_capture(write(files, tmp_path))
+    assert found.names == ("1.jpg", "3.png")
+    torch.testing.assert_close(found.camera.cam2world, ring(5).cam2world[[1, 3]].float())
+    assert "2 of 5 labels belong to images in another folder" in found.notices["moved_images"]
+    assert "3 of 5 labels have no image" in found.notices["lost"]
+
+
+def test_an_image_that_labels_of_two_folders_could_mean(tmp_path: Path) -> None:
+    names = ["a/0.png", "b/0.png", "a/1.png"]
+    files = pictures(["0.png", "1.png"]) | {"dataset.json": labelled(names)}
+    assert "0.png: 1 image without a label" in refused(write(files, tmp_path))
+
+
+def test_names_that_fit_nowhere_are_told_beside_those_that_are_there(tmp_path: Path) -> None:
+    files = pictures(["img1.png"]) | {"dataset.json": labelled(["1.png"])}
+    assert "(the first image there is img1.png)" in refused(write(files, tmp_path))
+
+
+def test_a_folder_of_masks_under_another_name(tmp_path: Path) -> None:
+    files = content(3) | pictures([f"matte/view{i}.png" for i in range(3)])
+    assert "call their folder masks/ or depth/" in refused(write(files, tmp_path))
+
+
+def test_masks_under_other_names_are_named(tmp_path: Path) -> None:
+    files = content(2) | pictures(["masks/view0_mask.png"])
+    assert "view0.png: missing, though view0_mask.png is there; give" in refused(
+        write(files, tmp_path)
+    )
+
+
+def test_an_object_with_a_name_twice(tmp_path: Path) -> None:
+    row = json.dumps(labels_of(ring(1))[0])
+    files = content(1) | {"dataset.json": f'{{"view0.png":{row},"view0.png":{row}}}'.encode()}
+    assert "dataset.json: 'view0.png' stands there twice" in refused(write(files, tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 25), (1, 2, 25)])
+def test_rows_of_labels_with_a_dimension_more(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    files = pictures(["0.png", "1.png"])
+    np.save(write(files, tmp_path) / "labels.npy", np.array(labels_of(ring(2))).reshape(shape))
+    found = open_capture(tmp_path).camera
+    torch.testing.assert_close(found.labels(), ring(2).labels().float())
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_members_of_one_name(tmp_path: Path) -> None:
+    files = content(2)
+    for twice, fine in ((files["view0.png"], True), (files["view1.png"], False)):
+        path = write_zip(files, tmp_path / f"{fine}.zip")
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("view0.png", twice)
+        if fine:
+            assert len(open_capture(path)) == 2
+        else:
+            assert "view0.png: there are two files of this name in it" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"Rar!\x1a\x07\x00", "a RAR archive; unpack it"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"", "an empty file"),
+        (b"PK\x03\x04cut", "(File is not a zip file)"),
+    ],
+)
+def test_files_named_zip_are_told_by_their_contents(
+    tmp_path: Path, start: bytes, what: str
+) -> None:
+    (tmp_path / "a.zip").write_bytes(start)
+    said = refused(tmp_path / "a.zip")
+    assert "neither a folder nor a readable zip" in said and what in said
+
+
+def depths(counts: int, **facts: Any) -> dict[str, bytes]:
+    maps = png(np.full((SIZE, SIZE), counts, np.uint16))
+    files = content(2) | {f"depth/view{i}.png": maps for i in range(2)}
+    return files | ({"depth.json": json.dumps(facts).encode()} if facts else {})
+
+
+@pytest.mark.parametrize(
+    ("counts", "facts", "said"),
+    [
+        (2700, {}, "depth: isn't read without a depth.json beside it"),
+        (0, {"scale": 1e-3, "kind": "ray"}, "depth/view0.png, 0 all over (2 of 2 depth maps)"),
+        (2700, {"scale": 1.0, "kind": "ray"}, "2.7e+03 in the middle, though its camera is 2.7"),
+        (2700, {"scale": 1e-6, "kind": "ray"}, "0.0027 in the middle, though its camera is 2.7"),
+        (2700, {"scale": 1e-3, "kind": "ray"}, ""),
+    ],
+)
+def test_what_is_odd_about_depth_maps(
+    tmp_path: Path, counts: int, facts: dict[str, Any], said: str
+) -> None:
+    found = open_capture(write(depths(counts, **facts), tmp_path))
+    found.load(SIZE)
+    assert said in "\n".join(found.notices.values()) and bool(found.notices) == bool(said)
+
+
 def test_an_image_has_one_label(tmp_path: Path) -> None:
     files = pictures(["a.jpg"], "JPEG") | {"dataset.json": labelled(["a.jpg", "a.png"])}
     found = open_capture(write(files, tmp_path))

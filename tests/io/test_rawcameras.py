@@ -48,13 +48,34 @@ def test_they_become_labels(tmp_path: Path) -> None:
     [
         ([[1000, 0, 256], [0, 1000, 256], [0, 0, 1]], "focal length 1000, expected 2985.29"),
         ([[1, 2], [3, 4]], "intrinsics: expected 3x3 finite numbers"),
-        (None, "intrinsics: expected 3x3 finite numbers"),
+        (None, "intrinsics: expected 3x3 finite numbers, found None; leave that picture out"),
+        ([[1, 2, 3]], "intrinsics: expected 3x3 finite numbers, found 1x3"),
+        ([[1, 0, float("nan")]] * 3, "3x3 finite numbers, found nan in row 1, column 3"),
     ],
 )
 def test_others_are_named(tmp_path: Path, intrinsics: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
         open_capture(capture(tmp_path, document(intrinsics)))
     assert message in str(error.value) and "cameras.json: 0.png" in str(error.value)
+
+
+def test_an_entry_without_a_pose_is_named(tmp_path: Path) -> None:
+    facts = document()
+    del facts["1.png"]["pose"]
+    with pytest.raises(InputError, match=r"json: 1\.png: pose: expected 4x4 finite numbers, found"):
+        open_capture(capture(tmp_path, facts))
+
+
+def test_other_ways_to_write_them(tmp_path: Path) -> None:
+    expected = open_capture(capture(tmp_path / "a", document())).camera
+    focal = 2985.29 / 700
+    square = [[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]]
+    flat = document()
+    for entry in flat.values():
+        entry["pose"] = [n for row in entry["pose"] for n in row]
+    for name, facts in (("b", document(square)), ("c", flat)):
+        found = open_capture(capture(tmp_path / name, facts)).camera
+        torch.testing.assert_close(found.labels(), expected.labels())
 
 
 def test_labels_come_before_them(tmp_path: Path) -> None:

@@ -149,10 +149,52 @@ def test_distortion_is_taken_out_on_request(tmp_path: Path) -> None:
         ({"cx": math.inf}, "cx is inf, expected a finite number"),
         ({"k1": math.nan}, "k1 is nan, expected a finite number"),
         ({"w": None}, "w is 'None', expected a number"),
+        ({"fl_x": 2.13}, "focal length fx 2.13 for a picture of 108x192 pixels, which no lens has"),
+        ({"camera_angle_x": 26.4}, "camera_angle_x is 26.4, expected radians between 0 and pi"),
+        ({"distortion_params": [math.nan]}, "k1 is nan, expected a finite number"),
     ],
 )
 def test_cameras_that_cant_be_used(tmp_path: Path, facts: dict[str, Any], message: str) -> None:
     assert message in said(saved(tmp_path, document(**facts)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        ({"transform_matrix": None}, "expected transform_matrix, 4x4 numbers, found none; where"),
+        ({"transform_matrix": "none"}, "expected transform_matrix, 4x4 numbers, found 'none'"),
+        ({"file_path": None}, "frames[1]: expected transform_matrix and file_path in each frame"),
+    ],
+)
+def test_frames_that_cant_be_used(tmp_path: Path, frame: dict[str, Any], message: str) -> None:
+    facts = document()
+    facts["frames"][1] |= frame
+    assert message in said(saved(tmp_path, facts))
+
+
+@pytest.mark.parametrize("rows", [3, 4])
+def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
+    expected, _ = read_cameras(saved(tmp_path / "a", document()))
+    flat = document()
+    for frame in flat["frames"]:
+        frame["transform_matrix"] = [n for row in frame["transform_matrix"][:rows] for n in row]
+    found, _ = read_cameras(saved(tmp_path / "b", flat))
+    torch.testing.assert_close(found.labels(), expected.labels())
+
+
+@pytest.mark.parametrize(
+    ("facts", "lens"),
+    [
+        ({"distortion_params": [-0.3, 0.1, 0, 0, 0.01, 0]}, "k1 -0.3, k2 0.1, p1 0.01"),
+        ({"k5": 0.2}, "k5 0.2"),
+        ({"k4": 0.2, "camera_model": "FULL_OPENCV"}, "k4 0.2"),
+    ],
+)
+def test_distortion_however_it_is_written(tmp_path: Path, facts: dict[str, Any], lens: str) -> None:
+    path = capture(tmp_path, document(**facts))
+    assert f"(images/view0.png: {lens})" in open_capture(path).notices["distorted"]
+    full = "k5" in facts or "camera_model" in facts
+    assert bool(open_capture(path).pinholes["images/view0.png"].divisor) == full
 
 
 def test_a_number_that_isnt_one_is_named(tmp_path: Path) -> None:

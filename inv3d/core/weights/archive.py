@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zipfile
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 from inv3d.core.errors import plain_text
 from inv3d.core.weights.unpickle import Refused
@@ -13,6 +15,15 @@ from inv3d.core.weights.unpickle import Refused
 # 46 bytes and a name for each entry; a thousandth of what some machines have memory for
 _LONGEST_DIRECTORY = 4 << 20
 _BLOCK = 1 << 20
+# in the container of torch.save: everything but the numbers
+TREE = "data.pkl"
+_ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors")
+_MOST_SHOWN = 6
+
+
+def mapped(file: BinaryIO) -> memoryview:
+    """Return the bytes of a file that isn't empty; the system reads them when they are needed."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def open_archive(data: memoryview) -> zipfile.ZipFile:
@@ -54,6 +65,29 @@ def read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytearray:
     if len(data) != entry.file_size:
         raise Refused("is cut short")
     return data
+
+
+def is_torch_save(names: Sequence[str]) -> bool:
+    """Whether members of these names are those of a file that torch.save wrote."""
+    return any(name.rpartition("/")[2] == TREE for name in names)
+
+
+def other_archive(names: Sequence[str]) -> Refused:
+    """Return the error for an archive that torch.save didn't write."""
+    if any(name.endswith(".npy") for name in names):
+        return Refused("is an archive of NumPy arrays, no network")
+    weights = [name for name in names if name.endswith(_ENDINGS)]
+    wanted = listed(weights) if weights else "the weight file"
+    return Refused(
+        f"is a zip archive of other files ({listed(names)}), not one of torch.save",
+        f"unpack it and give {wanted}",
+    )
+
+
+def listed(names: Sequence[Any]) -> str:
+    """Return some names of a file as they may stand in a message."""
+    more = ", ..." if len(names) > _MOST_SHOWN else ""
+    return ", ".join(plain_text(str(name)) for name in names[:_MOST_SHOWN]) + more or "nothing"
 
 
 def _length(archive: zipfile.ZipFile) -> int:

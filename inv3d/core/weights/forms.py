@@ -12,9 +12,11 @@ Form = Literal["safetensors", "zip", "legacy", "pickle"]
 
 # the pickled magic number at the start of files that torch.save wrote before 1.6
 LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e80024de9032e")
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 _TAR = slice(257, 262)
 _LONGEST_HEADER = 100 << 20
 _LONGEST_QUOTE = 60
+UNKNOWN = "something else"
 # what stands at the start of files that are often taken for networks
 _OTHERS = (
     (b"\x1f\x8b", "a gzip archive; unpack it"),
@@ -41,13 +43,13 @@ def form_of(path: Path) -> Form:
     """
     start = read_start(path)
     # before the pickle, whose first byte a header's length may have too
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER:
+    if is_safetensors(start):
         return "safetensors"
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith(ZIP):
         return "zip"
     if start.startswith(LEGACY):
         return "legacy"
-    if start[:1] == b"\x80":
+    if start[:1] == PICKLE:
         return "pickle"
     raise WeightsError(
         f"{path}: not a weight file but {describe_other(start)}; expected .safetensors, a network "
@@ -79,15 +81,29 @@ def read_start(path: Path, wanted: str = "weight file") -> bytes:
         raise WeightsError(f"{path}: can't be read ({error.strerror or error})") from None
 
 
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that starts so is one of safetensors, though maybe a damaged one."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER
+
+
+def describe(start: bytes) -> str:
+    """Say what any file is, by its first 512 bytes."""
+    if is_safetensors(start):
+        return "a safetensors file"
+    if start.startswith(ZIP):
+        return "a zip archive, as torch.save and numpy.savez write"
+    return "a pickle, as of networks" if start[:1] == PICKLE else describe_other(start)
+
+
 def describe_other(start: bytes) -> str:
     """Say what a file is that isn't what it should be, by its first 512 bytes."""
     if not start:
         return "an empty file"
     if start[_TAR] == b"ustar":
-        return "a tar archive, also where torch.save made it (before 1.0); save it again"
+        return "a tar archive; unpack it (torch.save before 1.0 wrote such, too: save it again)"
     text = start.lstrip()
     named = next((name for signature, name in _OTHERS if text.startswith(signature)), None)
-    return named or _quoted(text) or "something else"
+    return named or _quoted(text) or UNKNOWN
 
 
 def _quoted(start: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from inv3d.core.errors import WeightsError
+from inv3d.core.weights.archive import listed
 from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.plain import MOST_VALUES, OPTIONS, plain
 from inv3d.core.weights.tensors import check_finite, read_tensors
@@ -18,7 +19,6 @@ from inv3d.core.weights.torchfile import (
     StoredTensor,
     check_name,
     kind_of,
-    listed,
     read_pickled,
     refusal,
 )

@@ -15,11 +15,17 @@ from torch import Tensor, nn
 
 from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.forms import read_start
+from inv3d.core.weights.archive import is_torch_save, mapped, open_archive, other_archive
+from inv3d.core.weights.forms import PICKLE, UNKNOWN, ZIP, describe, is_safetensors, read_start
+from inv3d.core.weights.unpickle import Refused
 
 METADATA_KEY = "inv3d"
 # what is in a file is counted before it's made, since empty tensors cost nothing to write
 MOST_TENSORS = 20_000
+_CONVERT = (
+    "give the generator that a network belongs to (such as --generator eg3d), or make a "
+    ".safetensors of it with '3dinv convert'"
+)
 _LONGEST_HEADER = 16 << 20
 _DEEPEST = 32
 M = TypeVar("M", bound=nn.Module)
@@ -56,7 +62,10 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         WeightsError: where the file is missing, no safetensors file, or cut short.
     """
     path = Path(path)
-    header = int.from_bytes(read_start(path)[:8], "little")
+    start = read_start(path)
+    if not is_safetensors(start):
+        _say_what_else(path, start)
+    header = int.from_bytes(start[:8], "little")
     try:
         if _LONGEST_HEADER < header < path.stat().st_size:
             raise ValueError(f"a header of {header} bytes, expected at most {_LONGEST_HEADER}")
@@ -71,6 +80,31 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         raise WeightsError(
             f"{path}: not a readable safetensors file ({reason}); fetch or write it again"
         ) from error
+
+
+def _say_what_else(path: Path, start: bytes) -> None:
+    """Raise an error that names what a file is, where that's known."""
+    what = describe(start)
+    if what == UNKNOWN:
+        return
+    remedy = "fetch or write it again"
+    if start.startswith(ZIP):
+        _check_other_archive(path)
+    if start[:1] in (PICKLE, ZIP[:1]):
+        remedy = _CONVERT
+    raise WeightsError(f"{path}: not a readable safetensors file but {what}; {remedy}")
+
+
+def _check_other_archive(path: Path) -> None:
+    """Refuse an archive of other files, naming what to unpack."""
+    try:
+        with path.open("rb") as file, open_archive(mapped(file)) as archive:
+            names = archive.namelist()
+    except Refused as error:
+        raise WeightsError(f"{path}: {error}: {error.remedy}") from None
+    if not is_torch_save(names):
+        other = other_archive(names)
+        raise WeightsError(f"{path}: {other}: {other.remedy}")
 
 
 def _table(text: str) -> dict[str, Any]:

@@ -7,28 +7,33 @@ are made than the file has bytes.
 from __future__ import annotations
 
 import math
-import mmap
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from inv3d.core.errors import WeightsError, plain_text
-from inv3d.core.weights.archive import open_archive, read_member
+from inv3d.core.weights.archive import TREE, mapped, open_archive, other_archive, read_member
 from inv3d.core.weights.forms import LEGACY, Form, form_of
 from inv3d.core.weights.tensors import MOST_TENSORS
-from inv3d.core.weights.unpickle import Budget, Instance, Name, Names, Refused, Window, load
+from inv3d.core.weights.unpickle import (
+    OTHER_FILE,
+    Budget,
+    Instance,
+    Name,
+    Names,
+    Refused,
+    Window,
+    load,
+    never,
+)
 
 _MOST_DIMENSIONS = 16
 _MOST_NUMBERS = 2**62
-_MOST_SHOWN = 6
-# in the container of torch.save: everything but the numbers
-TREE = "data.pkl"
-_ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors")
 _TYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -121,12 +126,13 @@ class Pickled:
             raise Refused("has more numbers in tensors than bytes")
 
 
-def read_pickled(path: Path, names: Names) -> Pickled:
+def read_pickled(path: Path, names: Names, remedy: str = "") -> Pickled:
     """Read a network pickle, or a file that torch.save wrote, without running anything in it.
 
     Args:
         path: the file.
         names: names that are taken besides those of tensors, see `unpickle.load`.
+        remedy: what to do where it holds something else; to give a network, unless given.
 
     Raises:
         WeightsError: naming what the file holds that isn't taken, or where it's damaged.
@@ -146,19 +152,21 @@ def read_pickled(path: Path, names: Names) -> Pickled:
             tree = load(Window(data), {**names, **nested}, budget=budget)
         return Pickled(form, tree, 2 * len(data))
     except Refused as error:
-        raise refusal(path, error) from None
+        raise refusal(path, error, remedy) from None
     except OSError as error:
         raise WeightsError(f"{path}: can't be read ({error.strerror})") from error
 
 
-def mapped(file: BinaryIO) -> memoryview:
-    """Return the bytes of a file that isn't empty; the system reads them when they are needed."""
-    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def refusal(path: Path, refused: Refused, other: str = "") -> WeightsError:
+    """Return the error for a file that isn't taken.
 
-
-def refusal(path: Path, refused: Refused) -> WeightsError:
-    """Return the error for a file that isn't taken."""
-    return WeightsError(f"{path}: {refused}; nothing in it was run: {refused.remedy}")
+    Args:
+        path: the file.
+        refused: why.
+        other: what to do where it's another file than a network, unless `refused` knows better.
+    """
+    remedy = other if other and refused.remedy == OTHER_FILE else refused.remedy
+    return WeightsError(f"{path}: {refused}; nothing in it was run: {remedy}")
 
 
 def check_name(name: str) -> None:
@@ -176,12 +184,6 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Instance):
         return f"{plain_text(value.kind)} object"
     return _KINDS.get(type(value)) or type(value).__name__
-
-
-def listed(names: Sequence[Any]) -> str:
-    """Return some names of a file as they may stand in a message."""
-    more = ", ..." if len(names) > _MOST_SHOWN else ""
-    return ", ".join(plain_text(str(name)) for name in names[:_MOST_SHOWN]) + more or "nothing"
 
 
 # --- tensors
@@ -242,11 +244,6 @@ def _latin(arguments: tuple[Any, ...]) -> bytes:
         case (str() as text, "latin1"):
             return text.encode("latin1", "replace")
     raise Refused("uses an encoding")
-
-
-def never(arguments: tuple[Any, ...]) -> Any:
-    """Stand for a name that may occur but mustn't be called."""
-    raise Refused("calls a name that only tells a type")
 
 
 TENSORS: Names = {
@@ -320,23 +317,12 @@ def _root(entries: Mapping[str, zipfile.ZipInfo]) -> str:
     """
     pickles = [name for name in entries if name.rpartition("/")[2] == TREE]
     if len(pickles) != 1:
-        raise _other_archive(list(entries))
+        raise other_archive(list(entries))
     root = pickles[0].removesuffix(TREE)
     code = [name for name in entries if name.startswith(f"{root}code/")]
     if code or f"{root}constants.pkl" in entries:
         raise Refused("is a TorchScript archive, which holds code")
     return root
-
-
-def _other_archive(names: Sequence[str]) -> Refused:
-    if any(name.endswith(".npy") for name in names):
-        return Refused("is an archive of NumPy arrays, no network")
-    weights = [name for name in names if name.endswith(_ENDINGS)]
-    wanted = listed(weights) if weights else "the weight file"
-    return Refused(
-        f"is a zip archive of other files ({listed(names)}), not one of torch.save",
-        f"unpack it and give {wanted}",
-    )
 
 
 def _read_legacy(data: memoryview, names: Names, budget: Budget) -> Any:

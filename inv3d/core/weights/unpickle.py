@@ -32,7 +32,7 @@ Names = Mapping[str, Maker]
 
 _DAMAGE = ("damaged", "cut short")
 _FETCH_AGAIN = "fetch it again from where it is published, or give another file"
-_OTHER_FILE = "give the network's own file, as it is published or as torch.save writes it"
+OTHER_FILE = "give the network's own file, as it is published or as torch.save writes it"
 
 
 class Refused(ValueError):
@@ -45,7 +45,7 @@ class Refused(ValueError):
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
         damaged = any(word in reason for word in _DAMAGE)
-        self.remedy = remedy or (_FETCH_AGAIN if damaged else _OTHER_FILE)
+        self.remedy = remedy or (_FETCH_AGAIN if damaged else OTHER_FILE)
 
 
 @dataclass(slots=True)
@@ -95,6 +95,11 @@ class Instance:
 
     kind: str
     state: Any = None
+
+
+def never(arguments: tuple[Any, ...]) -> Any:
+    """Stand for a name that may occur but mustn't be called."""
+    raise Refused("calls a name that only tells a type")
 
 
 class Window:
@@ -291,7 +296,8 @@ def _add_to_set(m: _Machine) -> None:
 
 
 _Step = Callable[[_Machine, Any], Any]
-_PUSHED = ("BININT", "BININT1", "BININT2", "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
+_PUSHED = ("BININT", "BININT1", "BININT2", "BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
+           "BYTEARRAY8")  # fmt: skip
 # the last one is how Python 2 wrote names
 _TEXTS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING")
 _STEPS: dict[str, _Step] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,35 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     torch.save(TENSORS, tmp_path / "w.pt")
     with pytest.raises(WeightsError, match="not a readable safetensors file"):
         read_tensors(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "but an empty file; fetch or write it again"),
+        (b"\n\n<!doctype html>", "but a web page, not the file itself; the download needs"),
+        (b"\x80\x04K\x01.", "but a pickle, as of networks; give the generator that a network"),
+    ],
+)
+def test_other_files_are_told_by_their_contents(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "net.pkl"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=f"not a readable safetensors file {said}"):
+        read_tensors(path)
+
+
+def test_archives_are_told_by_their_members(tmp_path: Path) -> None:
+    path = tmp_path / "net.zip"
+    torch.save({"a": torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match=r"a zip archive, .*; give the generator that a network"):
+        read_tensors(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net.pkl", b"network")
+    with pytest.raises(WeightsError, match=r"of other files \(net\.pkl\).*: unpack it and give"):
+        read_tensors(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(WeightsError, match="a zip archive that is damaged or cut short"):
+        read_tensors(path)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
