@@ -16,7 +16,6 @@ from inv3d.nn.raymarch import field as field_module
 from inv3d.nn.raymarch import proof
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.raymarch.plain import march_plain
-from inv3d.nn.raymarch.proof import TOLERANCE_TF32
 from inv3d.nn.volume import March, Rays, accumulate, finish, render_rays
 from inv3d.plugins.generators.eg3d import EG3D
 from tests.nn import raymarch_cases
@@ -192,7 +191,7 @@ class TestOnCuda:
     @pytest.mark.parametrize("tf32", [False, True])
     def test_programs_find_what_plain_torch_finds(self, name: str, tf32: bool) -> None:
         case = raymarch_cases.full_tiles(CASES[name], tf32)
-        check(by_programs(case, "cuda"), plainly(case), TOLERANCE_TF32 if tf32 else 1e-4)
+        check(by_programs(case, "cuda"), plainly(case), 2e-2 if tf32 else 1e-4)
 
     def test_gradients_in_order_are_the_same_bits_every_time(self) -> None:
         case = raymarch_cases.full_tiles(CASES["in order"], False)
