@@ -1,4 +1,4 @@
-"""What independent captures gain by sharing one batch: a W+ step of several, a pass of an encoder.
+"""What independent captures gain by sharing one batch: packed W+ steps, a pass of an encoder.
 
 The same work is done one capture after the other and in one batch, in turns within one process, on
 one thread; gradients and latents are compared. Times are CPU seconds, or those of the GPU.
@@ -11,14 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import click
 import torch
 from torch import Tensor
 
 import inv3d
-from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
+from inv3d.core.fit.company import Company
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
@@ -103,30 +104,27 @@ def heads(generator: Generator, count: int) -> list[Capture]:
 
 
 def step(generator: Generator, captures: Sequence[Capture], device: str) -> Shared:
-    """Compare the gradient of W+ steps with the generator's own losses."""
+    """Compare gradients of W+ steps with the generator's own losses, as `--pack` shares them."""
     context = Context.create(device)
     terms = {n: LossTerm(weight=w) for n, w in generator.spec.default_losses.items()}
     mean = latent_statistics(generator, 200).mean.expand(1, generator.spec.num_ws, -1)
 
-    def look(some: Sequence[Capture]) -> inv3d.Look:
-        images = torch.cat([one.images for one in some])
-        camera = Camera.cat([one.camera for one in some])
-        whole = Capture(images, camera, tuple(one.names[0] for one in some))
-        return inv3d.Look(camera, context.objective(terms, inv3d.target_of(generator, whole)))
-
-    def gradient(count: int, of: inv3d.Look) -> Tensor:
-        ws = mean.repeat(count, 1, 1).requires_grad_()
-        context.backward(generator, ws, of)
+    def gradient(capture: Capture) -> Tensor:
+        ws = mean.clone().requires_grad_()
+        context.backward(generator, ws, looks[capture.names])
         assert ws.grad is not None
         return ws.grad
 
-    single, whole = [look([one]) for one in captures], look(captures)
-    count = len(captures)
+    looks = {
+        one.names: inv3d.Look(one.camera, context.objective(terms, inv3d.target_of(generator, one)))
+        for one in captures
+    }
+    company = Company(len(captures))
     return compare(
         "a step of `wplus`",
-        count,
-        lambda i: gradient(1, single[i]),
-        lambda: gradient(count, whole),
+        len(captures),
+        lambda i: gradient(captures[i]),
+        lambda: torch.cat(company.run([partial(gradient, one) for one in captures])),
         device,
     )
 

@@ -83,12 +83,14 @@ class _Load:
         heard: time of the clock when it was given, or an item of it ended last.
         several: whether there were several.
         taken: items that the worker is at, where it has said so.
+        told: items of which the monitor knows.
     """
 
     jobs: dict[str, _Job]
     heard: float
     several: bool
     taken: tuple[str, ...] = ()
+    told: set[str] = field(default_factory=set)
 
     def suspects(self) -> list[_Job]:
         """Return the jobs of which one may be the reason for a loss."""
@@ -179,8 +181,9 @@ class Driver:
             self._busy[worker] = _Load(begun, now, several)
             tasks = tuple(job.task for job in jobs)
             self.executor.submit(worker, Several(tasks, self.at_once) if several else tasks[0])
-            if not several:
-                self.monitor.began(worker, jobs[0].name)
+            # what isn't heard while it's done begins now, as far as anybody can tell
+            if not several or not self.executor.prompt:
+                self._began(worker, jobs[0].name)
 
     def _next_jobs(self) -> list[_Job]:
         """Take what a worker is given next: several items, but none that another waits for."""
@@ -212,12 +215,19 @@ class Driver:
         if isinstance(content, Taken):
             load.taken = content.items
             for name in content.items:
-                self.monitor.began(worker, name)
+                self._began(worker, name)
         elif isinstance(content, Step):
             self.monitor.stepped(worker, content.item, content)
         elif isinstance(content, Row):
             load.heard = time.monotonic()
             self._ended(load.jobs.pop(content.item), replace(content, worker=worker))
+
+    def _began(self, worker: str, item: str) -> None:
+        """Show that an item has begun, once."""
+        told = self._busy[worker].told
+        if item not in told:
+            told.add(item)
+            self.monitor.began(worker, item)
 
     def _give_back(self, jobs: Iterable[_Job], *, alone: bool = False) -> None:
         """Let jobs that a worker didn't come to an end with be next."""

@@ -67,12 +67,6 @@ class Line:
     def _rows(self, tasks: Sequence[Task]) -> Iterator[Row]:
         """Yield how items ended, until it's to stop."""
         station, fresh = self._station, []
-        try:
-            station.settle()
-        except (Exception, SystemExit):
-            # each item will say why
-            yield from (station.work(task, self._tell, self._stopped) for task in tasks)
-            return
         for task in tasks:
             if not station.goes_on(task):
                 fresh.append(task)

@@ -47,6 +47,7 @@ class BatchRequest:
         workers, threads: see `Wanted`.
         at_once: items that a method without steps inverts together at most; 8 on CUDA and 1 on the
             CPU if None.
+        pack: items of a method with steps that share passes of the generator at most.
         policy: what is done about failures.
         overwrite: make again what was made otherwise, or failed.
         loggers: that watch each run.
@@ -60,6 +61,7 @@ class BatchRequest:
     workers: int | None = None
     threads: int | None = None
     at_once: int | None = None
+    pack: int | None = None
     policy: Policy = field(default_factory=Policy)
     overwrite: bool = False
     loggers: Sequence[str] = ()
@@ -107,7 +109,8 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         # stdout is for results, whatever libraries print
         with monitor, contextlib.redirect_stdout(sys.stderr):
             monitor.begin(counts)
-            wanted = Wanted(batch.request.device, batch.workers, batch.threads, facts.memory)
+            memory = facts.memory * (batch.pack or 1)
+            wanted = Wanted(batch.request.device, batch.workers, batch.threads, memory)
             try:
                 if tasks:
                     with open_executor(batch.executor, wanted) as executor:
@@ -121,6 +124,8 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
                                 f"--executor {batch.executor}: is for methods without steps; take "
                                 "another one, such as local or ray"
                             )
+                        else:
+                            driver.at_once = driver.load = batch.pack or 1
                         driver.run(tasks)
             finally:
                 _summarise(out, [item.name for item in items], monitor)
@@ -137,7 +142,8 @@ def _is_instant(batch: BatchRequest) -> bool:
     """Whether the method takes no steps, so that items may be inverted together.
 
     Raises:
-        UsageError: where the user wants that of a method that takes steps.
+        UsageError: where the user wants that of a method that takes steps, or shared steps of one
+            that takes none.
     """
     name = batch.request.method
     method: type[AnyInverter] = registry().load("methods", name)
@@ -145,7 +151,12 @@ def _is_instant(batch: BatchRequest) -> bool:
         others = ", ".join(methods_that(lambda other: other.instant)) or "none is installed"
         raise UsageError(
             f"--at-once {batch.at_once}: method {name} takes steps, and inverts one item after the "
-            f"other; leave it out, or take a method that takes none ({others})"
+            f"other; give --pack {batch.at_once}, or take a method that takes none ({others})"
+        )
+    if batch.pack is not None and method.instant:
+        raise UsageError(
+            f"--pack {batch.pack}: method {name} takes no steps that could be shared; give "
+            f"--at-once {batch.pack}, which inverts several items in one pass"
         )
     return method.instant
 

@@ -18,10 +18,13 @@ from inv3d.batch.facts import Facts, check_same, gather
 from inv3d.batch.failures import passing
 from inv3d.batch.line import Line
 from inv3d.batch.messages import Greet, Greeting, Step, Task
+from inv3d.batch.pack import Pack
 from inv3d.batch.plan import Plan, is_whole
 from inv3d.core.errors import InterruptedRun, InvError, printable
 from inv3d.core.executor import Ahead, Several, Tell
 from inv3d.core.fit.loop import Progress
+from inv3d.core.inverter import AnyInverter
+from inv3d.core.registry.discovery import registry
 from inv3d.core.warm import Store, keeping
 from inv3d.rundir.batch import PREPARED, Row, run_of
 from inv3d.rundir.directory import RunDirectory
@@ -95,8 +98,21 @@ class Station:
             if isinstance(task, Ahead):
                 return self._ahead(task.task)
             if isinstance(task, Several):
-                return Line(self, task.at_once, tell, stopped).run(task.tasks)
+                return self._several(task, tell, stopped)
             return self.work(task, tell, stopped)
+
+    def _several(self, several: Several, tell: Tell, stopped: Callable[[], bool]) -> None:
+        """Work on items that can be worked on together, in the way of the method."""
+        try:
+            self.settle()
+        except (Exception, SystemExit):
+            # each item will say why
+            for task in several.tasks:
+                tell(self.work(task, tell, stopped))
+            return
+        method: type[AnyInverter] = registry().load("methods", self.order.request.method)
+        way = Line if method.instant else Pack
+        way(self, several.at_once, tell, stopped).run(several.tasks)
 
     def _greet(self) -> Greeting:
         host, pid = socket.gethostname(), os.getpid()
@@ -135,6 +151,7 @@ class Station:
         stopped: Callable[[], bool],
         read: Callable[[], PreparedRun] | None = None,
         before: float = 0.0,
+        among: int = 1,
     ) -> Row:
         """Work on an item.
 
@@ -144,23 +161,29 @@ class Station:
             stopped: see `Work`.
             read: returns what was read of it already, or raises what was in the way.
             before: seconds that it took so far.
+            among: items that are worked on at the same time, one of which it is; it takes that
+                share of the time.
         """
-        watch = _Watch(task.item.name, tell, stopped, self.order.timeout)
+        timeout = self.order.timeout
+        end = None if timeout is None else timeout * among
+        watch = _Watch(task.item.name, tell, stopped, end)
         started = time.perf_counter() - before
         row = Row(task.item.name, "done", resumed=self.goes_on(task))
         try:
             self.settle()
             metrics = (
-                self._invert(task, watch) if read is None else self._start(read(), task, watch)
+                self._start(read(), task, watch)
+                if read is not None
+                else self._invert(task, watch, among)
             )
             row = replace(row, metrics=_means(metrics))
         except (InterruptedRun, KeyboardInterrupt) as error:
-            late = f"took longer than --item-timeout {self.order.timeout:g} s" if watch.late else ""
+            late = f"took longer than --item-timeout {timeout:g} s" if watch.late else ""
             row = replace(row, status="failed" if late else "stopped", error=late)
             row = row if late or watch.halt() else replace(row, error=_one_line(error))
         except (Exception, SystemExit) as error:
             row = replace(row, status="failed", error=_one_line(error), passing=passing(error))
-        seconds = time.perf_counter() - started
+        seconds = (time.perf_counter() - started) / among
         return replace(row, seconds=round(seconds, 3), ended=timestamp())
 
     def _ahead(self, task: Task) -> Task:
@@ -178,11 +201,11 @@ class Station:
         """Whether there's a run of an item that is to go on."""
         return not task.afresh and (run_of(self.order.out, task.item.name) / RECORD).is_file()
 
-    def _invert(self, task: Task, watch: _Watch) -> dict[str, Any]:
+    def _invert(self, task: Task, watch: _Watch, among: int) -> dict[str, Any]:
         """Bring an item's run to its end, from wherever it is; return the metrics."""
         if not self.goes_on(task):
             watch.say("reading")
-            return self._start(self.read(task, watch.tell), task, watch)
+            return self._start(self.read(task, watch.tell), task, watch, among)
         directory = RunDirectory.reopen(run_of(self.order.out, task.item.name))
         if directory.is_finished and is_whole(directory.path, self.order.plan):
             # a worker whose driver was killed has brought it to its end since it was planned
@@ -209,8 +232,9 @@ class Station:
             request = replace(request, view_chunk=max(1, views >> task.halvings))
         return prepare(request)
 
-    def _start(self, run: PreparedRun, task: Task, watch: _Watch) -> dict[str, Any]:
+    def _start(self, run: PreparedRun, task: Task, watch: _Watch, among: int = 1) -> dict[str, Any]:
         order = self.order
+        together = run.found.runs if run.found else among
         run.halt = watch.halt
         _, metrics = start(
             run,
@@ -219,7 +243,7 @@ class Station:
             overwrite=task.afresh,
             command=order.command,
             loggers=order.loggers,
-            batch=order.plan.part(task.item) | ({"together": run.found.runs} if run.found else {}),
+            batch=order.plan.part(task.item) | ({"together": together} if together > 1 else {}),
         )
         return metrics
 

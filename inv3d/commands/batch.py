@@ -65,6 +65,13 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     "[default: 8 on a GPU, 1 on the CPU].",
 )
 @click.option(
+    "--pack",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Items of a method with steps that a worker takes at the same time, computing as one what "
+    "is alike in their steps [default: 1].",
+)
+@click.option(
     "--item-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
@@ -99,6 +106,7 @@ def command(
     workers: int | None,
     threads: int | None,
     at_once: int | None,
+    pack: int | None,
     item_timeout: float | None,
     retries: int,
     may_fail: float,
@@ -132,6 +140,7 @@ def command(
         workers,
         threads,
         at_once,
+        pack,
         Policy(retries, timeout=item_timeout),
         overwrite,
         options["loggers"],

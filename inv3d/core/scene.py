@@ -120,6 +120,11 @@ class Rendering:
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> Rendering:
         return Rendering(**{name: value[index] for name, value in self._items()})
 
+    def split(self, counts: Sequence[int]) -> list[Rendering]:
+        """Part the renderings of consecutive cameras, so many a part."""
+        ends = [sum(counts[: index + 1]) for index in range(len(counts))]
+        return [self[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
     def _items(self) -> list[tuple[str, Tensor]]:
         values = ((field.name, getattr(self, field.name)) for field in fields(self))
         return [(name, value) for name, value in values if value is not None]

@@ -105,6 +105,20 @@ def test_an_encoder_takes_several_items_at_once(captures: Path) -> None:
     refused = batch(captures, *QUICK, "--at-once", "2")
     fails(refused, 2, "--at-once 2: method wplus takes steps, and inverts one item after the other")
     assert "dualencoder, e4e, psp, triplanenet" in refused.stderr
+    refused = batch(captures, *words, "--pack", "2")
+    fails(refused, 2, "--pack 2: method psp takes no steps that could be shared; give --at-once 2")
+
+
+def test_items_of_a_method_with_steps_are_packed(captures: Path) -> None:
+    found = events(batch(captures, *QUICK, "--no-report", "--pack", "2", "--json"))
+    begun = [one["item"] for one in found if one["event"] == "began"]
+    ended = [(one["item"], one["status"]) for one in found if one["event"] == "ended"]
+    assert begun == ["head0", "head1", "head2"]
+    assert sorted(ended) == [(name, "done") for name in begun]
+    together = [record(run_of(Path("out"), name))["batch"].get("together") for name in begun]
+    assert together == [2, 2, None]
+    again = batch(captures, *QUICK, "--no-report", "--pack", "3")
+    assert "3 of 3 items done (3 before), 0 failed" in again.stdout
 
 
 def test_other_options_are_refused_until_overwrite_is_said(captures: Path) -> None:

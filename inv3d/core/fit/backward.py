@@ -5,7 +5,8 @@ graph is cut at the scene and at the cameras: views are rendered and back-propag
 time into these, and from there once into backbone, latent and whatever the cameras depend on.
 Memory doesn't grow with the number of views, and the gradient is the same.
 
-On CUDA what lies between these cuts is recorded where it comes again (`replay`).
+On CUDA what lies between these cuts is recorded where it comes again (`replay`). Runs that keep
+company compute it together (`company`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
+from inv3d.core.fit import company
 from inv3d.core.fit.objective import Objective
 from inv3d.core.fit.replay import Replays, Same
 from inv3d.core.generator import Generator
@@ -42,6 +44,8 @@ class Source:
             that the scenes carry. Different where scenes are made from noisy latents.
         alike: equal for sources whose `make` does the same with its arguments; None where that
             isn't known, so that every pass is computed anew.
+        synthesizer: the generator whose `synthesize` alone makes them, of latents and offsets, as
+            `latent_source` says it; None for any other way.
     """
 
     make: Callable[[slice, Mapping[str, Tensor]], Scene]
@@ -49,6 +53,7 @@ class Source:
     inputs: Mapping[str, Tensor]
     latent: Tensor | None = None
     alike: Hashable | None = None
+    synthesizer: Generator | None = None
 
 
 def latent_source(
@@ -83,7 +88,7 @@ def latent_source(
 
     inputs = {_WS: ws} | {f"{_OFFSET}{name}": part for name, part in added.items()}
     alike = (latent_source, Same(generator), tuple(added))
-    return Source(make, len(ws), inputs, ws if latent is None else latent, alike)
+    return Source(make, len(ws), inputs, ws if latent is None else latent, alike, generator)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,12 @@ class Look:
     resolution: int | None = None
     weight: float = 1.0
     name: str = ""
+
+    @property
+    def needs(self) -> tuple[OutputName, ...]:
+        """All fields of a rendering that it reads."""
+        wanted = () if self.objective is None else self.objective.outputs
+        return tuple(dict.fromkeys((*wanted, *self.outputs)))
 
 
 def backward(
@@ -155,7 +166,8 @@ def backward(
     for look in looks:
         _check_counts(look, source)
     one = _Pass(generator, source, looks, chunk, rng)
-    sums = one.gather() if replays is None else replays.gather(one)
+    gather = company.gather if replays is None or company.present() else replays.gather
+    sums = gather(one)
     one.finish()
     return sums
 
@@ -249,6 +261,54 @@ class _Pass:
             self._block(scenes)
         return self.sums
 
+    def likeness(self) -> Hashable | None:
+        """What passes of several runs share that can be computed as one; see `company`."""
+        generator, source = self.generator, self.source
+        most = max(len(look.camera) for look in self.looks)
+        if source.synthesizer is not generator or generator.tuned:
+            return None
+        if any(tensor.requires_grad for tensor in self.shared()) or (self.chunk or most) < most:
+            return None
+        views = [len(look.camera) // source.count for look in self.looks]
+        looks = tuple((n, k.needs, k.resolution) for n, k in zip(views, self.looks, strict=True))
+        options = None if generator.config is None else generator.config.model_dump_json()
+        forms = tuple((name, part.shape[1:]) for name, part in self.inputs.items())
+        about = generator.spec.fingerprint, options, generator.dtype, generator.device
+        return type(generator), *about, forms, looks
+
+    def gather_with(self, others: Sequence[_Pass]) -> list[dict[str, Tensor]]:
+        """Let gradients arrive at the cuts of this and of other passes, in one."""
+        passes = (self, *others)
+        names = tuple(self.inputs)
+        joined = {name: torch.cat([one._rows_of(name) for one in passes]) for name in names}
+        ws = joined.pop(_WS)
+        offset = {name.removeprefix(_OFFSET): part for name, part in joined.items()}
+        source = latent_source(self.generator, ws, offset=offset)
+        scene = source.make(slice(0, len(ws)), source.inputs)
+        seen = scene if len(self.looks) == 1 else scene.apply(_cut)
+        for index in range(len(self.looks)):
+            camera = Camera.cat([one.cameras[index] for one in passes])
+            rendering = self._render(index, seen, camera)
+            counts = [len(one.cameras[index]) for one in passes]
+            parts = zip(passes, rendering.split(counts), counts, strict=True)
+            totals = [one._total(index, part, slice(0, n)) for one, part, n in parts]
+            if wanted := [total for total in totals if total is not None]:
+                torch.autograd.backward(wanted)
+        if seen is not scene:
+            _pass_on(scene.tensors(), seen.tensors())
+        return [one.sums for one in passes]
+
+    def forget(self) -> None:
+        """Drop the gradients that have arrived at the cuts."""
+        self.sums = {}
+        for leaf in self.leaves():
+            leaf.grad = None
+
+    def _rows_of(self, name: str) -> Tensor:
+        """Return an input with a row for each scene."""
+        part = self.inputs[name]
+        return part.expand(self.source.count, *part.shape[1:])
+
     def finish(self) -> None:
         """Pass on what arrived at inputs, latent and cameras, in one go: they may share a graph."""
         latent = [] if self.source.latent is None else [self.source.latent]
@@ -285,28 +345,33 @@ class _Pass:
         todo = [(i, views) for i, k in enumerate(self.looks) for views in self._parts(k, scenes)]
         seen = scene if len(todo) == 1 else scene.apply(_cut)
         for index, views in todo:
-            self._take(index, seen, scenes, views)
+            self._take(index, seen, views)
         if seen is not scene:
             _pass_on(scene.tensors(), seen.tensors())
 
-    def _take(self, index: int, scene: Scene, scenes: slice, views: slice) -> None:
-        look, ahead = self.looks[index], self.ahead.get(index)
+    def _take(self, index: int, scene: Scene, views: slice) -> None:
+        ahead = self.ahead.get(index)
         if ahead is not None and self.rng is not None:
             ahead.rewind(self.rng, views)
-        rendering = self._render(index, scene, views)
-        terms = self._terms(index, rendering, views)
-        roots: list[Tensor] = []
-        gradients: list[Tensor | None] = []
-        if terms:
-            total = look.weight * sum(terms[1:], terms[0])
-            self._add(TOTAL, total.detach())
-            roots, gradients = [total], [None]
+        rendering = self._render(index, scene, self.cameras[index][views])
+        total = self._total(index, rendering, views)
+        roots: list[Tensor] = [] if total is None else [total]
+        gradients: list[Tensor | None] = [None] * len(roots)
         for name, gradient in ahead.of(views) if ahead is not None else ():
             if rendering.require(name).requires_grad:
                 roots.append(rendering.require(name))
                 gradients.append(gradient)
         if roots:
             torch.autograd.backward(roots, gradients)
+
+    def _total(self, index: int, rendering: Rendering, views: slice) -> Tensor | None:
+        """Sum of all that a look makes of a rendering; None where it makes nothing of it."""
+        terms = self._terms(index, rendering, views)
+        if not terms:
+            return None
+        total = self.looks[index].weight * sum(terms[1:], terms[0])
+        self._add(TOTAL, total.detach())
+        return total
 
     def _terms(self, index: int, rendering: Rendering, views: slice) -> list[Tensor]:
         """What a look makes of a rendering: its objective, its joint function unless it's split."""
@@ -322,12 +387,9 @@ class _Pass:
             terms.append(look.joint(Rendering(**seen), self.cameras[index]))
         return terms
 
-    def _render(self, index: int, scene: Scene, views: slice) -> Rendering:
+    def _render(self, index: int, scene: Scene, camera: Camera) -> Rendering:
         look = self.looks[index]
-        wanted = () if look.objective is None else look.objective.outputs
-        outputs = tuple(dict.fromkeys((*wanted, *look.outputs)))
-        camera = self.cameras[index][views]
-        side = look.resolution
+        outputs, side = look.needs, look.resolution
         seen = self.generator.render(scene, camera, outputs=outputs, resolution=side)
         check_rendering(self.generator, seen, outputs, len(camera), side)
         return seen
@@ -353,7 +415,7 @@ class _Pass:
                 for views in self._parts(look, scenes):
                     if self.rng is not None:
                         states[views.start] = self.rng.get_state()
-                    parts.append(self._render(index, scene, views))
+                    parts.append(self._render(index, scene, self.cameras[index][views]))
         if self.rng is not None and start is not None:
             self.rng.set_state(start)
         whole = Rendering.cat(parts)
