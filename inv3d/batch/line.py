@@ -9,19 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
 from inv3d.batch.failures import passing
 from inv3d.batch.messages import Step, Taken, Task
+from inv3d.batch.single import Single
 from inv3d.core.executor import Tell
 from inv3d.rundir.batch import Row
 from inv3d.runs.prepare import PreparedRun
 from inv3d.runs.together import invert_together
-
-if TYPE_CHECKING:
-    from inv3d.batch.station import Station
 
 # threads that read, and seconds between two looks at whether to stop meanwhile
 _READERS, _LOOK = 4, 0.2
@@ -44,7 +41,7 @@ class Line:
     """
 
     def __init__(
-        self, station: Station, at_once: int, tell: Tell, stopped: Callable[[], bool]
+        self, station: Single, at_once: int, tell: Tell, stopped: Callable[[], bool]
     ) -> None:
         """Get ready.
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from inv3d.batch.messages import Taken, Task
+from inv3d.batch.single import Single
 from inv3d.core.executor import Tell
 from inv3d.core.fit.company import Company
-
-if TYPE_CHECKING:
-    from inv3d.batch.station import Station
 
 
 class Pack:
@@ -22,9 +19,7 @@ class Pack:
     the others where they fit together.
     """
 
-    def __init__(
-        self, station: Station, most: int, tell: Tell, stopped: Callable[[], bool]
-    ) -> None:
+    def __init__(self, station: Single, most: int, tell: Tell, stopped: Callable[[], bool]) -> None:
         """Get ready.
 
         Args:
