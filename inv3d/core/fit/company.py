@@ -97,7 +97,7 @@ class Company:
         # who holds it is awake
         self._awake = threading.Condition(threading.Lock())
         self._present: set[int] = set()
-        self._waiting: dict[int, Joinable] = {}
+        self._waiting: dict[int, tuple[Joinable, Hashable | None]] = {}
         self._answers: dict[int, _Answer[Sums]] = {}
         # likeness -> whether such passes draw no random numbers
         self._steady: dict[Hashable, bool] = {}
@@ -129,7 +129,7 @@ class Company:
 
     def gather(self, number: int, one: Joinable) -> Sums:
         """Compute a run's pass when all others have come to one, or have ended."""
-        self._waiting[number] = one
+        self._waiting[number] = one, one.likeness()
         self._compute_if_all_wait()
         while number not in self._answers:
             self._awake.wait()
@@ -143,18 +143,17 @@ class Company:
         if not self._waiting or len(self._waiting) < len(self._present):
             return
         waiting, self._waiting = dict(sorted(self._waiting.items())), {}
-        for numbers in self._groups(waiting):
-            self._compute([waiting[number] for number in numbers], numbers)
+        for numbers in self._groups({n: likeness for n, (_, likeness) in waiting.items()}):
+            self._compute([waiting[number][0] for number in numbers], numbers)
         self._awake.notify_all()
 
-    def _groups(self, waiting: dict[int, Joinable]) -> list[list[int]]:
+    def _groups(self, waiting: dict[int, Hashable | None]) -> list[list[int]]:
         """Return the runs whose passes are computed as one, in their order."""
         groups: dict[Hashable, list[int]] = {}
-        for number, one in waiting.items():
-            likeness = one.likeness()
+        for number, likeness in waiting.items():
             # what draws random numbers draws its own
-            alone = likeness is None or not self._steady.get(likeness, False)
-            groups.setdefault((number,) if alone else ("alike", likeness), []).append(number)
+            alike = likeness is not None and self._steady.get(likeness, False)
+            groups.setdefault((alike, likeness if alike else number), []).append(number)
         return [
             numbers[first : first + self.most]
             for numbers in groups.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,6 +194,14 @@ def test_runs_of_other_lengths_and_failures_hold_up_nobody() -> None:
     bad, good = Fit(3), Fit(1)
     with pytest.raises(DivergedError, match="finite"):
         Company(2).run([partial(spoil, bad), good.run])
+    torch.testing.assert_close(good.ws.detach(), Fit(1).run(), rtol=1e-9, atol=1e-9)
+
+
+def test_a_pass_that_cant_say_what_it_is_like_fails_alone() -> None:
+    bad, good = Fit(0), Fit(1)
+    bad.generator.config = SimpleNamespace(sampling="deterministic")  # type: ignore[assignment]
+    with pytest.raises(AttributeError, match="model_dump_json"):
+        in_company([bad, good])
     torch.testing.assert_close(good.ws.detach(), Fit(1).run(), rtol=1e-9, atol=1e-9)
 
 
