@@ -82,7 +82,12 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
-    "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
+    # a line search in the planes is nearer to the picture sooner than tuning is
+    "hybrid": {
+        "latent": {"optimizer": "lbfgs", "steps": 6, "samples": 2000},
+        "offset": {"steps": 50},
+        "tuning": {"steps": 0, "lr": 2e-3},
+    },
     "spi": {"latent": SEARCH, "tuning": TUNING},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": {"kind": "w", **TRUNK}},

@@ -12,7 +12,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.errors import ConfigError, UnsupportedError
-from inv3d.core.fit.backward import Look, latent_source
+from inv3d.core.fit.backward import Look, Source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update
 from inv3d.core.fit.optimizers import lbfgs
@@ -22,6 +22,7 @@ from inv3d.core.fit.stages import loss_terms, target_of, trainable
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import Inverter, Steps, load_method
+from inv3d.core.scene import Scene
 from inv3d.plugins.methods.options import HybridConfig
 
 PLANES = "planes"
@@ -79,13 +80,18 @@ class Hybrid(Inverter[HybridConfig]):
     def _refine(self, fit: SingleLatent) -> Iterator[Progress]:
         """Optimise the offset of the planes, from the encoder's own where it makes one."""
         options, generator, context = self.config.offset, fit.generator, fit.context
-        planes = _planes(fit)
+        scene = _scene(fit)
+        begun = fit.offset.get(PLANES)
+        planes = torch.zeros_like(scene.parts[PLANES]) if begun is None else begun.clone()
         terms = loss_terms(generator, self.config, options.losses)
         target = target_of(generator, fit.capture)
         look = Look(fit.capture.camera, context.objective(terms, target))
 
+        def shifted(rows: slice, inputs: Mapping[str, Tensor]) -> Scene:
+            return scene + inputs
+
         def update(step: int) -> Metrics:
-            source = latent_source(generator, fit.ws, offset={**fit.offset, PLANES: planes})
+            source = Source(shifted, 1, {PLANES: planes}, fit.ws)
             return context.backward(generator, source, look)
 
         group = Group({PLANES: planes}, constant(1.0), optimizer=lbfgs(history=options.history))
@@ -103,17 +109,16 @@ def _offset(begun: Inversion, generator: Generator) -> Mapping[str, Tensor]:
 
 
 @torch.no_grad()
-def _planes(fit: SingleLatent) -> Tensor:
-    """Return the offset to begin with, [1, ...], of its own.
+def _scene(fit: SingleLatent) -> Scene:
+    """Return the scene of the latent without an offset of its planes; it doesn't change with that.
 
     Raises:
         UnsupportedError: where the generator's scenes have no planes.
     """
-    parts = fit.generator.synthesize(fit.ws).parts
-    if PLANES not in parts:
+    scene = fit.generator.synthesize(fit.ws)
+    if PLANES not in scene.parts:
         raise UnsupportedError(
             f"option 'offset.steps': scenes of generator {fit.generator.spec.name} have "
-            f"{', '.join(parts)}, but no planes; set it to 0"
+            f"{', '.join(scene.parts)}, but no planes; set it to 0"
         )
-    begun = fit.offset.get(PLANES)
-    return torch.zeros_like(parts[PLANES]) if begun is None else begun.clone()
+    return scene + {name: part for name, part in fit.offset.items() if name != PLANES}
