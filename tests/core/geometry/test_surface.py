@@ -95,7 +95,7 @@ def test_a_mask_leaves_out_what_is_behind_and_gradients_reach_the_depth() -> Non
     mask[..., 3:] = 0
     points, triangles = depth_surface(camera, depth, mask)
     assert set(triangles.flatten().tolist()) == {6 * y + x for y in range(6) for x in range(3)}
-    points.sum().backward()
+    points.sum().backward()  # type: ignore[no-untyped-call]
     assert depth.grad is not None and bool(depth.grad.all())
 
 
