@@ -162,9 +162,9 @@ class ArcFaceConfig(PluginConfig):
 
     weights: Path | None = Field(
         None,
-        description="path of model_ir_se50.pth (or the same tensors as .safetensors), or of another "
-        "network of its kind, such as CurricularFace's (50, 100 or 152 layers, mode ir or ir_se); if "
-        "not given it's looked for in the folder for weights",
+        description="path of model_ir_se50.pth (or the same tensors as .safetensors), or of "
+        "another network of its kind (50, 100 or 152 layers, mode ir or ir_se), such as "
+        "CurricularFace's; if not given model_ir_se50.pth is looked for in the folder for weights",
     )
     crop: tuple[float, float, float, float] = Field(
         (35 / 256, 223 / 256, 32 / 256, 220 / 256),
