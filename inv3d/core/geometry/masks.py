@@ -60,7 +60,7 @@ def blur(images: Tensor, size: int, sigma: float | None = None) -> Tensor:
     """Return pictures blurred by a Gaussian, mirrored at the edge; differentiable.
 
     Args:
-        images: [N, C, H, W]; larger than half the kernel.
+        images: [N, C, H, W]; where they are smaller than half the kernel, mirrored repeatedly.
         size: of the kernel, pixels, an odd number; 1 leaves the pictures as they are.
         sigma: see `gaussian_kernel`.
     """
@@ -69,9 +69,19 @@ def blur(images: Tensor, size: int, sigma: float | None = None) -> Tensor:
         return images
     channels, reach = images.shape[1], size // 2
     across = weights.view(1, 1, 1, -1).expand(channels, -1, -1, -1)
-    images = F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), across, groups=channels)
-    down = across.transpose(2, 3)
-    return F.conv2d(F.pad(images, (0, 0, reach, reach), mode="reflect"), down, groups=channels)
+    images = F.conv2d(_mirrored(images, reach, 3), across, groups=channels)
+    return F.conv2d(_mirrored(images, reach, 2), across.transpose(2, 3), groups=channels)
+
+
+def _mirrored(images: Tensor, reach: int, axis: int) -> Tensor:
+    """Continue pictures beyond both edges of an axis, mirrored about the outermost pixels."""
+    size = images.shape[axis]
+    if reach < size:
+        pad = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+        return F.pad(images, pad, mode="reflect")
+    period = max(1, 2 * (size - 1))
+    at = torch.arange(-reach, size + reach, device=images.device) % period
+    return images.index_select(axis, torch.minimum(at, period - at))
 
 
 def soft_mask(

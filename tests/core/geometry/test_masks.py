@@ -71,6 +71,31 @@ def test_a_blur_keeps_what_is_even_and_is_differentiable() -> None:
     assert torch.autograd.gradcheck(lambda x: blur(x, 5), image)
 
 
+@pytest.mark.parametrize("shape", [(40, 40), (11, 12), (10, 11), (4, 3), (2, 1), (1, 1)])
+def test_small_pictures_are_mirrored_more_than_once(shape: tuple[int, int]) -> None:
+    rng = torch.Generator().manual_seed(1)
+    image = torch.rand(1, 2, *shape, dtype=torch.float64, generator=rng)
+    kernel, reach = gaussian_kernel(21), 10
+
+    def at(index: int, size: int) -> int:
+        while not 0 <= index < size:
+            index = 0 if size == 1 else abs(index) if index < 0 else 2 * (size - 1) - index
+        return index
+
+    rows, columns = (
+        torch.stack(
+            [
+                image.new_zeros(n).index_add(
+                    0, torch.tensor([at(i + k - reach, n) for k in range(21)]), kernel
+                )
+                for i in range(n)
+            ]
+        )
+        for n in shape
+    )
+    torch.testing.assert_close(blur(image, 21), rows @ image @ columns.T, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("size", [0, 4])
 def test_a_blur_of_an_even_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="odd"):
