@@ -89,6 +89,8 @@ class Superresolution(nn.Module):
         self.resolution = self.input_resolution * self.kind.factor
         if self.kind.own_filter:
             self.register_buffer("resample_filter", resample_filter())
+        else:
+            self.register_load_state_dict_pre_hook(_without_filter)
         self.block0 = SynthesisBlock(
             in_channels, first, w_dim, self.resolution // 2, 3, self.kind.first_up, clamp, use_noise
         )
@@ -137,3 +139,8 @@ class Superresolution(nn.Module):
         if x.shape[-1] > self.input_resolution and not self.kind.shrink:
             return x
         return bilinear(x, self.input_resolution, self.antialias)
+
+
+def _without_filter(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Drop the unused filter that official modules without need of one may carry."""
+    state.pop(f"{prefix}resample_filter", None)

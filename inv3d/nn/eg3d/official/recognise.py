@@ -286,7 +286,7 @@ class _Known:
     def superresolution_kind(self) -> SuperresolutionName:
         """The module with such tensors; Deepfp32, which looks like 4X, was never published."""
         wide = self.shapes["superresolution.block0.conv1.weight"][0] == 256
-        if "superresolution.resample_filter" not in self.shapes:
+        if "superresolution.resample_filter" not in self.shapes or self.size() == 512:
             return "8XDC" if wide else "8X"
         return "4X" if self.size() == 256 else "2X"
 

@@ -14,7 +14,7 @@ from inv3d.core.errors import WeightsError
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
 from inv3d.nn.eg3d.official.recognise import axes_of
-from inv3d.plugins.generators.eg3d import EG3DConfig
+from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from tests.eg3d_cases import CASES, config_of
 from tests.golden_cases import FOLDER, GoldenCase, facts_of
 
@@ -161,3 +161,23 @@ def test_other_architectures_are_refused() -> None:
     settings = base.settings | {"plane_axes": [[[1, 0, 0]] * 3] * 3}
     with pytest.raises(WeightsError, match="planes along xx, xx, xx"):
         recognise(replace(base, settings=settings))
+
+
+@pytest.mark.parametrize("module", ["8X", "8XDC"])
+@pytest.mark.parametrize("carried", [True, False])
+def test_a_filter_that_nothing_uses_may_be_there(
+    module: str, carried: bool, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"channels": (4, 4), "plane_resolution": 8}
+    made = EG3D.create(
+        EG3DConfig(random_weights=True, superresolution={"module": module}, **options)
+    )
+    state = made.state_dict()
+    assert "superresolution.resample_filter" not in state
+    if carried:
+        state["superresolution.resample_filter"] = state["superresolution.block0.resample_filter"]
+    made.load_state_dict(state)
+    torch.save(state, tmp_path / "net.pt")
+    read = EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
+    assert read.architecture.superresolution.module == module
+    assert read.state_dict().keys() == made.state_dict().keys()
