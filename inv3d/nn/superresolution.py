@@ -90,7 +90,9 @@ class Superresolution(nn.Module):
         if self.kind.own_filter:
             self.register_buffer("resample_filter", resample_filter())
         else:
-            self.register_load_state_dict_pre_hook(_without_filter)
+            self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+                _without_filter
+            )
         self.block0 = SynthesisBlock(
             in_channels, first, w_dim, self.resolution // 2, 3, self.kind.first_up, clamp, use_noise
         )
