@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inv3d.core.errors import UnsupportedError
 from inv3d.nn.filters import resample_filter
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import NoiseMode, SynthesisBlock
@@ -82,7 +83,8 @@ class Superresolution(nn.Module):
         margin: int = 0,
     ) -> None:
         super().__init__()
-        self.kind, self.margin = KINDS[name], margin
+        self.name, self.kind, self.margin = name, KINDS[name], margin
+        self.use_noise = use_noise
         self.input_resolution = input_resolution or self.kind.input_resolution
         self.antialias = antialias and self.kind.antialias
         first, second = channels or self.kind.channels
@@ -118,8 +120,17 @@ class Superresolution(nn.Module):
             rng: where random noise comes from.
             resize: bring features to the input resolution; patches keep their size.
             image: the raw image [N, 3, h, h], the first three features unless given.
+
+        Raises:
+            UnsupportedError: where noise is wanted for features of another size than its maps.
         """
         x = self._resize(features) if resize else features
+        if noise != "none" and self.use_noise and x.shape[-1] != self.input_resolution:
+            raise UnsupportedError(
+                f"super-resolution {self.name} has noise for features of {self.input_resolution} "
+                f"pixels a side, found {x.shape[-1]}; take no more rays a side than these, or "
+                "superresolution.noise_mode=none"
+            )
         if image is None:
             image = x[:, :3]
         elif resize:

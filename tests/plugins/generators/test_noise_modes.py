@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from inv3d.core.errors import UnsupportedError
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.panohead import PanoHead
-from tests.tiny_generators import latents, tiny
+from tests.tiny_generators import latents, tiny, views
 
 KINDS = pytest.mark.parametrize("kind", [EG3D, PanoHead])
 
@@ -54,3 +57,16 @@ def test_random_noise_is_drawn_for_every_scene_from_the_seed(kind: type[EG3D]) -
 def test_random_noise_needs_a_source() -> None:
     with pytest.raises(ValueError, match=r"set generator\.rng"):
         made(noisy(EG3D, "random"))
+
+
+def test_more_rays_than_superresolution_has_noise_for_is_said() -> None:
+    """Modules that don't make features smaller give larger pictures then; noise doesn't fit."""
+    options: dict[str, Any] = {"module": "4X", "input_resolution": 8, "channels": (6, 4)}
+    quiet, loud = (
+        tiny(EG3D, superresolution={**options, "noise_mode": mode}) for mode in ("none", "const")
+    )
+    scene, camera = quiet.synthesize(latents(1, quiet)), views(1, quiet)
+    assert quiet.render(scene, camera, resolution=9).require("image").shape[-1] == 18
+    assert loud.render(scene, camera, resolution=7).require("image").shape[-1] == 16
+    with pytest.raises(UnsupportedError, match="4X has noise for features of 8 pixels a side"):
+        loud.render(scene, camera, resolution=9)
