@@ -152,8 +152,11 @@ class LPIPSConfig(PluginConfig):
     resize: int = Field(
         256,
         ge=0,
-        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        description="side in pixels that larger images are resized to; 0 keeps full size "
         "(multi-view paper: 256; PTI: full size)",
+    )
+    resize_by: Literal["area", "bilinear"] = Field(
+        "area", description="how, by their areas or bilinear without a filter (SPI: bilinear)"
     )
 
 
