@@ -20,10 +20,11 @@ def erode(mask: Tensor, size: int) -> Tensor:
     """Return the smallest value of each square neighbourhood; beyond the picture is nothing.
 
     Args:
-        mask: [N, C, H, W].
+        mask: [N, C, H, W]; of bools or whole numbers it's made float32.
         size: side of the square, pixels; 1 leaves the mask as it is. An even one reaches one pixel
             further to the left and up.
     """
+    mask = _floating(mask)
     if size <= 1:
         return mask
     before, after = size // 2, size - 1 - size // 2
@@ -35,7 +36,11 @@ def erode(mask: Tensor, size: int) -> Tensor:
 
 def dilate(mask: Tensor, size: int) -> Tensor:
     """Return the largest value of each square neighbourhood; see `erode`."""
-    return -erode(-mask, size)
+    return -erode(-_floating(mask), size)
+
+
+def _floating(mask: Tensor) -> Tensor:
+    return mask if mask.is_floating_point() else mask.float()
 
 
 def gaussian_kernel(size: int, sigma: float | None = None) -> Tensor:
@@ -64,6 +69,7 @@ def blur(images: Tensor, size: int, sigma: float | None = None) -> Tensor:
         size: of the kernel, pixels, an odd number; 1 leaves the pictures as they are.
         sigma: see `gaussian_kernel`.
     """
+    images = _floating(images)
     weights = gaussian_kernel(size, sigma).to(images)
     if size == 1:
         return images
@@ -98,7 +104,7 @@ def soft_mask(
     multiplied and blurred.
 
     Args:
-        seen: [N, 1, H, W] in [0, 1].
+        seen: [N, 1, H, W] in [0, 1], or of bools.
         outline: [N, 1, H, W] in [0, 1], 1 where the surface is, seen or not; None for everywhere.
         shrink: pixels by which `seen` is eroded, see `erode`.
         shrink_outline: pixels by which the outline is eroded.

@@ -106,3 +106,13 @@ def test_without_an_outline_it_is_everywhere() -> None:
     seen = torch.rand(1, 1, 32, 32).round()
     everywhere = torch.ones_like(seen)
     assert torch.equal(soft_mask(seen), soft_mask(seen, everywhere))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64])
+def test_masks_of_bools_and_whole_numbers(kind: torch.dtype) -> None:
+    mask = torch.rand(1, 1, 20, 20) > 0.2
+    plain, given = mask.float(), mask.to(kind)
+    for work in (erode, dilate, blur):
+        found = work(given, 3)
+        assert found.dtype == torch.float32 and torch.equal(found, work(plain, 3))
+    assert torch.equal(soft_mask(given, given, feather=5), soft_mask(plain, plain, feather=5))
