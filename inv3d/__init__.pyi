@@ -211,6 +211,10 @@ from .core.fit.optimizers import (
     adam as adam,
     lbfgs as lbfgs,
 )
+from .core.fit.ranger import (
+    Ranger as Ranger,
+    ranger as ranger,
+)
 from .core.fit.schedule import (
     constant as constant,
     delayed as delayed,
