@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from inv3d.core.config import merge
 from inv3d.core.errors import UnsupportedError
+from inv3d.core.generator import load_generator
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.panohead import PanoHead
-from tests.tiny_generators import latents, tiny, views
+from tests.tiny_generators import TINY, latents, tiny, views
 
 KINDS = pytest.mark.parametrize("kind", [EG3D, PanoHead])
 
@@ -70,3 +72,29 @@ def test_more_rays_than_superresolution_has_noise_for_is_said() -> None:
     assert loud.render(scene, camera, resolution=7).require("image").shape[-1] == 16
     with pytest.raises(UnsupportedError, match="4X has noise for features of 8 pixels a side"):
         loud.render(scene, camera, resolution=9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise_mode": "random"},
+        {"sampling": "stochastic"},
+        {"superresolution": {"noise_mode": "random"}},
+    ],
+)
+def test_a_loaded_generator_has_a_source_of_random_numbers(options: dict[str, Any]) -> None:
+    """What renders a finished run loads its generator and draws nothing itself."""
+    given = merge(TINY, {**options, "random_weights": True})
+    seen = []
+    for _ in range(2):
+        generator = load_generator("eg3d", given)
+        assert isinstance(generator, EG3D)
+        with torch.no_grad():
+            for name, parameter in generator.named_parameters():
+                if name.endswith("noise_strength"):
+                    parameter.fill_(0.5)
+            scene = generator.synthesize(latents(1, generator))
+            seen.append(generator.render(scene, views(1, generator)).require("image"))
+            again = generator.render(generator.synthesize(scene.ws), views(1, generator))
+        assert not torch.equal(again.require("image"), seen[-1])
+    assert torch.equal(*seen)
