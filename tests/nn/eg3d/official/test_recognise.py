@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from inv3d.core.config import build_config
+from inv3d.core.config import build_config, merge
 from inv3d.core.errors import WeightsError
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
@@ -118,6 +118,35 @@ def test_every_official_activation_of_panoheads_decoder_is_taken(activation: str
     found = recognise(replace(base, settings=base.settings | {"rendering_kwargs": rendering}))
     made = TrigridArchitecture.model_validate(found.architecture)
     assert made.decoder_activation == activation
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "relu"}, "activation relu, expected lrelu"),
+        ({"mapping_kwargs": {"activation": "tanh"}}, "activation tanh, expected lrelu"),
+        ({"sr_kwargs": {"architecture": "resnet"}}, "architecture resnet, expected skip"),
+        ({"architecture": "orig"}, "architecture orig, expected skip"),
+    ],
+)
+def test_arguments_that_would_compute_something_else_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    base = network(facts_of("eg3d_afhq256_4x"))
+    init = merge(base.settings["init_kwargs"], changes)
+    with pytest.raises(WeightsError, match=message) as caught:
+        recognise(replace(base, settings=base.settings | {"init_kwargs": init}))
+    assert "\n" not in str(caught.value)
+    same = merge(base.settings["init_kwargs"], {"activation": "lrelu", "architecture": "skip"})
+    recognise(replace(base, settings=base.settings | {"init_kwargs": same}))
+
+
+@pytest.mark.parametrize("name", ["mine.Superresolution", "training.SuperresolutionHybrid16X"])
+def test_a_super_resolution_module_of_ones_own_is_refused(name: str) -> None:
+    base = network(facts_of("eg3d_afhq256_4x"))
+    rendering = base.settings["rendering_kwargs"] | {"superresolution_module": name}
+    with pytest.raises(WeightsError, match=f"super-resolution {name}, expected 8XDC, 8X, 4X"):
+        recognise(replace(base, settings=base.settings | {"rendering_kwargs": rendering}))
 
 
 def test_axes_by_their_matrices() -> None:
