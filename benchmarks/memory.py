@@ -25,7 +25,7 @@ from inv3d.core.inverter import load_method
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.io.dataset import open_capture
 from inv3d.nn.choices import Precision
-from inv3d.nn.ir_se import IRSE50
+from inv3d.nn.ir_se import ArcFaceNetwork
 from inv3d.runs.process import settle_process
 
 GB = 10**9
@@ -61,7 +61,7 @@ def random_loss_weights(folder: Path) -> dict[str, Any]:
     """Write seeded random weights for lpips and arcface, and return the options that name them."""
     torch.manual_seed(SEED)
     options = {}
-    for name, network in {"lpips": models.vgg16(), "arcface": IRSE50()}.items():
+    for name, network in {"lpips": models.vgg16(), "arcface": ArcFaceNetwork()}.items():
         path = folder / f"{name}.safetensors"
         write_tensors(path, network.state_dict(), {})
         options[name] = {"weights": path}

@@ -75,6 +75,10 @@ from .core.geometry.normals import (
     facing as facing,
     surface_normals as surface_normals,
 )
+from .core.geometry.surface import (
+    depth_surface as depth_surface,
+    grid_triangles as grid_triangles,
+)
 from .core.geometry.visibility import (
     agrees as agrees,
     visible_points as visible_points,
@@ -206,6 +210,10 @@ from .core.fit.loop import (
 from .core.fit.optimizers import (
     adam as adam,
     lbfgs as lbfgs,
+)
+from .core.fit.ranger import (
+    Ranger as Ranger,
+    ranger as ranger,
 )
 from .core.fit.schedule import (
     constant as constant,

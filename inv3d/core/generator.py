@@ -81,7 +81,8 @@ class Generator(nn.Module, Plugin, ABC):
             where it has none.
         signature: names of tensors that its networks have and no others, by which a weight file
             that's given to another generator is told.
-        rng: source of random samples and noise, where it uses any; set by the run.
+        rng: source of random samples and noise, where it uses any; `load_generator` sets one of
+            seed 0, a run its own.
         config: its options, as its weight file and those that were given settle them.
         tuned: whether its weights are no longer those of its fingerprint.
     """
@@ -304,6 +305,7 @@ def load_generator(
         generator = kind.create(config, path)
         if path is not None and not path.exists():
             raise WeightsError(f"{path}: no such file, and {owner} reads none; leave it out")
+        generator.rng = torch.Generator().manual_seed(0)
         return generator.eval().requires_grad_(False).to(device)
 
     key = ("generator", kind, config.model_dump_json(), version_of(path), str(device))

@@ -1,4 +1,4 @@
-"""IR-SE50: the face recognition network of the ArcFace identity loss, and its parts.
+"""IR-SE50 and its relatives: face recognition networks of identity losses, and their parts.
 
 An improved residual network (batch norm - convolution - PReLU - convolution - batch norm) with
 squeeze-and-excitation: Deng et al., ArcFace (2019); Hu et al., Squeeze-and-Excitation (2018).
@@ -8,7 +8,9 @@ Encoders of pictures are built on the same entrance and residual units.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,8 @@ WIDTH = 64
 INPUT_SIZE = 112
 FEATURES = 512
 _REDUCTION = 16
+_HALVED = 16
+_UNIT = re.compile(r"body\.(\d+)\.")
 IR_SE50_WEIGHTS = WeightFile(
     name="model_ir_se50.pth",
     purpose="face recognition by ArcFace, IR-SE50",
@@ -129,22 +133,61 @@ def run_units(units: nn.Sequential, x: Tensor, kept: Collection[int]) -> list[Te
     return found
 
 
-class IRSE50(nn.Module):
-    """Aligned faces [N, 3, 112, 112], RGB in [-1, 1], to unit features [N, 512]."""
+class ArcFaceNetwork(nn.Module):
+    """Aligned faces [N, 3, size, size], RGB in [-1, 1], to unit features [N, 512].
 
-    def __init__(self) -> None:
+    As it stands it's IR-SE50; CurricularFace's IR-101 is `ArcFaceNetwork(100, squeeze_excite=False,
+    affine=False)`.
+
+    Args:
+        layers: 50, 100 or 152.
+        squeeze_excite: see `Bottleneck`.
+        size: pixels a side, a multiple of 16, 112 or 224 in published files.
+        affine: whether the norm of the features has a factor and a shift.
+    """
+
+    def __init__(
+        self,
+        layers: int = 50,
+        *,
+        squeeze_excite: bool = True,
+        size: int = INPUT_SIZE,
+        affine: bool = True,
+    ) -> None:
         super().__init__()
+        self.size = size
         self.input_layer = entrance()
-        side = INPUT_SIZE // 2 ** len(UNITS[50])
+        side = size // _HALVED
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(512),
             nn.Dropout(0.6),
             nn.Flatten(),
             nn.Linear(512 * side * side, FEATURES),
-            nn.BatchNorm1d(FEATURES),
+            nn.BatchNorm1d(FEATURES, affine=affine),
         )
-        self.body = body()
+        self.body = body(UNITS[layers], squeeze_excite=squeeze_excite)
 
     def forward(self, faces: Tensor) -> Tensor:
         """Return unit features [N, 512]."""
         return F.normalize(self.output_layer(self.body(self.input_layer(faces))), dim=1)
+
+
+def network_of(tensors: Mapping[str, Tensor]) -> ArcFaceNetwork:
+    """Build the network that a state dict is of; IR-SE50 where that can't be told.
+
+    Args:
+        tensors: by name.
+    """
+    units = {int(m[1]) for name in tensors if (m := _UNIT.match(name))}
+    layers = next((n for n, groups in UNITS.items() if sum(groups) == len(units)), 50)
+    features = tensors.get("output_layer.3.weight")
+    size = INPUT_SIZE
+    if features is not None and features.ndim == 2:
+        size = _HALVED * max(1, math.isqrt(features.shape[1] // 512))
+    gated = "body.0.res_layer.5.fc1.weight" in tensors
+    return ArcFaceNetwork(
+        layers,
+        squeeze_excite=gated or not units,
+        size=size,
+        affine="output_layer.4.weight" in tensors or not units,
+    )

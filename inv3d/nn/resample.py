@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def shrink(images: Tensor, size: int | None) -> Tensor:
-    """Return images area-resized to `size` pixels a side where they are larger.
+def shrink(images: Tensor, size: int | None, how: Literal["area", "bilinear"] = "area") -> Tensor:
+    """Return images resized to `size` pixels a side where they are larger.
 
     Args:
         images: [N, C, H, W].
         size: pixels; None leaves the images as they are.
+        how: "bilinear" doesn't filter.
     """
     if size is None or max(images.shape[-2:]) <= size:
         return images
-    return F.interpolate(images, (size, size), mode="area")
+    corners = False if how == "bilinear" else None
+    return F.interpolate(images, (size, size), mode=how, align_corners=corners)
 
 
 def bilinear(images: Tensor, size: int, antialias: bool) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from inv3d.core.errors import UnsupportedError
 from inv3d.nn.filters import resample_filter
 from inv3d.nn.resample import bilinear
 from inv3d.nn.stylegan2 import NoiseMode, SynthesisBlock
@@ -82,13 +83,18 @@ class Superresolution(nn.Module):
         margin: int = 0,
     ) -> None:
         super().__init__()
-        self.kind, self.margin = KINDS[name], margin
+        self.name, self.kind, self.margin = name, KINDS[name], margin
+        self.use_noise = use_noise
         self.input_resolution = input_resolution or self.kind.input_resolution
         self.antialias = antialias and self.kind.antialias
         first, second = channels or self.kind.channels
         self.resolution = self.input_resolution * self.kind.factor
         if self.kind.own_filter:
             self.register_buffer("resample_filter", resample_filter())
+        else:
+            self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+                _without_filter
+            )
         self.block0 = SynthesisBlock(
             in_channels, first, w_dim, self.resolution // 2, 3, self.kind.first_up, clamp, use_noise
         )
@@ -114,8 +120,17 @@ class Superresolution(nn.Module):
             rng: where random noise comes from.
             resize: bring features to the input resolution; patches keep their size.
             image: the raw image [N, 3, h, h], the first three features unless given.
+
+        Raises:
+            UnsupportedError: where noise is wanted for features of another size than its maps.
         """
         x = self._resize(features) if resize else features
+        if noise != "none" and self.use_noise and x.shape[-1] != self.input_resolution:
+            raise UnsupportedError(
+                f"super-resolution {self.name} has noise for features of {self.input_resolution} "
+                f"pixels a side, found {x.shape[-1]}; take no more rays a side than these, or "
+                "superresolution.noise_mode=none"
+            )
         if image is None:
             image = x[:, :3]
         elif resize:
@@ -137,3 +152,8 @@ class Superresolution(nn.Module):
         if x.shape[-1] > self.input_resolution and not self.kind.shrink:
             return x
         return bilinear(x, self.input_resolution, self.antialias)
+
+
+def _without_filter(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Drop the unused filter that official modules without need of one may carry."""
+    state.pop(f"{prefix}resample_filter", None)

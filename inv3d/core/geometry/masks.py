@@ -20,10 +20,11 @@ def erode(mask: Tensor, size: int) -> Tensor:
     """Return the smallest value of each square neighbourhood; beyond the picture is nothing.
 
     Args:
-        mask: [N, C, H, W].
+        mask: [N, C, H, W]; of bools or whole numbers it's made float32.
         size: side of the square, pixels; 1 leaves the mask as it is. An even one reaches one pixel
             further to the left and up.
     """
+    mask = _floating(mask)
     if size <= 1:
         return mask
     before, after = size // 2, size - 1 - size // 2
@@ -35,7 +36,11 @@ def erode(mask: Tensor, size: int) -> Tensor:
 
 def dilate(mask: Tensor, size: int) -> Tensor:
     """Return the largest value of each square neighbourhood; see `erode`."""
-    return -erode(-mask, size)
+    return -erode(-_floating(mask), size)
+
+
+def _floating(mask: Tensor) -> Tensor:
+    return mask if mask.is_floating_point() else mask.float()
 
 
 def gaussian_kernel(size: int, sigma: float | None = None) -> Tensor:
@@ -60,18 +65,29 @@ def blur(images: Tensor, size: int, sigma: float | None = None) -> Tensor:
     """Return pictures blurred by a Gaussian, mirrored at the edge; differentiable.
 
     Args:
-        images: [N, C, H, W]; larger than half the kernel.
+        images: [N, C, H, W]; where they are smaller than half the kernel, mirrored repeatedly.
         size: of the kernel, pixels, an odd number; 1 leaves the pictures as they are.
         sigma: see `gaussian_kernel`.
     """
+    images = _floating(images)
     weights = gaussian_kernel(size, sigma).to(images)
     if size == 1:
         return images
     channels, reach = images.shape[1], size // 2
     across = weights.view(1, 1, 1, -1).expand(channels, -1, -1, -1)
-    images = F.conv2d(F.pad(images, (reach, reach, 0, 0), mode="reflect"), across, groups=channels)
-    down = across.transpose(2, 3)
-    return F.conv2d(F.pad(images, (0, 0, reach, reach), mode="reflect"), down, groups=channels)
+    images = F.conv2d(_mirrored(images, reach, 3), across, groups=channels)
+    return F.conv2d(_mirrored(images, reach, 2), across.transpose(2, 3), groups=channels)
+
+
+def _mirrored(images: Tensor, reach: int, axis: int) -> Tensor:
+    """Continue pictures beyond both edges of an axis, mirrored about the outermost pixels."""
+    size = images.shape[axis]
+    if reach < size:
+        pad = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
+        return F.pad(images, pad, mode="reflect")
+    period = max(1, 2 * (size - 1))
+    at = torch.arange(-reach, size + reach, device=images.device) % period
+    return images.index_select(axis, torch.minimum(at, period - at))
 
 
 def soft_mask(
@@ -88,7 +104,7 @@ def soft_mask(
     multiplied and blurred.
 
     Args:
-        seen: [N, 1, H, W] in [0, 1].
+        seen: [N, 1, H, W] in [0, 1], or of bools.
         outline: [N, 1, H, W] in [0, 1], 1 where the surface is, seen or not; None for everywhere.
         shrink: pixels by which `seen` is eroded, see `erode`.
         shrink_outline: pixels by which the outline is eroded.

@@ -9,7 +9,7 @@ from inv3d.core.camera import Camera
 
 
 def visible_points(
-    camera: Camera, points: Tensor, size: int, tolerance: float
+    camera: Camera, points: Tensor, size: int | tuple[int, int], tolerance: float
 ) -> tuple[Tensor, Tensor]:
     """Tell which points cameras see, where the points hide one another.
 
@@ -20,7 +20,7 @@ def visible_points(
     Args:
         camera: N cameras.
         points: [N, P, 3] or [P, 3], world units.
-        size: pixels a side of the picture in which they hide one another.
+        size: pixels a side of the picture in which they hide one another, or its height and width.
         tolerance: world units.
 
     Returns:
@@ -38,10 +38,12 @@ def visible_points(
     with torch.no_grad():
         uv, z = camera.project(points)
         inside = ((uv >= 0) & (uv < 1)).all(-1) & (z > 0)
-        pixel = (uv * size).nan_to_num().clamp(0, size - 1).long()
-        flat = pixel[..., 1] * size + pixel[..., 0]
+        height, width = (size, size) if isinstance(size, int) else size
+        sides = torch.tensor([width, height], device=uv.device, dtype=uv.dtype)
+        pixel = torch.minimum((uv * sides).nan_to_num().clamp_min(0), sides - 1).long()
+        flat = pixel[..., 1] * width + pixel[..., 0]
         depths = torch.where(inside, z, torch.inf)
-        empty = torch.full((len(z), size * size), torch.inf, dtype=z.dtype, device=z.device)
+        empty = torch.full((len(z), height * width), torch.inf, dtype=z.dtype, device=z.device)
         nearest = empty.scatter_reduce(1, flat, depths, "amin")
         return inside, inside & (z - nearest.gather(1, flat) <= tolerance)
 

@@ -30,6 +30,7 @@ from inv3d.nn.precision import run_in
 from inv3d.nn.raymarch.field import PlaneField
 from inv3d.nn.stylegan2 import (
     MappingNetwork,
+    NoiseMode,
     StyleGAN2Backbone,
     SynthesisNetwork,
     default_channels,
@@ -68,6 +69,8 @@ class TriplaneGenerator(Generator):
         config: the plugin's options after the weight file had its say, which a run records; set by
             `create`.
         sampling: "deterministic" (bin centres) or "stochastic" (drawn from `rng`).
+        noise_mode: noise that `synthesize` adds: the stored maps ("const"), "none", or "random",
+            which is drawn from `rng`.
         rng: source of the stochastic samples and of random noise; it must be set for these.
         ray_chunk: rays a scene that are rendered at a time, from `memory_budget` unless given.
         view_chunk: images that pass super-resolution at a time, from `memory_budget` unless given.
@@ -85,6 +88,7 @@ class TriplaneGenerator(Generator):
         super().__init__()
         self.architecture = architecture
         self.sampling: Sampling = "deterministic"
+        self.noise_mode: NoiseMode = "const"
         self.rng: torch.Generator | None = None
         self.ray_chunk: int | None = None
         self.view_chunk: int | None = None
@@ -167,7 +171,7 @@ class TriplaneGenerator(Generator):
 
     def synthesize(self, ws: Tensor) -> Scene:
         """Make B scenes, {"planes": [B, 3, C, H, W]}, from ws [B, num_ws, w_dim]."""
-        planes = self._convolve(self.backbone.synthesis, ws)
+        planes = self._synthesis(self.backbone.synthesis, ws)
         size = planes.shape[-1]
         return Scene({"planes": planes.view(len(ws), 3, -1, size, size)}, ws)
 
@@ -371,6 +375,10 @@ class TriplaneGenerator(Generator):
     def _superresolve_chunk(self, features: Tensor, w: Tensor, rgb: Tensor | None) -> Tensor:
         mode = self.architecture.superresolution.noise_mode
         return self._convolve(self.superresolution, features, w, mode, self.rng, image=rgb)
+
+    def _synthesis(self, network: SynthesisNetwork, ws: Tensor) -> Tensor:
+        """What a synthesis network makes of ws, with the noise that's wanted."""
+        return self._convolve(network, ws, self.noise_mode, self.rng)
 
     def _convolve(
         self, network: Callable[..., Tensor], x: Tensor, *others: Any, **options: Any

@@ -19,6 +19,7 @@ from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.eg3d.official.opening import open_weights
 from inv3d.nn.eg3d.options import ComputeOptions
 from inv3d.nn.eg3d.spec import spec_of
+from inv3d.nn.stylegan2 import NoiseMode
 
 PERCEPTUAL = {"lpips": 1.0, "mse": 0.1}
 G = TypeVar("G", bound=TriplaneGenerator)
@@ -63,6 +64,11 @@ class PublishedOptions(ComputeOptions):
         default=False, description="seeded random weights instead of a weight file, for benchmarks"
     )
     seed: int = Field(default=0, ge=0, description="of the random weights")
+    noise_mode: NoiseMode = Field(
+        default="const",
+        description="noise that the backbone adds: its stored maps, none, or drawn anew for every "
+        "synthesis (official argument noise_mode, random unless given)",
+    )
     _given: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
@@ -73,6 +79,11 @@ class PublishedOptions(ComputeOptions):
         config = make(merge(cls.variants[name].options if known else {}, options))
         config._given = dict(options)
         return config
+
+    def apply(self, generator: TriplaneGenerator) -> None:
+        """Let a generator compute as these options say."""
+        super().apply(generator)
+        generator.noise_mode = self.noise_mode
 
     def given(self, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
         """Return the options that were given, without what the variant added, as nested values.

@@ -75,12 +75,12 @@ class TrigridGenerator(TriplaneGenerator):
                 are too many are left out, the last one stands for those that are missing.
         """
         a = self.architecture
-        image = self._convolve(self.backbone.synthesis, ws)
+        image = self._synthesis(self.backbone.synthesis, ws)
         size = image.shape[-1]
         parts = {"planes": image.view(len(ws), 3, a.plane_channels, a.plane_depth, size, size)}
         if a.background:
             rows = _fit_rows(ws if background is None else background, self.bcg_synthesis.num_ws)
-            parts["background"] = self._convolve(self.bcg_synthesis, rows)
+            parts["background"] = self._synthesis(self.bcg_synthesis, rows)
         return Scene(parts, ws)
 
     def field(self, scene: Scene) -> Field:

@@ -38,12 +38,14 @@ class ConfidenceNetwork(nn.Module):
         self.out_net1 = nn.Sequential(
             _up(2 * w, w), _norm(w, 16), nn.ReLU(),
             _up(w, w), _norm(w, 16), nn.ReLU(),
-            nn.Conv2d(w, 2, 5, 1, 2, bias=False), nn.Softplus(),
+            nn.Conv2d(w, options.outputs, 5, 1, 2, bias=False), nn.Softplus(),
         )  # fmt: skip
-        self.out_net2 = nn.Sequential(nn.Conv2d(2 * w, 2, 3, 1, 1, bias=False), nn.Softplus())
+        self.out_net2 = nn.Sequential(
+            nn.Conv2d(2 * w, options.outputs, 3, 1, 1, bias=False), nn.Softplus()
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scales, straight and mirrored: [N, 2, 64, 64] of pixels, [N, 2, 16, 16].
+        """Return scales, straight, mirrored: [N, outputs, 64, 64] of pixels, [N, outputs, 16, 16].
 
         Args:
             images: [N, 3, 64, 64] in [-1, 1].
@@ -64,7 +66,7 @@ def mirror_uncertainty(network: nn.Module, images: Tensor, size: int) -> Tensor:
     """
     small = bilinear(bilinear(images, _BETWEEN, antialias=False), SIZE, antialias=False)
     scales, _ = network(small)
-    return bilinear(scales[:, 1:], size, antialias=False)[:, 0].flip(-1)
+    return bilinear(scales[:, 1:2], size, antialias=False)[:, 0].flip(-1)
 
 
 def _down(inputs: int, outputs: int) -> nn.Module:

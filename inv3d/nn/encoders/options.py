@@ -101,6 +101,12 @@ class ConfidenceOptions(PluginConfig):
         default=128, ge=1, le=1024, description="channels of the narrowest map (zdim)"
     )
     inputs: int = Field(default=3, ge=1, le=16, description="channels of the picture (cin)")
+    outputs: int = Field(
+        default=2,
+        ge=2,
+        le=16,
+        description="scales at each pixel: the straight one, the mirrored one, others (cout)",
+    )
 
 
 class DiscriminatorOptions(PluginConfig):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ _NEAR = 1e-3
 # where tanh still has a slope
 _WITHIN = 0.8
 
+_OFFICIAL: dict[str, Any] = {"yaw_deg": 18.0, "pitch_deg": 9.0, "batch": 32, "lr": 1e-4}
+
 
 class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
     """A network that tells the rotation; cameras stand on the sphere and look at the pivot."""
@@ -51,7 +53,15 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
     Config = PoseEstimatorConfig
     Training: ClassVar[type[TrainingConfig]] = PoseTraining
     presets: ClassVar[Presets] = {
-        "paper": {"training": {"yaw_deg": 18.0, "pitch_deg": 9.0, "batch": 32, "lr": 1e-4}}
+        "official": {"training": _OFFICIAL},
+        "paper": {
+            "training": {
+                **_OFFICIAL,
+                "rotation_form": "frobenius",
+                "position_form": "distance",
+                "diagonal": 0.0,
+            }
+        },
     }
     of_generator = True
     network: PoseNetwork | None
@@ -120,20 +130,25 @@ class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):
         return standing_camera(rotation_of_angles(yaw, pitch, roll), prior)
 
     def losses(self, lesson: Lesson[PoseTraining], batch: Batch) -> Mapping[str, Metrics]:
-        """Return angle, position and diagonal term of a batch."""
+        """Return rotation, position and diagonal term of a batch."""
         network, training = lesson.network, lesson.training
         assert isinstance(network, PoseNetwork)
         images, true = batch.capture.images, batch.capture.camera
         if training.both_sides:
             images, true = mirrored(images, true, batch.step)
         found = told(network, images, lesson.generator.spec)
-        angle = angle_between(found.rotation, true.rotation).mean()
-        position = (found.position - true.position).square().mean()
+        rotation = rotation_error(found.rotation, true.rotation, training.rotation_form).mean()
+        apart = found.position - true.position
+        position = (
+            apart.square().mean()
+            if training.position_form == "squared"
+            else torch.linalg.vector_norm(apart, dim=1).mean()
+        )
         diagonal = diagonal_term(found.rotation)
         # of the pictures of all processes and parts, which share the step
         weight = training.position / training.batch
-        total = angle + weight * position + training.diagonal * diagonal
-        return {"network": {TOTAL: total, "angle": angle, "position": position}}
+        total = rotation + weight * position + training.diagonal * diagonal
+        return {"network": {TOTAL: total, "rotation": rotation, "position": position}}
 
     def check(self, lesson: Lesson[PoseTraining], batch: Batch) -> Check:
         """Return the angles between true and told rotations of held-out pictures, degrees."""
@@ -162,6 +177,15 @@ def mirrored(images: Tensor, camera: Camera, step: int) -> tuple[Tensor, Camera]
     intrinsics = torch.where(which[:, None, None], other.intrinsics, camera.intrinsics)
     shown = torch.where(which[:, None, None, None], flipped(images), images)
     return shown, Camera(cam2world, intrinsics)
+
+
+def rotation_error(found: Tensor, true: Tensor, form: Literal["geodesic", "frobenius"]) -> Tensor:
+    """Return how far rotations [N, 3, 3] are apart, [N]; see `PoseTraining.rotation_form`."""
+    if form == "geodesic":
+        return angle_between(found, true)
+    turn = true.transpose(1, 2) @ found - torch.eye(3).to(found)
+    norm: Tensor = torch.linalg.matrix_norm(turn)
+    return norm
 
 
 def diagonal_term(rotation: Tensor) -> Tensor:

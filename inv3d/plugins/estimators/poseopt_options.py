@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -43,11 +44,21 @@ class PoseTraining(TrainingConfig):
         description="show every second picture mirrored, camera included, for a head and its "
         "mirror image are alike. official: false",
     )
+    rotation_form: Literal["geodesic", "frobenius"] = Field(
+        default="geodesic",
+        description="error of the rotations: the angle between them, or the Frobenius norm of "
+        "R_true^-1 R - I. paper: frobenius (official: geodesic)",
+    )
     position: float = Field(
         default=10.0,
         ge=0,
-        description="weight of the mean squared error of the cameras' positions, divided by the "
-        "pictures a step. official: 10",
+        description="weight of the error of the cameras' positions, divided by the pictures a "
+        "step. paper: not given (official: 10)",
+    )
+    position_form: Literal["squared", "distance"] = Field(
+        default="squared",
+        description="error of the positions: the mean square of their coordinates' differences, "
+        "or the distance. paper: distance (official: squared)",
     )
     diagonal: float = Field(
         default=1e-10,

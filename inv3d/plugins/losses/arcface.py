@@ -13,7 +13,7 @@ from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import load_state
-from inv3d.nn.ir_se import INPUT_SIZE, IR_SE50_WEIGHTS, IRSE50
+from inv3d.nn.ir_se import IR_SE50_WEIGHTS, ArcFaceNetwork, network_of
 from inv3d.nn.resample import shrink
 from inv3d.plugins.losses.options import ArcFaceConfig
 
@@ -26,7 +26,10 @@ WEIGHTS = replace(
 
 
 class ArcFace(Loss[ArcFaceConfig, Tensor]):
-    """1 - cosine of IR-SE50 features of rendered and target face."""
+    """1 - cosine of features of rendered and target face, by the network that the weights are of.
+
+    That's IR-SE50; a file of another one of its kind, such as CurricularFace's IR-101, will do too.
+    """
 
     name = "arcface"
     summary = "1 - cosine of ArcFace (IR-SE50) features; real human faces; needs a weight file"
@@ -35,7 +38,7 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
     Config = ArcFaceConfig
     weights = (WEIGHTS,)
 
-    def __init__(self, config: ArcFaceConfig, network: IRSE50) -> None:
+    def __init__(self, config: ArcFaceConfig, network: ArcFaceNetwork) -> None:
         super().__init__(config)
         self.network = network
 
@@ -47,10 +50,11 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
             WeightsError: where the weight file is missing or of another network.
         """
         path = config.weights or WEIGHTS.locate("loss arcface")
+        tensors = read_state_dict(path)
         with torch.device("meta"):
-            network = IRSE50()
+            network = network_of(tensors)
         network.to_empty(device="cpu")
-        load_state(network, read_state_dict(path), path)
+        load_state(network, tensors, path)
         return cls(config, network.eval())
 
     def features(self, images: Tensor) -> Tensor:
@@ -59,12 +63,12 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
         return features
 
     def faces(self, images: Tensor) -> Tensor:
-        """Return what the network sees, [N, 3, 112, 112]."""
+        """Return what the network sees, [N, 3, 112, 112] of IR-SE50."""
         images = shrink(images, FULL_SIZE)
         height, width = images.shape[-2:]
         top, bottom = (round(edge * height) for edge in self.config.crop[:2])
         left, right = (round(edge * width) for edge in self.config.crop[2:])
-        return F.adaptive_avg_pool2d(images[..., top:bottom, left:right], INPUT_SIZE)
+        return F.adaptive_avg_pool2d(images[..., top:bottom, left:right], self.network.size)
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' features, [N, 512]."""

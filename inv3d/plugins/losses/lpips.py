@@ -88,7 +88,7 @@ class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
 
     def activations(self, images: Tensor) -> dict[str, Tensor]:
         """Return the same as the backbone makes them, of any length."""
-        images = shrink(images, self.config.resize or None)
+        images = shrink(images, self.config.resize or None, self.config.resize_by)
         layers = self.network.net(self.network.scaling_layer(images))
         return {str(i): layer for i, layer in enumerate(layers)}
 

@@ -20,10 +20,10 @@ _VIEWS = "/views"
 def noise_regulariser(maps: Mapping[str, Tensor]) -> Tensor:
     """Return the squared autocorrelation of noise maps at a shift of one pixel, a scalar.
 
-    Every map counts at its own size and at every halved size down to 8 px.
+    Every map counts at its own size and at every halved size down to 8 rows.
 
     Args:
-        maps: name -> [s, s].
+        maps: name -> [h, w]; usually square.
     """
     total = torch.zeros((), device=next(iter(maps.values())).device)
     for value in maps.values():
@@ -31,7 +31,7 @@ def noise_regulariser(maps: Mapping[str, Tensor]) -> Tensor:
         while True:
             for axis in (3, 2):
                 total = total + (noise * noise.roll(1, axis)).mean().square()
-            if noise.shape[-1] <= SMALLEST:
+            if noise.shape[2] <= SMALLEST:
                 break
             noise = F.avg_pool2d(noise, 2)
     return total

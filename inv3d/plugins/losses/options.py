@@ -152,8 +152,11 @@ class LPIPSConfig(PluginConfig):
     resize: int = Field(
         256,
         ge=0,
-        description="side in pixels that larger images are area-resized to; 0 keeps full size "
+        description="side in pixels that larger images are resized to; 0 keeps full size "
         "(multi-view paper: 256; PTI: full size)",
+    )
+    resize_by: Literal["area", "bilinear"] = Field(
+        "area", description="how, by their areas or bilinear without a filter (SPI: bilinear)"
     )
 
 
@@ -162,8 +165,9 @@ class ArcFaceConfig(PluginConfig):
 
     weights: Path | None = Field(
         None,
-        description="path of model_ir_se50.pth (or the same tensors as .safetensors); if not given "
-        "it's looked for in the folder for weights",
+        description="path of model_ir_se50.pth (or the same tensors as .safetensors), or of "
+        "another network of its kind (50, 100 or 152 layers, mode ir or ir_se), such as "
+        "CurricularFace's; if not given model_ir_se50.pth is looked for in the folder for weights",
     )
     crop: tuple[float, float, float, float] = Field(
         (35 / 256, 223 / 256, 32 / 256, 220 / 256),

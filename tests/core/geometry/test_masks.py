@@ -71,6 +71,31 @@ def test_a_blur_keeps_what_is_even_and_is_differentiable() -> None:
     assert torch.autograd.gradcheck(lambda x: blur(x, 5), image)
 
 
+@pytest.mark.parametrize("shape", [(40, 40), (11, 12), (10, 11), (4, 3), (2, 1), (1, 1)])
+def test_small_pictures_are_mirrored_more_than_once(shape: tuple[int, int]) -> None:
+    rng = torch.Generator().manual_seed(1)
+    image = torch.rand(1, 2, *shape, dtype=torch.float64, generator=rng)
+    kernel, reach = gaussian_kernel(21), 10
+
+    def at(index: int, size: int) -> int:
+        while not 0 <= index < size:
+            index = 0 if size == 1 else abs(index) if index < 0 else 2 * (size - 1) - index
+        return index
+
+    rows, columns = (
+        torch.stack(
+            [
+                image.new_zeros(n).index_add(
+                    0, torch.tensor([at(i + k - reach, n) for k in range(21)]), kernel
+                )
+                for i in range(n)
+            ]
+        )
+        for n in shape
+    )
+    torch.testing.assert_close(blur(image, 21), rows @ image @ columns.T, atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("size", [0, 4])
 def test_a_blur_of_an_even_size_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="odd"):
@@ -81,3 +106,13 @@ def test_without_an_outline_it_is_everywhere() -> None:
     seen = torch.rand(1, 1, 32, 32).round()
     everywhere = torch.ones_like(seen)
     assert torch.equal(soft_mask(seen), soft_mask(seen, everywhere))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64])
+def test_masks_of_bools_and_whole_numbers(kind: torch.dtype) -> None:
+    mask = torch.rand(1, 1, 20, 20) > 0.2
+    plain, given = mask.float(), mask.to(kind)
+    for work in (erode, dilate, blur):
+        found = work(given, 3)
+        assert found.dtype == torch.float32 and torch.equal(found, work(plain, 3))
+    assert torch.equal(soft_mask(given, given, feather=5), soft_mask(plain, plain, feather=5))

@@ -28,6 +28,25 @@ def test_golden_points() -> None:
     assert torch.equal(visible[inside], case.tensors["visible"])
 
 
+def test_pictures_that_are_not_square() -> None:
+    """Each pixel's nearest points, one after the other."""
+    rng = torch.Generator().manual_seed(2)
+    points = torch.randn(4000, 3, generator=rng, dtype=torch.float64) * 0.3
+    height, width, tolerance = 9, 31, 0.05
+    inside, visible = visible_points(front(), points, (height, width), tolerance)
+    uv, z = front().project(points)
+    nearest: dict[tuple[int, int], float] = {}
+    cells = [(int(v * height // 1), int(u * width // 1)) for u, v in uv[0].tolist()]
+    for cell, distance in zip(cells, z[0].tolist(), strict=True):
+        nearest[cell] = min(distance, nearest.get(cell, torch.inf))
+    for i, cell in enumerate(cells):
+        within = 0 <= cell[0] < height and 0 <= cell[1] < width
+        assert bool(inside[0, i]) == within
+        assert bool(visible[0, i]) == (within and float(z[0, i]) - nearest[cell] <= tolerance)
+    square = visible_points(front(), points, 16, tolerance)
+    assert torch.equal(square[1], visible_points(front(), points, (16, 16), tolerance)[1])
+
+
 def test_a_sphere_hides_its_back_and_the_wall_behind_it() -> None:
     views = orbit(torch.tensor([-0.5, 0.0, 0.5]).double(), radius=2.7, focal=3.0)
     points = torch.cat(list(depth_points(views, sphere_depth(views, 192))))

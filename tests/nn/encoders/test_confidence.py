@@ -47,3 +47,11 @@ def test_small_networks():
     scales, coarse = network(images)
     assert scales.shape == (2, 2, 64, 64) and coarse.shape == (2, 2, 16, 16)
     assert mirror_uncertainty(network, torch.randn(2, 3, 96, 96), 48).shape == (2, 48, 48)
+
+
+def test_other_channels():
+    torch.manual_seed(7)
+    network = ConfidenceNetwork(ConfidenceOptions(width=8, code=20, inputs=1, outputs=4))
+    images = torch.randn(1, 1, 64, 64)
+    scales, coarse = network(images)
+    assert scales.shape == (1, 4, 64, 64) and coarse.shape == (1, 4, 16, 16)

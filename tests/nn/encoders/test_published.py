@@ -22,7 +22,7 @@ from inv3d.nn.encoders.published import (
     start_trunk,
 )
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
-from inv3d.nn.ir_se import IRSE50
+from inv3d.nn.ir_se import ArcFaceNetwork
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.nn.encoders.networks import SMALL, TRUNK, empty
 
@@ -192,7 +192,7 @@ def test_confidence_network_among_others(tmp_path):
 def face_network(tmp_path_factory):
     torch.manual_seed(14)
     path = tmp_path_factory.mktemp("weights") / "model_ir_se50.pth"
-    torch.save(IRSE50().state_dict(), path)
+    torch.save(ArcFaceNetwork().state_dict(), path)
     return path
 
 

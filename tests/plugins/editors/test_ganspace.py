@@ -58,6 +58,9 @@ def test_bases_are_those_of_the_official_estimators(name: str, fit: Any) -> None
     assert torch.allclose(
         found.deviations.double(), case[f"{name}_stdev"].double(), rtol=1e-5, atol=0
     )
+    assert found.shares is not None
+    ratios = case[f"{name}_var_ratio"].double()
+    assert torch.allclose(found.shares.double(), ratios, rtol=1e-5, atol=0)
     if name == "ipca":
         assert torch.allclose(found.mean.double(), case["ipca_mean"].double(), atol=1e-6)
 

@@ -16,7 +16,12 @@ from inv3d.core.errors import WeightsError
 from inv3d.core.estimator import find_estimator, load_estimator
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import load_generator
-from inv3d.core.geometry.rotations import POSE_FORMS, POSE_NUMBERS, PoseForm
+from inv3d.core.geometry.rotations import (
+    POSE_FORMS,
+    POSE_NUMBERS,
+    PoseForm,
+    rotation_of_angles,
+)
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.trained import Trained
 from inv3d.core.training import Batch, Lesson
@@ -27,6 +32,7 @@ from inv3d.plugins.estimators.poseopt import (
     angles_deg,
     diagonal_term,
     mirrored,
+    rotation_error,
     told,
 )
 from inv3d.plugins.estimators.poseopt_options import PoseEstimatorConfig, PoseTraining
@@ -82,13 +88,36 @@ def test_losses_are_those_of_the_reference(form: PoseForm) -> None:
     found = told(given.network, VIEWS.images, GENERATOR.spec)
     angle = angles_deg(found, VIEWS.camera).deg2rad().mean()
     position = (found.position - VIEWS.camera.position).square().mean()
-    torch.testing.assert_close(losses["angle"], angle)
+    torch.testing.assert_close(losses["rotation"], angle)
     diagonal = (1 / (found.rotation[:, 0, 0].abs() - 1).square()).mean()
     expected = angle + 10 / 4 * position + 1e-10 * diagonal
     torch.testing.assert_close(losses["total"], expected)
     # four pictures of a step of eight, which two processes share
     shared = made.losses(lesson(made, batch=8), Batch(VIEWS, None, 0))["network"]
     torch.testing.assert_close(shared["total"], expected - 10 / 8 * position)
+
+
+def test_losses_of_the_paper() -> None:
+    made = estimator("quaternion")
+    options = {"rotation_form": "frobenius", "position_form": "distance", "diagonal": 0.0}
+    given = lesson(made, batch=4, **options)
+    losses = made.losses(given, Batch(VIEWS, None, 0))["network"]
+    assert isinstance(given.network, PoseNetwork)
+    found = told(given.network, VIEWS.images, GENERATOR.spec)
+    turn = torch.linalg.inv(VIEWS.camera.rotation) @ found.rotation - torch.eye(3)
+    rotation = turn.square().sum((1, 2)).sqrt().mean()
+    distance = (found.position - VIEWS.camera.position).square().sum(1).sqrt().mean()
+    torch.testing.assert_close(losses["rotation"], rotation)
+    torch.testing.assert_close(losses["total"], rotation + 10 / 4 * distance)
+    # the norm of a turn by an angle
+    angles = torch.tensor([0.0, 0.3, 2.0])
+    turned = rotation_of_angles(angles, torch.zeros(3))
+    error = rotation_error(turned, turned[:1], "frobenius")
+    torch.testing.assert_close(error, 8**0.5 * (angles / 2).sin())
+    torch.testing.assert_close(rotation_error(turned, turned[:1], "geodesic"), angles)
+    same = turned[:1].clone().requires_grad_()
+    rotation_error(same, turned[:1], "frobenius").sum().backward()
+    assert same.grad is not None and bool(same.grad.isfinite().all())
 
 
 def test_the_diagonal_term_cannot_undo_a_training() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -49,6 +51,20 @@ def test_random_poses(case: GoldenCase) -> None:
         pivot=case.given("pivot")[1].tolist(),
     )
     assert (camera.cam2world - case.expected("lookat_random")).abs().max() < 1e-5
+
+
+def test_even_poses_lie_within_the_deviation() -> None:
+    options = {"mean": (1.2, 1.7), "deviation": (0.5, 0.2), "radius": 2.7, "focal": 1.0}
+    camera = sample_poses(2000, torch.Generator().manual_seed(5), spread="uniform", **options)
+    horizontal = camera.yaw + math.pi / 2
+    vertical = math.pi / 2 * (1 - camera.pitch.sin())
+    for found, mean, width in ((horizontal, 1.2, 0.5), (vertical, 1.7, 0.2)):
+        apart = (found - mean) / width
+        assert float(apart.abs().max()) <= 1 + 1e-4 and abs(float(apart.mean())) < 0.05
+        assert abs(float(apart.std()) - 3**-0.5) < 0.02
+    draws = torch.Generator().manual_seed(5)
+    first = torch.rand(2000, 1, generator=draws)[:, 0] * 2 - 1
+    torch.testing.assert_close(horizontal, 1.2 + 0.5 * first, atol=1e-4, rtol=0)
 
 
 def test_vertical_number_covers_even_areas() -> None:

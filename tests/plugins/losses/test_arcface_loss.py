@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
-from inv3d.nn.ir_se import IRSE50
+from inv3d.nn.ir_se import ArcFaceNetwork
 from inv3d.plugins.losses.arcface import ArcFace, ArcFaceConfig
 from tests.golden_cases import GoldenCase, relative_error
 from tests.golden_rules import rule_state
@@ -21,7 +21,7 @@ def case():
 def loss(case, tmp_path_factory):
     """The loss as created from a file, so that the strict load is covered too."""
     with torch.device("meta"):
-        network = IRSE50()
+        network = ArcFaceNetwork()
     keywords = case.facts["kwargs"]
     path = tmp_path_factory.mktemp("weights") / "model_ir_se50.pth"
     network.to_empty(device="cpu")
@@ -99,6 +99,19 @@ def test_weights_in_other_forms(loss, tmp_path):
     for path in sorted(tmp_path.iterdir()):
         found = ArcFace.create(ArcFaceConfig(weights=path)).network.state_dict()
         assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+def test_the_network_is_the_one_that_the_file_is_of(tmp_path):
+    """A network as CurricularFace's, but smaller: of 50 layers."""
+    torch.manual_seed(0)
+    network = ArcFaceNetwork(50, squeeze_excite=False, size=64, affine=False).eval()
+    torch.save(network.state_dict(), tmp_path / "curricular.pth")
+    other = ArcFace.create(ArcFaceConfig(weights=tmp_path / "curricular.pth")).eval()
+    images = torch.rand(2, 3, 128, 128) * 2 - 1
+    faces = other.faces(images)
+    assert faces.shape == (2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(other.features(images), network(faces))
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,20 @@ def test_equals_the_package(net, tmp_path, offline):
     assert torch.allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_large_images_may_be_resized_bilinearly(squeeze):
+    _, path = squeeze
+    loss = LPIPS.create(LPIPSConfig(net="squeeze", weights=path, resize=32, resize_by="bilinear"))
+    full = LPIPS.create(LPIPSConfig(net="squeeze", weights=path, resize=0))
+    images = torch.rand(1, 3, 80, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    # each pixel of 32 lies between two of 80, by its distance from them
+    at = (torch.arange(32) + 0.5) * 2.5 - 0.5
+    low, part = at.floor().long(), (at - at.floor())
+    rows = images[..., low, :] * (1 - part)[:, None] + images[..., low + 1, :] * part[:, None]
+    small = rows[..., low] * (1 - part) + rows[..., low + 1] * part
+    for name, layer in loss.activations(images).items():
+        torch.testing.assert_close(layer, full.activations(small)[name], atol=1e-4, rtol=1e-4)
+
+
 def test_large_images_are_area_resized(squeeze):
     network, path = squeeze
     loss = LPIPS.create(LPIPSConfig(net="squeeze", weights=path, resize=32))

@@ -53,3 +53,19 @@ def test_maps_stay_live():
 def test_no_maps_are_refused():
     with pytest.raises(ConfigError, match="no noise maps"):
         Noise.create(Noise.Config()).prepare(Target(torch.zeros(1, 3, 2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (8, 8), (16, 12), (32, 8), (20, 20)])
+def test_value_of_maps_of_any_shape(shape):
+    rng = torch.Generator().manual_seed(4)
+    noise = torch.randn(shape, generator=rng, dtype=torch.float64)
+    level, expected = noise, 0.0
+    while True:
+        for axis in (0, 1):
+            expected += float((level * torch.roll(level, 1, axis)).mean()) ** 2
+        if len(level) <= 8:
+            break
+        rows, columns = (n // 2 for n in level.shape)
+        cut = level[: 2 * rows, : 2 * columns]
+        level = cut.reshape(rows, 2, columns, 2).mean((1, 3))
+    assert float(noise_regulariser({"a": noise})) == pytest.approx(expected, rel=1e-12)

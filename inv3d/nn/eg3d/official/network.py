@@ -30,6 +30,7 @@ from inv3d.nn.eg3d.official.names import NAMES
 BESIDE = ("w", "c")
 # Buffers that official training leaves on the network and that nothing computes with.
 _IGNORED = frozenset({"dataset_label_std"})
+_FILTER, _LARGE = "superresolution.resample_filter", 512
 _DEEPEST = 32
 _MOST_MODULES = 20_000
 _MOST_NAMES = 300
@@ -66,7 +67,16 @@ class Network:
     @property
     def used(self) -> dict[str, Tensor]:
         """The state dict, without what nothing computes with."""
-        return {name: tensor for name, tensor in self.tensors.items() if name not in _IGNORED}
+        unused = _IGNORED | ({_FILTER} if not self.metadata and self._is_large() else set())
+        return {name: tensor for name, tensor in self.tensors.items() if name not in unused}
+
+    def _is_large(self) -> bool:
+        """Whether its pictures have 512 pixels, whose super-resolution needs no filter of its own.
+
+        Official modules of that size may carry one all the same.
+        """
+        noise = self.tensors.get("superresolution.block1.conv1.noise_const")
+        return noise is not None and noise.shape[-1] == _LARGE
 
 
 def read_network(path: Path, entry: str | None = None) -> Network:

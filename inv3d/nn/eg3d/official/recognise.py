@@ -43,6 +43,8 @@ _RAYS = (
     "disparity_space_sampling", "clamp_mode", "white_back",
 )  # fmt: skip
 SHAPENET_RADIUS = 1.7
+# arguments of StyleGAN2's networks of which one value is taken
+_ONLY = {"activation": "lrelu", "architecture": "skip"}
 _SIGNS = (SIGN, "backbone.mapping.fc0.weight", "decoder.net.0.weight")
 
 
@@ -195,6 +197,8 @@ class _Known:
             return self.stored
         r, init = self.rendering, self.init
         mapping = _table(init.get("mapping_kwargs"))
+        for table in (init, mapping, _table(init.get("sr_kwargs"))):
+            _refuse_others(table)
         options: dict[str, Any] = {
             "mapping": {"lr_multiplier": mapping.get("lr_multiplier", 0.01)},
             "c_scale": r.get("c_scale", 0.0),
@@ -270,8 +274,12 @@ class _Known:
         known = _table(self.stored.get("superresolution")).get("module")
         path = str(self.rendering.get("superresolution_module", ""))
         named = known or path.rpartition("Hybrid")[2]
-        module = next((kind for kind in KINDS if kind == named), None)
-        module = module or self.superresolution_kind()
+        if named or path:
+            module = next((kind for kind in KINDS if kind == named), None)
+            if module is None:
+                raise ValueError(f"super-resolution {known or path}, expected {', '.join(KINDS)}")
+        else:
+            module = self.superresolution_kind()
         kind = KINDS[module]
         first, second = (
             self.shapes[f"superresolution.block{index}.conv1.weight"][0] for index in (0, 1)
@@ -286,7 +294,7 @@ class _Known:
     def superresolution_kind(self) -> SuperresolutionName:
         """The module with such tensors; Deepfp32, which looks like 4X, was never published."""
         wide = self.shapes["superresolution.block0.conv1.weight"][0] == 256
-        if "superresolution.resample_filter" not in self.shapes:
+        if "superresolution.resample_filter" not in self.shapes or self.size() == 512:
             return "8XDC" if wide else "8X"
         return "4X" if self.size() == 256 else "2X"
 
@@ -353,6 +361,18 @@ class _Known:
         training = _table(self.live.get("training_set"))
         if isinstance(training.get("path"), str):
             yield training["path"].replace("\\", "/").rpartition("/")[2]
+
+
+def _refuse_others(arguments: Mapping[str, Any]) -> None:
+    """Refuse what tensors don't show and nothing here computes.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, taken in _ONLY.items():
+        value = arguments.get(name, taken)
+        if value != taken:
+            raise ValueError(f"{name} {value}, expected {taken}")
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -19,11 +19,13 @@ class Basis:
         components: [C, w_dim], unit rows, by falling variance.
         mean: [w_dim].
         deviations: [C], standard deviations of the samples along the components.
+        shares: [C], of the samples' whole variance; None where that isn't known.
     """
 
     components: Tensor
     mean: Tensor
     deviations: Tensor
+    shares: Tensor | None = None
 
 
 def signed(components: Tensor) -> Tensor:
@@ -48,10 +50,9 @@ def incremental(chunks: Iterable[Tensor], count: int) -> Iterator[Basis | None]:
     for chunk in chunks:
         fit.partial_fit(chunk.numpy())
         yield None
-    components, mean, variance = (
-        torch.from_numpy(v) for v in (fit.components_, fit.mean_, fit.explained_variance_)
-    )
-    yield _basis(components, mean, variance.sqrt())
+    found = (fit.components_, fit.mean_, fit.explained_variance_, fit.explained_variance_ratio_)
+    components, mean, variance, shares = (torch.from_numpy(v) for v in found)
+    yield _basis(components, mean, variance.sqrt(), shares)
 
 
 def exact(chunks: Iterable[Tensor], count: int) -> Iterator[Basis | None]:
@@ -76,13 +77,15 @@ def exact(chunks: Iterable[Tensor], count: int) -> Iterator[Basis | None]:
         yield None
     mean = total / samples
     variances, vectors = torch.linalg.eigh(square / samples - torch.outer(mean, mean))
+    variances = variances.clamp_min(0)
     order = variances.argsort(descending=True)[:count]
-    yield _basis(vectors[:, order].T, first + mean, variances[order].clamp_min(0).sqrt())
+    most = variances[order]
+    yield _basis(vectors[:, order].T, first + mean, most.sqrt(), most / variances.sum())
 
 
-def _basis(components: Tensor, mean: Tensor, deviations: Tensor) -> Basis:
+def _basis(components: Tensor, mean: Tensor, deviations: Tensor, shares: Tensor) -> Basis:
     unit = components / components.norm(dim=1, keepdim=True)
-    return Basis(signed(unit).float(), mean.float(), deviations.float())
+    return Basis(signed(unit).float(), mean.float(), deviations.float(), shares.float())
 
 
 def even_chunks(samples: int, size: int, least: int = 1) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator as Iteration
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class GANSpace(Editor[GANSpaceConfig, GANSpaceEdit]):
         if self.config.fresh:
             fresh = even_chunks(self.config.fresh, size)
             deviations = self._measured(generator, context, basis.components, fresh)[1]
-            basis = Basis(basis.components, basis.mean, deviations)
+            basis = replace(basis, deviations=deviations)
         return self._directions(generator, context, basis, self.config.model_dump(mode="json"))
 
     def take(self, path: Path, generator: Generator, context: Context) -> Directions:
@@ -185,6 +186,8 @@ class GANSpace(Editor[GANSpaceConfig, GANSpaceEdit]):
             "deviations": basis.deviations,
         }
         facts = {"fit": said, NAMES: names, "correlations": correlations}
+        if basis.shares is not None:
+            tensors["shares"] = basis.shares
         spec = generator.spec
         return Directions(self.name, type(generator).name, spec.fingerprint, tensors, facts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,26 +43,35 @@ def sample_poses(
     *,
     mean: tuple[float, float] = (math.pi / 2, math.pi / 2),
     deviation: tuple[float, float] = (0.3, 0.155),
+    spread: Literal["normal", "uniform"] = "normal",
     radius: float,
     focal: float,
     pivot: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Camera:
-    """Draw cameras normally distributed in EG3D's two numbers, (horizontal, vertical).
+    """Draw cameras, distributed as EG3D's samplers do in their two numbers, (horizontal, vertical).
 
     Args:
         count: N.
         rng: source of the draws.
         mean: of the two numbers.
         deviation: standard deviations of the two numbers, those of FFHQ.
+        spread: "uniform" draws evenly within `deviation` of the mean.
         radius: of the sphere around the origin, world units.
         focal: focal length divided by the image size.
         pivot: the point looked at, world units.
     """
     horizontal, vertical = (
-        torch.randn(count, 1, generator=rng)[:, 0] * width + centre
+        _drawn(count, spread, rng) * width + centre
         for centre, width in zip(mean, deviation, strict=True)
     )
     return equal_area_orbit(horizontal, vertical, radius=radius, focal=focal, pivot=pivot)
+
+
+def _drawn(count: int, spread: Literal["normal", "uniform"], rng: torch.Generator) -> Tensor:
+    """Draw numbers [N] of deviation 1, or evenly from -1 to 1."""
+    if spread == "normal":
+        return torch.randn(count, 1, generator=rng)[:, 0]
+    return torch.rand(count, 1, generator=rng)[:, 0] * 2 - 1
 
 
 def focal_from_diagonal_fov(fov_deg: float) -> float:

@@ -155,7 +155,7 @@ class SPIConfig(FitConfig):
     )
 
 
-_LPIPS = {"lpips": {"weight": 1.0, "net": "vgg"}}
+_LPIPS = {"lpips": {"weight": 1.0, "net": "vgg", "resize_by": "bilinear"}}
 _CONTEXTUAL = {
     "contextual": {
         "weight": 0.1,

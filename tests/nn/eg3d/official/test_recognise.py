@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from inv3d.core.config import build_config
+from inv3d.core.config import build_config, merge
 from inv3d.core.errors import WeightsError
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
 from inv3d.nn.eg3d.official.recognise import axes_of
-from inv3d.plugins.generators.eg3d import EG3DConfig
+from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from tests.eg3d_cases import CASES, config_of
 from tests.golden_cases import FOLDER, GoldenCase, facts_of
 
@@ -120,6 +120,35 @@ def test_every_official_activation_of_panoheads_decoder_is_taken(activation: str
     assert made.decoder_activation == activation
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activation": "relu"}, "activation relu, expected lrelu"),
+        ({"mapping_kwargs": {"activation": "tanh"}}, "activation tanh, expected lrelu"),
+        ({"sr_kwargs": {"architecture": "resnet"}}, "architecture resnet, expected skip"),
+        ({"architecture": "orig"}, "architecture orig, expected skip"),
+    ],
+)
+def test_arguments_that_would_compute_something_else_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    base = network(facts_of("eg3d_afhq256_4x"))
+    init = merge(base.settings["init_kwargs"], changes)
+    with pytest.raises(WeightsError, match=message) as caught:
+        recognise(replace(base, settings=base.settings | {"init_kwargs": init}))
+    assert "\n" not in str(caught.value)
+    same = merge(base.settings["init_kwargs"], {"activation": "lrelu", "architecture": "skip"})
+    recognise(replace(base, settings=base.settings | {"init_kwargs": same}))
+
+
+@pytest.mark.parametrize("name", ["mine.Superresolution", "training.SuperresolutionHybrid16X"])
+def test_a_super_resolution_module_of_ones_own_is_refused(name: str) -> None:
+    base = network(facts_of("eg3d_afhq256_4x"))
+    rendering = base.settings["rendering_kwargs"] | {"superresolution_module": name}
+    with pytest.raises(WeightsError, match=f"super-resolution {name}, expected 8XDC, 8X, 4X"):
+        recognise(replace(base, settings=base.settings | {"rendering_kwargs": rendering}))
+
+
 def test_axes_by_their_matrices() -> None:
     x, y, z = [1, 0, 0], [0, 1, 0], [0, 0, 1]
     assert axes_of(EG3D_AXES) == "eg3d"
@@ -161,3 +190,23 @@ def test_other_architectures_are_refused() -> None:
     settings = base.settings | {"plane_axes": [[[1, 0, 0]] * 3] * 3}
     with pytest.raises(WeightsError, match="planes along xx, xx, xx"):
         recognise(replace(base, settings=settings))
+
+
+@pytest.mark.parametrize("module", ["8X", "8XDC"])
+@pytest.mark.parametrize("carried", [True, False])
+def test_a_filter_that_nothing_uses_may_be_there(
+    module: str, carried: bool, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"channels": (4, 4), "plane_resolution": 8}
+    made = EG3D.create(
+        EG3DConfig(random_weights=True, superresolution={"module": module}, **options)
+    )
+    state = made.state_dict()
+    assert "superresolution.resample_filter" not in state
+    if carried:
+        state["superresolution.resample_filter"] = state["superresolution.block0.resample_filter"]
+    made.load_state_dict(state)
+    torch.save(state, tmp_path / "net.pt")
+    read = EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
+    assert read.architecture.superresolution.module == module
+    assert read.state_dict().keys() == made.state_dict().keys()
