@@ -277,7 +277,7 @@ class TrigridArchitecture(Architecture):
         default="none",
         description="of the colour features; sigmoid: as EG3D, in [0, 1] and scaled to [-1, 1] "
         "when composited; none (PanoHead): composited as they are; lrelu: leaky ReLU with a slope "
-        "of 0.2, times sqrt(2), then as none",
+        "of 0.2, times sqrt(2), less 0.5, then as none",
     )
     torgb_raw: bool = Field(
         default=True,

@@ -14,6 +14,8 @@ Activation = Literal["none", "sigmoid", "lrelu"]
 
 # By how much the sigmoid reaches beyond [0, 1] on both sides, after MipNeRF.
 WIDER = 0.001
+# By what the leaky ReLU's colours are lowered, which brings their mean near zero.
+LRELU_SHIFT = 0.5
 
 
 class Decoder(nn.Module):
@@ -26,7 +28,7 @@ class Decoder(nn.Module):
         lr_multiplier: of both layers.
         activation: of the colours: "sigmoid" brings them to about [0, 1], "none" (PanoHead) leaves
             them as they are, "lrelu" is StyleGAN2's leaky ReLU, of slope 0.2 below zero and times
-            sqrt(2).
+            sqrt(2), less 0.5.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     if activation == "none":
         return x
     if activation == "lrelu":
-        return F.leaky_relu(x, LRELU_SLOPE) * LRELU_GAIN
+        return F.leaky_relu(x, LRELU_SLOPE) * LRELU_GAIN - LRELU_SHIFT
     return torch.sigmoid(x) * (1 + 2 * WIDER) - WIDER
 
 
@@ -70,6 +72,6 @@ def activation_slope(colours: Tensor, activation: Activation) -> Tensor | float:
         return 1.0
     if activation == "lrelu":
         steep = colours.new_full((), LRELU_GAIN)
-        return torch.where(colours > 0, steep, LRELU_GAIN * LRELU_SLOPE)
+        return torch.where(colours > -LRELU_SHIFT, steep, LRELU_GAIN * LRELU_SLOPE)
     inner = (colours + WIDER) / (1 + 2 * WIDER)
     return (inner - inner * inner) * (1 + 2 * WIDER)

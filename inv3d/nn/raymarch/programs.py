@@ -140,7 +140,7 @@ def _colours(hidden, w2, b2, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr):
     if ACTIVATION == "sigmoid":
         return tl.sigmoid(made) * 1.002 - 0.001
     elif ACTIVATION == "lrelu":
-        return tl.where(made > 0, made, 0.2 * made) * 1.4142135623730951
+        return tl.where(made > 0, made, 0.2 * made) * 1.4142135623730951 - 0.5
     else:
         return made
 
@@ -152,7 +152,7 @@ def _slope(colours, ACTIVATION: tl.constexpr):
         share = (colours + 0.001) / 1.002
         return share * (1 - share) * 1.002
     elif ACTIVATION == "lrelu":
-        return tl.where(colours > 0, 1.0, 0.2) * 1.4142135623730951
+        return tl.where(colours > -0.5, 1.0, 0.2) * 1.4142135623730951
     else:
         return colours * 0 + 1
 

@@ -12,7 +12,7 @@ from inv3d.nn.planes.decoder import Activation, Decoder
 
 
 def lrelu(x: Tensor) -> Tensor:
-    return torch.where(x < 0, 0.2 * x, x) * math.sqrt(2)
+    return torch.where(x < 0, 0.2 * x, x) * math.sqrt(2) - 0.5
 
 
 def widened(x: Tensor) -> Tensor:
