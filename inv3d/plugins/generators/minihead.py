@@ -82,13 +82,9 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
-    # a line search in the planes is nearer to the picture sooner than tuning is
-    "hybrid": {
-        "latent": {"optimizer": "lbfgs", "steps": 6, "samples": 2000},
-        "offset": {"steps": 50},
-        "tuning": {"steps": 0, "lr": 2e-3},
-    },
-    "spi": {"latent": SEARCH, "tuning": TUNING},
+    "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
+    # its heads are lit from one side, and a mirror image has its light on the other
+    "spi": {"latent": SEARCH, "tuning": TUNING, "prior": {"front": 1.6}},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
     "psp": {"encoder": {"kind": "w", **TRUNK}},
     "e4e": {"encoder": E4E},
