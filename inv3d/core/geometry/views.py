@@ -8,11 +8,17 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 
 
-def mirrored_camera(camera: Camera) -> Camera:
+def mirrored_camera(camera: Camera, *, intrinsics: bool = True) -> Camera:
     """Return the cameras on the other side of the world's plane x = 0; differentiable.
 
     What a camera sees of a scene that is symmetric about that plane, as heads nearly are, is the
     picture of its mirrored camera, flipped left to right.
+
+    Args:
+        camera: N cameras.
+        intrinsics: mirror the principal point and the skew, too, as flipping a picture does; where
+            not, they stay, as in the released code of SPI, which is the same for a camera whose
+            principal point is in the middle.
 
     Example:
         >>> import inv3d, torch
@@ -24,6 +30,8 @@ def mirrored_camera(camera: Camera) -> Camera:
     signs = torch.ones(4, 4).to(camera.cam2world)
     signs[0, 1:] = signs[1:3, 0] = -1
     k = camera.intrinsics
+    if not intrinsics:
+        return Camera(camera.cam2world * signs, k)
     skew, centre = torch.zeros_like(k), torch.zeros_like(k)
     skew[:, 0, 1] = 2 * k[:, 0, 1]
     centre[:, 0, 2] = 1 - 2 * k[:, 0, 2]

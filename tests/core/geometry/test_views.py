@@ -24,6 +24,17 @@ def test_golden_mirrored_cameras() -> None:
     assert torch.equal(found, other["cam2world_mirrored"])
 
 
+def test_intrinsics_can_stay_as_in_the_released_code() -> None:
+    cameras = Camera.from_labels(SPI.tensors["cameras"])
+    off = cameras.intrinsics.clone()
+    off[:, 0, 2], off[:, 0, 1] = 0.4, 0.1
+    shifted = Camera(cameras.cam2world, off)
+    kept, both = mirrored_camera(shifted, intrinsics=False), mirrored_camera(shifted)
+    assert torch.equal(kept.cam2world, both.cam2world)
+    assert torch.equal(kept.intrinsics, off)
+    assert torch.allclose(both.intrinsics[:, 0, 2], torch.full((len(off),), 0.6))
+
+
 def test_golden_surrounding_cameras() -> None:
     camera = Camera.from_labels(SPI.tensors["cameras"][:1])
     angle = torch.tensor(SPI.facts["kwargs"]["surrounding"])
