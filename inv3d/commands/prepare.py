@@ -91,7 +91,7 @@ if TYPE_CHECKING:
 @click.option("--mirror", is_flag=True, help="Turn mirrored pictures back, as selfies often are.")
 @click.option("--keep-all", is_flag=True, help="Keep blurred, blinking and doubled frames.")
 @click.option("--no-smooth", is_flag=True, help="Leave the cameras of a video unsmoothed.")
-@click.option("--no-correct", is_flag=True, help="Leave the yaw as the rigid fit has it.")
+@click.option("--no-correct", is_flag=True, help="Leave angles as a mean face fits.")
 @click.option(
     "--refine",
     is_flag=True,
@@ -177,7 +177,7 @@ def _options_of(inputs: tuple[Path, ...], given: Mapping[str, Any]) -> Options:
         mirror=given["mirror"],
         keep_all=given["keep_all"],
         smooth=not given["no_smooth"],
-        correct_yaw=not given["no_correct"],
+        correct=not given["no_correct"],
         refine=given["refine_steps"] if given["refine"] else 0,
         weights=given["weights"],
     )

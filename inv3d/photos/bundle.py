@@ -6,47 +6,72 @@ person's own face is found together with the turns, near to the mean one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from inv3d.nn.face.model import FaceModel, angles, rigid_fit
+from inv3d.nn.face.correction import CHANGES
+from inv3d.nn.face.model import FaceModel, rigid_fit, yaws_and_pitches
 from inv3d.photos.sight import Sight
 
-FEWEST = 6
+# so many frames that turn so far share a face; fewer say less of it than each says alone
+FEWEST, REACH_DEG = 6, 40.0
 _ROUNDS = 30
+# frames whose yaws are nearer to each other share one vote
+_ALIKE_DEG = 4.0
 # how much the mean face counts beside what all frames together say
 _PRIOR = 0.05
 # how much x, y and depth count; the network only guesses depths, which steadies the pitch a little
 _SEEN = (1.0, 1.0, 0.05)
 
 
-def share_a_face(model: FaceModel, sights: Sequence[Sight], *, correct_yaw: bool) -> None:
+def share_a_face(model: FaceModel, sights: Sequence[Sight], *, correct: bool) -> None:
     """Find the angles of the kept frames again, together.
 
     Args:
         model: the mean face.
         sights: of all frames; those with a pose given by hand stay as they are.
-        correct_yaw: whether the compression of yaws is undone.
+        correct: whether angles are corrected by what was measured on rendered heads.
     """
-    together = [s for s in sights if s.kept and s.found is not None and not s.by_hand]
-    if len(together) < FEWEST:
+    together = [s for s in sights if s.kept and s.found and s.pose and not s.by_hand]
+    yaws = torch.tensor([sight.yaw for sight in together], dtype=torch.float64)
+    if len(together) < FEWEST or float(yaws.max() - yaws.min()) < math.radians(REACH_DEG):
         return
     points = torch.stack([s.found.points for s in together if s.found is not None])
-    rotations, _ = bundle(model.points, points.to(model.points))
-    for sight, rotation in zip(together, rotations, strict=True):
-        yaw, pitch, _ = angles(rotation)
-        sight.yaw = float(model.correct(yaw) if correct_yaw else yaw)
-        sight.pitch = float(pitch)
+    points = points.to(model.points)
+    rotations, shape = bundle(model.points, points, votes(yaws))
+    turns = yaws_and_pitches(rotations)
+    changes = torch.zeros(len(turns), CHANGES).to(turns)
+    if correct:
+        changes = model.correct_many(points, rotations, shape)
+    turns = turns + changes[:, :2]
+    for sight, turn, square in zip(together, turns.tolist(), changes[:, 2:].tolist(), strict=True):
+        assert sight.pose is not None
+        sight.yaw, sight.pitch = turn
+        sight.pose = replace(sight.pose, square=tuple(square))
 
 
-def bundle(mean: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def votes(yaws: Tensor) -> Tensor:
+    """Return how much each frame says of the shape, [N], 1 in the mean.
+
+    Args:
+        yaws: [N] radians; frames that have many others of about their yaw say less.
+    """
+    apart = (yaws[None] - yaws[:, None]) / math.radians(_ALIKE_DEG)
+    rare = 1 / torch.exp(-0.5 * apart**2).sum(1)
+    return rare / rare.mean()
+
+
+def bundle(mean: Tensor, points: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
     """Find turns and a shared shape in turns, seen from afar.
 
     Args:
         mean: [P, 3] the mean shape.
         points: [N, P, 3] pixels of every frame, depth in the same unit.
+        votes: [N] how much each frame says of the shape, 1 in the mean.
 
     Returns:
         Rotations [N, 3, 3] from face axes to the camera's, and the shape [P, 3].
@@ -61,7 +86,7 @@ def bundle(mean: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         scale = (weights * turned * seen).sum((1, 2)) / (weights * turned**2).sum((1, 2))
         turned = turned * scale[:, None, None]
         rotations = _turns(turned, seen - turned, weights) @ rotations
-        shape = _shape(base, seen / scale[:, None, None], rotations, weights)
+        shape = _shape(base, seen / scale[:, None, None], rotations, weights, votes)
         back = rigid_fit(shape, base)  # turns of the shape itself are the frames' turns
         shape, rotations = shape @ back.T, rotations @ back.T
     return rotations, shape
@@ -79,11 +104,11 @@ def _turns(turned: Tensor, rest: Tensor, weights: Tensor) -> Tensor:
     return torch.matrix_exp(skew)
 
 
-def _shape(base: Tensor, seen: Tensor, rotations: Tensor, weights: Tensor) -> Tensor:
+def _shape(base: Tensor, seen: Tensor, rotations: Tensor, weights: Tensor, votes: Tensor) -> Tensor:
     """The shape [P, 3] that fits all frames best, near to the mean one."""
-    count = len(rotations)
-    normal = torch.einsum("nki,k,nkj->ij", rotations, weights, rotations) / count
-    goal = torch.einsum("nki,k,npk->pi", rotations, weights, seen) / count
+    heard = votes[:, None] * weights / len(rotations)
+    normal = torch.einsum("nki,nk,nkj->ij", rotations, heard, rotations)
+    goal = torch.einsum("nki,nk,npk->pi", rotations, heard, seen)
     prior = _PRIOR * torch.eye(3).to(normal)
     shape: Tensor = torch.linalg.solve(normal + prior, (goal + _PRIOR * base).T).T
     return shape

@@ -17,7 +17,7 @@ from inv3d.core.errors import InputError, InvError
 from inv3d.core.files import read_json
 from inv3d.nn.face.crop import camera_at, placed_face, square_between
 from inv3d.nn.face.landmarks import COUNT, Landmarks
-from inv3d.nn.face.model import SEEN, FaceModel, angles, face_points, rigid_fit
+from inv3d.nn.face.model import SEEN, UNCHANGED, FaceModel, angles, face_points, rigid_fit
 from inv3d.nn.face.square import Square
 from inv3d.photos.sight import Sight
 
@@ -87,7 +87,7 @@ def use_points(model: FaceModel, sight: Sight, points: Tensor) -> None:
     # flat points say nothing of depth, and aren't compressed as the network's are
     yaw, pitch, _ = angles(rotation)
     sight.yaw, sight.pitch = float(yaw), float(pitch)
-    sight.pose = replace(sight.pose, yaw=sight.yaw, pitch=sight.pitch)
+    sight.pose = replace(sight.pose, yaw=sight.yaw, pitch=sight.pitch, square=UNCHANGED)
     sight.by_hand = True
     sight.reasons.clear()
 
@@ -121,6 +121,8 @@ def use_angles(sight: Sight, yaw_deg: float, pitch_deg: float) -> None:
             "with --landmarks"
         )
     sight.yaw, sight.pitch = math.radians(yaw_deg), math.radians(pitch_deg)
+    if sight.pose is not None:
+        sight.pose = replace(sight.pose, square=UNCHANGED)
     sight.by_hand = True
     sight.reasons.clear()
 

@@ -31,7 +31,7 @@ class Options:
         mirror: pictures and videos are mirrored, as selfies often are: turn them back.
         keep_all: drop no frame for blur, closed eyes or being like another.
         smooth: smooth the cameras of a video over time.
-        correct_yaw: undo the compression of yaws.
+        correct: correct angles by what was measured on rendered heads.
         refine: steps in which the generator refines cameras and crops; 0 leaves them.
         weights: of the generator, for refining: a file, or a name that it knows.
     """
@@ -52,6 +52,6 @@ class Options:
     mirror: bool = False
     keep_all: bool = False
     smooth: bool = True
-    correct_yaw: bool = True
+    correct: bool = True
     refine: int = 0
     weights: Path | None = None

@@ -25,6 +25,7 @@ from inv3d.io.colmapfiles import write_colmap
 from inv3d.io.images import Frame
 from inv3d.io.naming import IMAGES, MASKS, PREPARED
 from inv3d.nn.face.crop import camera_at, square_for
+from inv3d.nn.face.model import UNCHANGED
 from inv3d.nn.face.reader import FaceReader
 from inv3d.nn.face.square import Square
 from inv3d.nn.face.trust import MOST_DISAGREEMENT, TOO_SMALL
@@ -201,14 +202,15 @@ def _settle(
         given = for_picture(points, sight)
         if given is not None:
             use_points(reader.model, sight, given)
-        elif sight.pose is not None and not options.correct_yaw:
-            sight.yaw = sight.pose.uncorrected_yaw
+        elif sight.pose is not None and not options.correct:
+            sight.yaw, sight.pitch = sight.pose.uncorrected_yaw, sight.pose.uncorrected_pitch
+            sight.pose = replace(sight.pose, square=UNCHANGED)
         yaw_deg = for_picture(options.yaw_deg, sight)
         if yaw_deg is not None:
             use_angles(sight, yaw_deg, options.pitch_deg)
     if not options.keep_all:
         judge(sights)
-    share_a_face(reader.model, sights, correct_yaw=options.correct_yaw)
+    share_a_face(reader.model, sights, correct=options.correct)
     _place(alignment, reader, sights)
     if options.smooth:
         _smooth(sights)

@@ -64,13 +64,8 @@ class Moves:
 
     def square(self, row: int, square: Square) -> Square:
         """Return a square with the changes of one camera."""
-        place = square.matrix()[:, :2] @ self.place[row].double()
-        return Square(
-            square.x + float(place[0]),
-            square.y + float(place[1]),
-            square.side * math.exp(float(self.size[row])),
-            square.roll + float(self.roll[row]),
-        )
+        right, down = self.place[row].tolist()
+        return square.moved(float(self.roll[row]), float(self.size[row]), right, down)
 
 
 def moved_cameras(alignment: Alignment, angles: Tensor, moves: Moves) -> Camera:

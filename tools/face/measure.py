@@ -1,9 +1,9 @@
-"""Measures the mean face, and how landmarks compress a head's yaw, on rendered heads.
+"""Measures the mean face on rendered heads.
 
-python -m tools.face.measure write      into inv3d/assets/face.safetensors
-python -m tools.face.measure evaluate   on heads that nothing was measured on
+python -m tools.face.measure        into inv3d/assets/face.safetensors
 
-The networks look at renderings of procedural heads whose cameras are known.
+The networks look at renderings of procedural heads whose cameras are known. Corrections of angles
+go with a mean face: measure them anew after it (tools.face.correct).
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.nn.face.detector import Detection, Detector
 from inv3d.nn.face.landmarks import Landmarker, Landmarks
-from inv3d.nn.face.model import PREFIX, FaceModel, angles, keypoint_features, rigid_fit
+from inv3d.nn.face.model import PREFIX, FaceModel, keypoint_features
 from inv3d.nn.face.program import FILE
-from inv3d.nn.face.trust import doubt
 from tools.minihead.cameras import FOCAL, orbit
 from tools.minihead.captures import make_capture, neutral
 from tools.minihead.heads import Heads
-from tools.minihead.seeds import CAPTURES, TRAINING
+from tools.minihead.seeds import TRAINING
 
 RESOLUTION = 256
 REACH_DEG, STEP_DEG, JITTER_DEG = 75, 10, 3
 PITCH_SPREAD = 0.13
-# what the mean face is triangulated from, what the curve is fitted to
-_FRONTAL_DEG, _LEAST_PRESENCE, _MOST_DISAGREEMENT = 35.0, 0.5, 0.1
-_BINS_DEG = ((0, 30), (30, 45), (45, 62), (62, 80))
+# what the mean face is triangulated from
+_FRONTAL_DEG = 35.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Look:
 
 
 def looks(heads: Heads, seed: int) -> Iterator[Look]:
-    """Renders one head from many sides and looks for its face."""
+    """Renders one head from many sides and looks for its face, which moves where a seed is odd."""
     detector, landmarker = Detector(), Landmarker()
     rng = torch.Generator().manual_seed(seed)
     steps = torch.arange(-REACH_DEG, REACH_DEG + 1, STEP_DEG).float()
@@ -64,7 +62,8 @@ def looks(heads: Heads, seed: int) -> Iterator[Look]:
     yaw = torch.deg2rad(steps + jitter)
     pitch = PITCH_SPREAD * torch.randn(len(steps), generator=rng)
     cameras = orbit(yaw, pitch)
-    capture = make_capture(heads, seed, cameras, RESOLUTION, None if seed % 2 else neutral())
+    moving = heads.expression(heads.sample_z(len(yaw), rng)) if seed % 2 else neutral()
+    capture = make_capture(heads, seed, cameras, RESOLUTION, moving)
     for picture, y, p, camera in zip(capture.rgb, yaw, pitch, cameras, strict=True):
         faces = detector(picture)
         if faces:
@@ -107,77 +106,29 @@ def measure(heads: Sequence[Sequence[Look]]) -> FaceModel:
     yaw = torch.tensor([view.yaw for view in views]).double()
     features = torch.stack([keypoint_features(view.detection) for view in views])
     model.rough = torch.linalg.lstsq(features, yaw[:, None]).solution[:, 0]
-    kept = [view for view in views if _is_sound(model, view)]
-    yaw = torch.tensor([view.yaw for view in kept]).double()
-    fits = [angles(rigid_fit(model.points, view.found.points))[0] for view in kept]
-    fitted = torch.stack(fits)
-    powers = torch.stack([fitted, fitted**3], 1)
-    model.yaw_curve = torch.linalg.lstsq(powers, yaw[:, None]).solution[:, 0]
     return model
 
 
-def _is_sound(model: FaceModel, view: Look) -> bool:
-    pose = model.pose(view.found, view.detection)
-    return view.found.presence > _LEAST_PRESENCE and pose.disagreement < _MOST_DISAGREEMENT
-
-
-def table(model: FaceModel, views: Sequence[Look]) -> Iterator[str]:
-    """Lines of mean and largest errors in degrees by true yaw, for views that aren't refused."""
-    kept = [
-        view
-        for view in views
-        if not doubt(view.found, model.pose(view.found, view.detection), view.detection)
-    ]
-    yield f"{len(kept)} of {len(views)} views kept"
-    yield "true yaw   views  uncorrected  corrected    pitch  (mean / largest error, degrees)"
-    for low, high in _BINS_DEG:
-        within = [view for view in kept if low <= abs(math.degrees(view.yaw)) < high]
-        poses = [model.pose(view.found) for view in within]
-        pairs = list(zip(within, poses, strict=True))
-        columns = (
-            [abs(math.degrees(pose.uncorrected_yaw - view.yaw)) for view, pose in pairs],
-            [abs(math.degrees(pose.yaw - view.yaw)) for view, pose in pairs],
-            [abs(math.degrees(pose.pitch - view.pitch)) for view, pose in pairs],
-        )
-        cells = "  ".join(f"{sum(c) / len(c):4.1f} / {max(c):4.1f}" for c in columns)
-        yield f"{low:2d} to {high:2d}   {len(within):5d}  {cells}"
-
-
-def _heads(first: int, count: int) -> list[list[Look]]:
-    heads = Heads("cpu")
+def heads(first: int, count: int) -> list[list[Look]]:
+    """Renders heads with seeds from one on, and looks for their faces."""
+    made = Heads("cpu")
     with torch.no_grad():
-        return [list(looks(heads, seed)) for seed in range(first, first + count)]
+        return [list(looks(made, seed)) for seed in range(first, first + count)]
 
 
-@click.group()
-def main() -> None:
-    """The mean face and the yaw curve."""
-
-
-@main.command()
+@click.command()
 @click.option("--first-seed", default=TRAINING.start, show_default=True)
 @click.option("--count", default=24, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=asset(FILE), show_default=True)
-def write(first_seed: int, count: int, out: Path) -> None:
+def main(first_seed: int, count: int, out: Path) -> None:
     """Measures on training heads and writes the model beside the networks."""
-    heads = _heads(first_seed, count)
-    model = measure(heads)
+    model = measure(heads(first_seed, count))
     tensors, metadata = read_tensors(out)
     tensors = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
     state = {PREFIX + name: tensor.float() for name, tensor in model.state_dict().items()}
     metadata["model"] = {"measured_on": f"tools/minihead, seeds from {first_seed}, {count} heads"}
     write_tensors(out, {**tensors, **state}, metadata)
-    click.echo("\n".join(table(model, [view for head in heads for view in head])))
     click.echo(f"anchors: {model.anchors().tolist()}")
-
-
-@main.command()
-@click.option("--first-seed", default=CAPTURES.start + 100, show_default=True)
-@click.option("--count", default=12, show_default=True)
-def evaluate(first_seed: int, count: int) -> None:
-    """Prints the errors of the embedded model on heads of captures."""
-    views = [view for head in _heads(first_seed, count) for view in head]
-    click.echo("\n".join(table(FaceModel.load(), views)))
 
 
 if __name__ == "__main__":

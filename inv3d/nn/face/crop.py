@@ -36,7 +36,7 @@ def square_for(model: FaceModel, alignment: Alignment, found: Landmarks, pose: H
     """
     angles = torch.tensor([[pose.yaw], [pose.pitch]]).double()
     uv, _ = camera_at(alignment, *angles).project(placed_face(model, alignment))
-    return square_between(uv[0], found.points[:, :2])
+    return square_between(uv[0], found.points[:, :2]).moved(*pose.square)
 
 
 def square_between(uv: Tensor, pixels: Tensor) -> Square:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inv3d.nn.face.program import load_program
+from inv3d.core.weights.tensors import asset, read_tensors
+from inv3d.nn.face.program import FILE, load_program
 from inv3d.nn.face.square import Square, cut
 
 SIZE = 192
@@ -18,6 +19,8 @@ COUNT = 468
 _TOP, _CHIN = 10, 152
 # the square that is looked at, as a multiple of the box of a detection or of the points
 _MARGIN = 1.5
+# the pairs of points on both sides of the face, in the file of the networks
+_PAIRS = "model.mirror"
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,16 @@ class Landmarks:
 
 
 class Landmarker(nn.Module):
-    """Finds the points of a face whose place is roughly known."""
+    """Finds the points of a face whose place is roughly known.
+
+    The network turns every face about a degree to the same side. So it looks at the mirror image
+    too, and the two answers are averaged.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.network = load_program("landmarks")
+        self.pairs = read_tensors(asset(FILE))[0][_PAIRS].long()
 
     def forward(self, picture: Tensor, square: Square, passes: int = 2) -> Landmarks:
         """Return the points of a face.
@@ -57,19 +65,22 @@ class Landmarker(nn.Module):
         Args:
             picture: [3, H, W] in [0, 1] or bytes.
             square: around the face, as a detection has it.
-            passes: after the first, each looks at the square around the points before.
+            passes: after the first, each looks at the square around the points before; the
+                last one also looks at its mirror image.
         """
-        found = self._look(picture, square)
         for _ in range(passes - 1):
-            found = self._look(picture, found.square)
-        return found
+            square = self._look(picture, square, mirrored=False).square
+        return self._look(picture, square, mirrored=True)
 
-    def _look(self, picture: Tensor, square: Square) -> Landmarks:
+    def _look(self, picture: Tensor, square: Square, *, mirrored: bool) -> Landmarks:
         around = Square(square.x, square.y, square.side * _MARGIN, square.roll)
         image = cut(picture, around, SIZE)[None]
-        points, presence = self.network(image)
-        rows = points.flatten().view(COUNT, 3).double() / SIZE
-        pixels = around.to_picture(rows[:, :2])
-        depth = rows[:, 2:] * around.side
-        sure = float(torch.sigmoid(presence.flatten()[0]))
-        return Landmarks(torch.cat([pixels, depth], 1), sure)
+        points, presence = self.network(torch.cat([image, image.flip(-1)]) if mirrored else image)
+        rows = points.view(-1, COUNT, 3).double() / SIZE
+        if mirrored:
+            rows[1, :, 0] = 1 - rows[1, :, 0]
+            rows[1] = rows[1, self.pairs]
+        row = rows.mean(0)
+        pixels = around.to_picture(row[:, :2])
+        sure = float(torch.sigmoid(presence.flatten()).mean())
+        return Landmarks(torch.cat([pixels, row[:, 2:] * around.side], 1), sure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from inv3d.core.weights.tensors import asset, load_state, read_tensors, under_prefix
+from inv3d.nn.face.correction import Correction, differences
 from inv3d.nn.face.detector import Detection
 from inv3d.nn.face.landmarks import COUNT, Landmarks
 from inv3d.nn.face.program import FILE
@@ -21,6 +22,8 @@ RIGHT_EYE, LEFT_EYE, NOSE, MOUTH = (33, 133), (263, 362), (1,), (61, 291)
 # what the detector's eyes, nose and mouth are among the landmarks
 SEEN = (RIGHT_EYE, LEFT_EYE, NOSE, MOUTH)
 _KEYPOINTS = 3
+# of a square, as `HeadPose.square` has it
+UNCHANGED = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,11 @@ class HeadPose:
 
     Attributes:
         yaw: radians, of the camera around the head, positive to the subject's left, corrected.
-        pitch: radians, positive where the camera looks from above.
+        pitch: radians, positive where the camera looks from above, corrected.
         roll: radians by which the head is turned clockwise in the picture.
-        uncorrected_yaw: as the rigid fit has it.
+        uncorrected_yaw, uncorrected_pitch: as the rigid fit has them.
+        square: changes, as `Square.moved` has them, of the square in which the mean face lies over
+            the landmarks.
         error: how far the mean face, so turned, is from the points; part of their spread.
         disagreement: how far its eyes, nose and mouth are from those that the detector saw on its
             own; part of the side of the detector's box. NaN where there was no detector.
@@ -42,6 +47,8 @@ class HeadPose:
     pitch: float
     roll: float
     uncorrected_yaw: float
+    uncorrected_pitch: float
+    square: tuple[float, float, float, float]
     error: float
     disagreement: float = math.nan
     rough_yaw: float = math.nan
@@ -53,21 +60,23 @@ class FaceModel(nn.Module):
     Attributes:
         points: [468, 3], units of the embedded generator's world.
         mirror: [468] the point on the other side of the face.
-        yaw_curve: [2] factors of the yaw and its third power, which undo its compression.
         rough: [6] factors that make a yaw of a detector's points.
+        one: corrects the angles of a picture; told what it differs from the mean face.
+        many: corrects those of frames that share a face; told what a frame and what the shared
+            face differ from the mean one.
     """
 
     points: Tensor
     mirror: Tensor
-    yaw_curve: Tensor
     rough: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("points", torch.zeros(COUNT, 3))
         self.register_buffer("mirror", torch.zeros(COUNT))
-        self.register_buffer("yaw_curve", torch.tensor([1.0, 0.0]))
         self.register_buffer("rough", torch.zeros(2 * _KEYPOINTS))
+        self.one = Correction(1)
+        self.many = Correction(2)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -85,9 +94,32 @@ class FaceModel(nn.Module):
         """Return eyes, nose and corners of the mouth, [5, 3], as `Alignment.points` has them."""
         return torch.cat([face_points(self.points, SEEN[:3]), self.points[list(MOUTH)]])
 
-    def correct(self, yaw: Tensor) -> Tensor:
-        """Undo the compression of yaws, radians, that a rigid fit to landmarks shows."""
-        return self.yaw_curve[0] * yaw + self.yaw_curve[1] * yaw**3
+    def correct_one(self, points: Tensor, rotation: Tensor) -> Tensor:
+        """Return the changes [6] of a face whose rigid fit has a rotation, see `Correction`.
+
+        Args:
+            points: [P, 3] landmarks, pixels.
+            rotation: [3, 3] from face axes to the camera's.
+        """
+        yaw, pitch, _ = angles(rotation)
+        apart = differences(self.points, points[None], rotation[None])
+        changes: Tensor = self.one(yaw[None], pitch[None], apart[:, None])[0]
+        return changes
+
+    def correct_many(self, points: Tensor, rotations: Tensor, shape: Tensor) -> Tensor:
+        """Return the changes [N, 6] of frames that share a face, see `Correction`.
+
+        Args:
+            points: [N, P, 3] landmarks, pixels.
+            rotations: [N, 3, 3] as the shared face fits, from face axes to the camera's.
+            shape: [P, 3] the shared face.
+        """
+        turns = yaws_and_pitches(rotations)
+        frames = differences(self.points, points, rotations)
+        straight = torch.eye(3).to(shape)[None]
+        shared = differences(self.points, shape[None], straight).expand_as(frames)
+        changes: Tensor = self.many(turns[:, 0], turns[:, 1], torch.stack([frames, shared], 1))
+        return changes
 
     def rough_yaw(self, detection: Detection) -> Tensor:
         """Return the yaw, radians, that a detector's six points show; good in profile too."""
@@ -105,17 +137,18 @@ class FaceModel(nn.Module):
         yaw, pitch, roll = angles(rotation)
         shown = self._shown(rotation, points)
         spread = points[:, :2] - points[:, :2].mean(0)
-        error = float((shown - points[:, :2]).norm() / spread.norm())
-        uncorrected = float(yaw)
-        corrected = float(self.correct(yaw))
+        error = (shown - points[:, :2]).norm() / spread.norm()
+        turn, nod, *square = self.correct_one(points, rotation).tolist()
+        before = float(yaw), float(pitch)
+        pose = HeadPose(
+            before[0] + turn, before[1] + nod, float(roll), *before, tuple(square), float(error)
+        )
         if detection is None:
-            return HeadPose(corrected, float(pitch), float(roll), uncorrected, error)
+            return pose
         apart = face_points(shown, SEEN) - detection.points[:4].to(shown)
         disagreement = float(apart.norm(dim=1).mean()) / detection.square.side
         rough = float(self.rough_yaw(detection))
-        return HeadPose(
-            corrected, float(pitch), float(roll), uncorrected, error, disagreement, rough
-        )
+        return replace(pose, disagreement=disagreement, rough_yaw=rough)
 
     def _shown(self, rotation: Tensor, points: Tensor) -> Tensor:
         """Where the mean face is in the picture, [468, 2], turned, scaled and moved to fit."""
@@ -162,6 +195,11 @@ def angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     pitch = torch.asin(towards[1].clamp(-1, 1))
     up = rotation[:, 1]
     return yaw, pitch, torch.atan2(up[0], -up[1])
+
+
+def yaws_and_pitches(rotations: Tensor) -> Tensor:
+    """Return yaws and pitches [N, 2], radians, of rotations [N, 3, 3]."""
+    return torch.stack([torch.stack(angles(rotation)[:2]) for rotation in rotations])
 
 
 def similarity(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -46,6 +46,18 @@ class Square:
         uv: Tensor = (pixels - matrix[:, 2]) @ torch.linalg.inv(matrix[:, :2]).T
         return uv
 
+    def moved(self, roll: float, size: float, right: float, down: float) -> Square:
+        """Return a changed square.
+
+        Args:
+            roll: radians by which it's turned further clockwise.
+            size: logarithm of the factor of its side.
+            right, down: parts of its side by which its middle moves along its own sides.
+        """
+        c, s = math.cos(self.roll) * self.side, math.sin(self.roll) * self.side
+        x, y = self.x + c * right - s * down, self.y + s * right + c * down
+        return Square(x, y, self.side * math.exp(size), self.roll + roll)
+
     def outside(self, width: int, height: int) -> float:
         """Return the share of the square that lies outside of a picture of that size."""
         steps = (torch.arange(32, dtype=torch.float64) + 0.5) / 32

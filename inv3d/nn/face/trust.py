@@ -8,7 +8,9 @@ from inv3d.nn.face.detector import Detection
 from inv3d.nn.face.landmarks import Landmarks
 from inv3d.nn.face.model import HeadPose
 
-LEAST_PRESENCE = 0.3
+# measured on rendered heads: where the network is less sure, yaws of 45 to 62 degrees are off by 11
+# on the average; nearer to the front it's always surer
+LEAST_PRESENCE = 0.7
 MOST_ERROR = 0.2
 # measured on rendered heads: true landmarks stay below 0.1, false ones mostly lie above
 MOST_DISAGREEMENT = 0.11

@@ -22,9 +22,9 @@ from inv3d.nn.face.reader import Face, FaceReader
 class LandmarkConfig(PluginConfig):
     """How landmarks become cameras."""
 
-    correct_yaw: bool = Field(
+    correct: bool = Field(
         default=True,
-        description="undo the compression of yaws beyond 30 degrees, as measured on rendered heads",
+        description="correct yaw and pitch by what was measured on rendered heads",
     )
     trust: bool = Field(
         default=False, description="use landmarks too that can't be true, instead of refusing them"
@@ -87,8 +87,10 @@ class LandmarkEstimator(Estimator[LandmarkConfig]):
     def _camera(self, face: Face, image: Tensor, alignment: Alignment) -> Camera:
         """The camera of the prior, shifted so that the mean face lies over the landmarks."""
         pose = face.pose
-        yaw = pose.yaw if self.config.correct_yaw else pose.uncorrected_yaw
-        camera = camera_at(alignment, torch.tensor([yaw]), torch.tensor([pose.pitch]))
+        turn = (pose.yaw, pose.pitch)
+        if not self.config.correct:
+            turn = (pose.uncorrected_yaw, pose.uncorrected_pitch)
+        camera = camera_at(alignment, *torch.tensor(turn)[:, None])
         spin = torch.eye(4, dtype=torch.float64)
         c, s = math.cos(pose.roll), math.sin(pose.roll)
         spin[:2, :2] = torch.tensor([[c, s], [-s, c]])

@@ -11,7 +11,7 @@ import torch
 from inv3d.core.camera import CameraPrior, orbit
 from inv3d.nn.face.crop import placed_face, square_for
 from inv3d.nn.face.landmarks import COUNT, Landmarks
-from inv3d.nn.face.model import FaceModel, angles, rigid_fit, similarity
+from inv3d.nn.face.model import UNCHANGED, FaceModel, angles, rigid_fit, similarity
 from inv3d.nn.face.square import Square
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from inv3d.plugins.generators.minihead import ALIGNMENT, MiniHead, MiniHeadConfig
@@ -63,7 +63,7 @@ def test_the_square_of_a_face_is_the_picture_that_the_camera_took() -> None:
     true = Square(310.0, 190.0, 240.0, -0.2)
     pixels = torch.cat([true.to_picture(uv[0]), torch.zeros(COUNT, 1).double()], 1)
     found = Landmarks(pixels, 1.0)
-    pose = model().pose(found).__class__(0.5, -0.2, -0.2, 0.5, 0.0)
+    pose = model().pose(found).__class__(0.5, -0.2, -0.2, 0.5, -0.2, UNCHANGED, 0.0)
     made = square_for(model(), ALIGNMENT, found, pose)
     for name in ("x", "y", "side", "roll"):
         assert getattr(made, name) == pytest.approx(getattr(true, name), abs=0.5)

@@ -55,7 +55,7 @@ def test_a_turned_picture_has_a_turned_camera(
 
 
 def test_the_correction_can_be_left_out(minihead: Generator) -> None:
-    raw = load_estimator("landmarks", {"correct_yaw": False})
+    raw = load_estimator("landmarks", {"correct": False})
     image = heads().images[8:9]
     corrected = load_estimator("landmarks").estimate(image, minihead)
     assert abs(float(raw.estimate(image, minihead).yaw)) < abs(float(corrected.yaw))
