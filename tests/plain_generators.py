@@ -146,7 +146,7 @@ class Plain:
         if activation == "sigmoid":
             colours = colours.sigmoid() * 1.002 - 0.001
         if activation == "lrelu":
-            colours = lrelu(colours)
+            colours = lrelu(colours) - 0.5
         crop = self.o["rendering"].get("crop")
         if crop is not None:
             limit = self.o["rendering"]["box_warp"] / 2 - crop

@@ -311,7 +311,7 @@ class ReferenceNetwork:
         if _activation(a) == "sigmoid":
             colours = torch.sigmoid(colours) * (1 + 2 * 0.001) - 0.001
         elif _activation(a) == "lrelu":
-            colours = F.leaky_relu(colours, 0.2) * math.sqrt(2)
+            colours = F.leaky_relu(colours, 0.2) * math.sqrt(2) - 0.5
         return colours, raw
 
     def _sample(self, planes: Tensor, points: Tensor) -> Tensor:
