@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import inv3d
+from inv3d.commands.editor import named_strength
 from inv3d.core.inversion import Inversion
 from inv3d.report.views import render_views
 from inv3d.runs.edit import Edit, Editing
@@ -76,8 +77,8 @@ def courses(directory: Path, edits: tuple[str, ...], yaws: Tensor) -> list[Cours
     before = [pictures(of) for of in (found, single)]
     measured = []
     for edit in edits:
-        name, strength = edit.split("=")
-        options = {"attribute": name, "strength": float(strength)}
+        name, strength = named_strength(edit)
+        options = {"attribute": name, "strength": strength}
         step = (editing.apply([Edit(options)]).inversion.ws - found.ws)[:1]
         many, one = (effect(of, step, b) for of, b in zip((found, single), before, strict=True))
         measured.append(Course(directory.name, edit, many, one))

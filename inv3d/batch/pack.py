@@ -12,35 +12,26 @@ from inv3d.core.executor import Tell
 from inv3d.core.fit.company import Company
 
 
-class Pack:
-    """A worker's way through items that keep one another company.
+def work_in_company(
+    station: Single, tasks: Sequence[Task], most: int, tell: Tell, stopped: Callable[[], bool]
+) -> None:
+    """Work on items, some at a time, until it's to stop; nothing is said of those not come to.
 
     Each is worked on as by itself, only that its passes over the views are computed with those of
     the others where they fit together.
+
+    Args:
+        station: the worker.
+        tasks: the items.
+        most: items that are worked on at the same time.
+        tell: is told of every item's row.
+        stopped: whether to end soon.
     """
 
-    def __init__(self, station: Single, most: int, tell: Tell, stopped: Callable[[], bool]) -> None:
-        """Get ready.
+    def work(task: Task, among: int) -> None:
+        tell(station.work(task, tell, stopped, among=among))
 
-        Args:
-            station: the worker.
-            most: items that are worked on at the same time.
-            tell: is told of every item's row.
-            stopped: whether to end soon.
-        """
-        self._station = station
-        self._most = most
-        self._tell = tell
-        self._stopped = stopped
-
-    def run(self, tasks: Sequence[Task]) -> None:
-        """Work on all items, until it's to stop; nothing is said of those it doesn't come to."""
-        left = iter(tasks)
-        while some := list(itertools.islice(left, self._most)):
-            if self._stopped():
-                return
-            self._tell(Taken(tuple(task.item.name for task in some)))
-            Company(self._most).run([partial(self._work, task, len(some)) for task in some])
-
-    def _work(self, task: Task, among: int) -> None:
-        self._tell(self._station.work(task, self._tell, self._stopped, among=among))
+    left = iter(tasks)
+    while not stopped() and (some := list(itertools.islice(left, most))):
+        tell(Taken(tuple(task.item.name for task in some)))
+        Company(most).run([partial(work, task, len(some)) for task in some])

@@ -18,7 +18,7 @@ from inv3d.batch.facts import Facts, check_same, gather
 from inv3d.batch.failures import passing
 from inv3d.batch.line import Line
 from inv3d.batch.messages import Greet, Greeting, Step, Task
-from inv3d.batch.pack import Pack
+from inv3d.batch.pack import work_in_company
 from inv3d.batch.plan import Plan, is_whole
 from inv3d.core.errors import InterruptedRun, InvError, printable
 from inv3d.core.executor import Ahead, Several, Tell
@@ -111,8 +111,10 @@ class Station:
                 tell(self.work(task, tell, stopped))
             return
         method: type[AnyInverter] = registry().load("methods", self.order.request.method)
-        way = Line if method.instant else Pack
-        way(self, several.at_once, tell, stopped).run(several.tasks)
+        if method.instant:
+            Line(self, several.at_once, tell, stopped).run(several.tasks)
+        else:
+            work_in_company(self, several.tasks, several.at_once, tell, stopped)
 
     def _greet(self) -> Greeting:
         host, pid = socket.gethostname(), os.getpid()

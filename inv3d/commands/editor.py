@@ -192,7 +192,7 @@ def measure(
     of the attribute, and how much of the identity is kept.
     """
     registry().record("editors", name)
-    strengths = [_strength(text) for text in edits]
+    strengths = [named_strength(text) for text in edits]
 
     from inv3d.core.device import resolve_device
     from inv3d.runs.measure_edits import measure_edits
@@ -214,7 +214,12 @@ def measure(
     print_numbers("run, edit", ("moved", "others moved", "identity kept", "read right"), numbers)
 
 
-def _strength(text: str) -> tuple[str, float]:
+def named_strength(text: str) -> tuple[str, float]:
+    """Return name and strength of NAME=STRENGTH.
+
+    Raises:
+        UsageError: where it's something else.
+    """
     name, _, value = text.partition("=")
     try:
         return name.replace("-", "_"), float(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from inv3d.runs.prepare import Request
 from inv3d.testing.toy import ToyConfig, ToyGenerator
 from tests.batch.told import near, same_files, work_on
 from tests.batch.toy_batch import request, result, station, work, write_captures
-from tests.commands.run_cli import registered
 from tests.plugins.methods.encoder_trainings import Training
+
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,6 @@ def psp(tmp_path_factory: pytest.TempPathFactory) -> Request:
     folder = tmp_path_factory.mktemp("psp")
     Training("psp", ToyGenerator(ToyConfig()), lr=1e-3).steps(2).save(folder)
     return request(method="psp", options={"weights": str(folder)})
-
-
-@pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    torch.set_num_threads(1)
-    yield from registered(monkeypatch)
 
 
 def test_items_inverted_together_are_those_inverted_alone(

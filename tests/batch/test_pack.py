@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from inv3d.batch.items import Item
 from inv3d.batch.messages import Task
@@ -17,18 +15,13 @@ from inv3d.rundir.batch import run_of
 from inv3d.rundir.opening import read_record
 from tests.batch.told import near, same_files, work_on
 from tests.batch.toy_batch import OPTIONS, STEPS, request, result, station, work, write_captures
-from tests.commands.run_cli import registered
+
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     return write_captures(tmp_path_factory.mktemp("batch"), 5)
-
-
-@pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    torch.set_num_threads(1)
-    yield from registered(monkeypatch)
 
 
 @pytest.fixture

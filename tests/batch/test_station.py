@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,15 @@ from inv3d.rundir.files import RECORD
 from inv3d.rundir.lock import held
 from inv3d.rundir.opening import read_record
 from tests.batch.toy_batch import OPTIONS, request, result, station, work, write_captures
-from tests.commands.run_cli import registered
 
 PTI = {**OPTIONS, "tuning": {"steps": 4}}
+
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     return write_captures(tmp_path_factory.mktemp("batch"), 2)
-
-
-@pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    torch.set_num_threads(1)
-    yield from registered(monkeypatch)
 
 
 def test_what_is_kept_warm_changes_nothing(tmp_path: Path, items: list[Item]) -> None:
