@@ -230,7 +230,11 @@ from .core.fit.objective import (
     Objective as Objective,
     WeightedLoss as WeightedLoss,
 )
+from .core.fit.moving import (
+    MovingCameras as MovingCameras,
+)
 from .core.fit.options import (
+    CameraOptions as CameraOptions,
     FitConfig as FitConfig,
     LatentOptions as LatentOptions,
     PivotalOptions as PivotalOptions,

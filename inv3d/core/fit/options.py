@@ -154,6 +154,26 @@ class SearchOptions(SearchedLatentOptions):
     )
 
 
+class CameraOptions(PluginConfig):
+    """Options of the stage in which cameras change with the latent, between its own and tuning."""
+
+    steps: int = Field(
+        default=0,
+        ge=0,
+        description="optimisation steps; 0 leaves cameras as they are given. official: 0 (its "
+        "optimize_cam: every 5th step of the latent stage)",
+    )
+    lr: float = Field(
+        default=2e-3,
+        gt=0,
+        description="learning rate of turns, radians, and of shifts, parts of the distance. "
+        "official: 1e-4, of the numbers of a label",
+    )
+    latent_lr: float = Field(
+        default=0.02, gt=0, description="learning rate of the latent meanwhile"
+    )
+
+
 class TuningOptions(PluginConfig):
     """Options of the tuning stage: the generator changes, ws is frozen."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.loop import Metrics, Progress, Run, Stage, Stop, Update
+from inv3d.core.fit.loop import Group, Metrics, Progress, Run, Stage, Stop, Update
+from inv3d.core.fit.moving import MovingCameras
 from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.options import PivotalOptions, SingleLatentConfig
-from inv3d.core.fit.schedule import latent_noise
+from inv3d.core.fit.options import CameraOptions, PivotalOptions, SingleLatentConfig
+from inv3d.core.fit.schedule import latent_noise, ramped
 from inv3d.core.fit.stages import (
     changing_noise_maps,
     latent_group,
@@ -36,6 +38,7 @@ from inv3d.core.fit.stages import (
 )
 from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator, neutral_condition
+from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
@@ -45,8 +48,9 @@ class SingleLatent:
     """One latent fitted to N views, and the generator tuned around it.
 
     Construct it, run `optimise_latent` and, for pivotal tuning, `tune`; then `ws`, `camera` and
-    `snapshot` are the result. An offset, part name -> [1, ...], is added to every scene and stays
-    as it is.
+    `snapshot` are the result. Between the two `correct_cameras` changes the cameras, which are
+    then in `corrected`, image name -> label [25]. An offset, part name -> [1, ...], is added to
+    every scene and stays as it is.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class SingleLatent:
         self.snapshot = Snapshot(generator)
         self.statistics = latent_statistics(generator, config.latent.samples)
         self.w = self._start()
+        self.corrected: dict[str, Tensor] = {}
 
     def _start(self) -> Tensor:
         """The latent that changes: [1, w_dim] in W, [num_ws, w_dim] in W+."""
@@ -135,6 +140,42 @@ class SingleLatent:
         latent = None if latent is None else latent.expand(len(ws), -1, -1)
         source = latent_source(self.generator, ws, offset=self.offset, latent=latent)
         return self.context.backward(self.generator, source, look)
+
+    def correct_cameras(self, options: CameraOptions) -> Iterator[Progress]:
+        """Run the stage in which cameras and latent change together; nothing if it has no steps."""
+        if not options.steps:
+            return
+        terms = loss_terms(self.generator, self.config, self.config.latent.losses)
+        losses = self.context.losses(latent_terms(self.config.latent, terms, noise=False))
+        turns = self._turns(self.config.views_per_step)
+        anchor = self.statistics.mean[None]
+        looks = looks_in_turn(self.generator, self.capture, losses, turns, anchor=anchor)
+        moving = MovingCameras(self.capture.camera)
+
+        def update(step: int) -> Metrics:
+            camera = moving.camera()[turns.at(step)]
+            return self._backward(self.ws, replace(looks[step % len(looks)], camera=camera))
+
+        with trainable({"w": self.w} | moving.variables()):
+            yield from self.context.run(
+                Stage(
+                    name="cameras",
+                    steps=options.steps,
+                    groups={
+                        "latent": Group({"w": self.w}, ramped(options.latent_lr, options.steps)),
+                        "cameras": Group(moving.variables(), ramped(options.lr, options.steps)),
+                    },
+                    updates={"fit": update},
+                    round=turns.round,
+                )
+            )
+        self.capture = self.capture.with_cameras(moving.camera())
+        self.corrected = dict(zip(self.capture.names, self.capture.camera.labels(), strict=True))
+        turned = angle_between(moving.given.rotation, self.capture.camera.rotation).rad2deg()
+        self.context.notice(
+            f"cameras turned by {float(turned.mean()):.1f} degrees on the average, that of "
+            f"{self.capture.names[int(turned.argmax())]} by {float(turned.max()):.1f}"
+        )
 
     def check_tuning(self, options: PivotalOptions) -> None:
         """Refuse wrong options of the tuning before anything is fitted.

@@ -43,10 +43,13 @@ class MultiView(Inverter[MultiViewConfig]):
         return list(dict.fromkeys(evenly_by_angle(cameras.yaw, views)))
 
     def steps(self, generator: Generator, capture: Capture, context: Context) -> Steps:
-        """Optimise the latent, then tune the generator in place."""
+        """Optimise the latent, correct the cameras where asked, tune the generator in place."""
         fitted = capture[self.fitted(capture.cameras, len(capture))]
         fit = SingleLatent(generator, fitted, context, self.config)
         fit.check_tuning(self.config.tuning)
         yield from fit.optimise_latent()
+        yield from fit.correct_cameras(self.config.cameras)
         yield from fit.tune(self.config.tuning)
-        return self.inversion(generator, context, fit.ws, fit.camera, fit.snapshot)
+        return self.inversion(
+            generator, context, fit.ws, fit.camera, fit.snapshot, poses=fit.corrected
+        )

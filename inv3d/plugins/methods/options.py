@@ -7,7 +7,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import PivotalOptions, SearchOptions, SingleLatentConfig
+from inv3d.core.fit.options import (
+    CameraOptions,
+    PivotalOptions,
+    SearchOptions,
+    SingleLatentConfig,
+)
 from inv3d.core.fit.terms import LossTerms
 
 # of all stages together, where an encoder has begun
@@ -47,6 +52,9 @@ class MultiViewConfig(SingleLatentConfig):
         ge=1,
         description="how many of the given views, evenly by angle; none takes all. paper: 3, 5, 7 "
         "and 9 (official: 10, 7 in its README)",
+    )
+    cameras: CameraOptions = Field(
+        default=CameraOptions(), description="the stage that corrects the cameras"
     )
     tuning: PivotalOptions = Field(default=PivotalOptions(), description="the tuning stage")
 

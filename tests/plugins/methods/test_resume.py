@@ -73,6 +73,12 @@ OPTIONS |= {
         "tuning": _RAMP,
     },
     "multiview, search": {"views_per_step": 3, "latent": _SEARCH, "tuning": _RAMP},
+    "multiview, cameras": {
+        "views_per_step": 2,
+        "latent": LATENT,
+        "cameras": {"steps": 3},
+        "tuning": {"steps": 2},
+    },
     "poseopt, in turn": {
         "pose": {"estimator": "none", "warmup": 1, "form": "sixd"},
         "starts": {"steps": 0, "yaws": 4, "pitches": 1},
@@ -104,6 +110,7 @@ STEPS |= {
     "pti, search": 8,
     "multiview, turns": 8,
     "multiview, search": 8,
+    "multiview, cameras": 9,
     "poseopt, in turn": 5,
     "multilatent, turns": 12,
     "multilatent, exact turns": 7,

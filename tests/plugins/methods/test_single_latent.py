@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from inv3d.core.camera import Camera
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import ConfigError, DivergedError, InputError, RunError, WeightsError
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.moving import MovingCameras
 from inv3d.core.fit.options import LatentOptions, SingleLatentConfig
 from inv3d.core.fit.single_latent import locality_point
 from inv3d.core.fit.stages import loss_terms
+from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import latent_statistics
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
@@ -83,6 +87,30 @@ def test_multiview_recovers_a_known_head_in_views_it_never_saw() -> None:
             GENERATOR.synthesize(ws).parts["centres"] for ws in (run.inversion.ws, true)
         )
     assert (found - wanted).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize(("views", "steps"), [(None, 120), (3, 400)])
+def test_multiview_corrects_cameras_that_are_off(views: int | None, steps: int) -> None:
+    moving, rng = MovingCameras(CLIP.camera), torch.Generator().manual_seed(0)
+    moving.turn += 0.04 * torch.randn(9, 3, generator=rng)
+    moving.shift += 0.01 * torch.randn(9, 3, generator=rng)
+    off = CLIP.with_cameras(moving.camera())
+    options = _options(120, 0, views_per_step=views, cameras={"steps": steps, "lr": 5e-3})
+    run = fit("multiview", options, off)
+    found = torch.stack([run.inversion.poses[name] for name in off.names])
+
+    def apart(labels: Tensor) -> Tensor:
+        return angle_between(Camera.from_labels(labels).rotation, CLIP.camera.rotation).rad2deg()
+
+    assert float(apart(off.camera.labels()).mean()) > 2.9
+    assert float(apart(found).max()) < 1.0
+    assert run.losses("cameras")[-1] < 0.02 * run.losses("latent")[-1]
+    torch.testing.assert_close(run.inversion.cameras.labels()[0], found[off.front()])
+    assert run.context.state.notices[0].startswith("cameras turned by ")
+
+
+def test_cameras_stay_as_given_unless_asked() -> None:
+    assert not fit("multiview", _options(2, 1), CLIP).inversion.poses
 
 
 def test_latent_in_w_has_equal_rows() -> None:
