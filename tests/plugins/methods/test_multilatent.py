@@ -187,6 +187,20 @@ def test_latents_belong_to_their_cameras_and_bracket_the_rest() -> None:
     assert torch.allclose(middle, (inversion.ws[0] + inversion.ws[1]) / 2, atol=1e-6)
 
 
+def test_cameras_that_the_start_corrects_are_taken_over() -> None:
+    options = {"start": {"views": None, "cameras": {"steps": 20}}}
+    inversion = _fit(merge(_options(20, 2, 2), options)).inversion
+    assert set(inversion.poses) == set(NINE.names)
+    corrected = torch.stack([inversion.poses[name] for name in NINE.names])
+    assert torch.equal(inversion.cameras.labels(), corrected[::2])
+    apart = (corrected - NINE.camera.labels()).abs().amax(1)
+    assert bool((apart > 1e-4).all())
+    few = _fit(merge(_options(20, 2, 2), {"start": {"views": 3, "cameras": {"steps": 20}}}))
+    assert len(few.inversion.poses) == 3
+    unmoved = few.inversion.cameras.labels() == NINE.camera[[0, 2, 4, 6, 8]].labels()
+    assert unmoved.all(1).tolist() == [False, True, False, True, False]
+
+
 def test_distance_keeps_latents_near_the_start() -> None:
     spread = []
     for weight in (0.0, 1.0, 100.0):

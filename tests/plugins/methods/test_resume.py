@@ -91,6 +91,11 @@ OPTIONS |= {
         "latent": {"steps": 4, "keep": "best"},
         "tuning": _RAMP,
     },
+    "multilatent, cameras": {
+        "start": {"latent": {**LATENT, "steps": 2}, "cameras": {"steps": 2}, "views": None},
+        "latent": {"steps": 2},
+        "tuning": {"steps": 1},
+    },
     "multilatent, exact turns": {
         "views_per_step": 2,
         "depth_form": "exact",
@@ -113,6 +118,7 @@ STEPS |= {
     "multiview, cameras": 9,
     "poseopt, in turn": 5,
     "multilatent, turns": 12,
+    "multilatent, cameras": 7,
     "multilatent, exact turns": 7,
     "multilatent, search": 9,
 }

@@ -26,7 +26,7 @@ from inv3d.core.fit.stages import (
 )
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator
-from inv3d.core.inversion import Blend, Snapshot
+from inv3d.core.inversion import Blend, Inversion, Snapshot
 from inv3d.core.inverter import Inverter, Steps, load_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.plugin import Presets
@@ -64,9 +64,8 @@ class MultiLatent(Inverter[MultiLatentConfig]):
         yield from fit.start()
         yield from fit.optimise_latents()
         yield from fit.tune()
-        return self.inversion(
-            generator, context, fit.w, fit.targets.camera, fit.snapshot, blend=fit.blend()
-        )
+        camera, more = fit.targets.camera, {"blend": fit.blend(), "poses": fit.poses}
+        return self.inversion(generator, context, fit.w, camera, fit.snapshot, **more)
 
 
 class _ManyLatents:
@@ -77,6 +76,7 @@ class _ManyLatents:
         targets: M views that have a latent.
         between: the views between them, or none.
         w: [M, num_ws, w_dim].
+        poses: image name -> label [25], of cameras that the start method found or corrected.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class _ManyLatents:
         self.config = config
         self.snapshot = Snapshot(generator)
         self.w = torch.empty(0)
+        self.poses: dict[str, Tensor] = {}
 
     def start(self) -> Iterator[Progress]:
         """Set every latent to the start latent: of --init, of the start method, or the mean."""
@@ -105,7 +106,7 @@ class _ManyLatents:
         self.w = start.expand(len(self.targets), -1, -1).clone()
 
     def _run_start_method(self) -> Iteration[Progress, None, Tensor]:
-        """Run the start method; only its latent is taken, the generator starts untuned."""
+        """Run the start method; latent and cameras are taken, the generator starts untuned."""
         name = self.config.start_from
         options = dict(START.get(name, {}))
         if options:
@@ -114,8 +115,11 @@ class _ManyLatents:
         method = load_method(name, merge(options, self.config.start), self.generator)
         context = self.context.within("start")
         found = yield from method.steps(self.generator, self.given, context)
-        ws = found.ws_for(self.targets.camera.to("cpu"))
         self.snapshot.restore()
+        self.poses = dict(found.poses)
+        self.targets = _with_poses(self.targets, found)
+        self.between = self.between and _with_poses(self.between, found)
+        ws = found.ws_for(self.targets.camera.to("cpu"))
         return ws.to(self.context.device, self.generator.dtype)
 
     def optimise_latents(self) -> Iterator[Progress]:
@@ -177,3 +181,10 @@ class _ManyLatents:
             return self.config.blend
         around = self.generator.spec.camera.all_around or is_circle(self.given.camera.yaw)
         return "turn" if around else "yaw"
+
+
+def _with_poses(views: Capture, found: Inversion) -> Capture:
+    """Return views with the cameras that were found for them, the others as they are."""
+    given = zip(views.names, views.camera.labels(), strict=True)
+    labels = [found.poses.get(name, label).to(label) for name, label in given]
+    return views.with_cameras(Camera.from_labels(torch.stack(labels)))
