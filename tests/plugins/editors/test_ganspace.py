@@ -23,7 +23,10 @@ from inv3d.plugins.editors.ganspace.basis import (
     even_chunks,
     exact,
     incremental,
+    independent,
+    randomised,
     signed,
+    sparse,
 )
 from inv3d.plugins.editors.ganspace.config import GANSpaceConfig
 from inv3d.plugins.editors.ganspace.editor import moved_along
@@ -112,7 +115,54 @@ def test_moving_to_a_strength_is_that_of_pti() -> None:
     assert torch.allclose(torch.cat(rows), case["ganspace_result"], atol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ["pca", "ipca"])
+def test_a_randomised_basis_is_near_the_exact_one() -> None:
+    case = GoldenCase("ganspace_pca").tensors
+    found = last(randomised(case["samples"].split(1000), 12))
+    wanted = last(exact([case["samples"]], 12))
+    assert float((found.components * wanted.components).sum(1).min()) > 0.999
+    assert torch.allclose(found.deviations, wanted.deviations, rtol=1e-3)
+    assert found.shares is not None and wanted.shares is not None
+    assert torch.allclose(found.shares, wanted.shares, rtol=2e-3)
+
+
+def test_independent_components_are_the_sources_that_were_mixed() -> None:
+    """Their directions aren't at right angles, which no principal components find."""
+    rng = torch.Generator().manual_seed(0)
+    sources = torch.rand(4000, 3, generator=rng) - 0.5
+    mixing = torch.tensor([[1.0, 0.0, 0.5, 0.0], [0.8, 1.0, 0.0, 0.3], [0.0, 0.4, 1.0, 0.0]])
+    samples = 3 * sources @ mixing + 2
+    found = last(independent(samples.split(1500), 3))
+    read = (samples - found.mean) @ found.components.T
+    agreement = torch.corrcoef(torch.cat([read, sources], 1).T)[:3, 3:].abs()
+    assert float(agreement.amax(1).min()) > 0.99
+    assert sorted(agreement.argmax(1).tolist()) == [0, 1, 2]
+    assert torch.allclose(found.deviations, read.std(0, correction=0), rtol=1e-3)
+    assert torch.equal(found.deviations, found.deviations.sort(descending=True).values)
+
+
+def test_independent_components_that_do_not_settle_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("inv3d.plugins.editors.ganspace.basis._MOST_ITERATIONS", 3)
+    samples = torch.randn(60, 20, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InvError, match="didn't settle in 3 iterations"):
+        last(independent([samples], 20))
+
+
+def test_sparse_components_leave_out_what_matters_little() -> None:
+    rng = torch.Generator().manual_seed(0)
+    strength = torch.tensor([[3.0], [2.0]])
+    directions = torch.zeros(2, 12)
+    directions[0, :3], directions[1, 5:9] = 3**-0.5, 0.5
+    samples = torch.randn(3000, 2, generator=rng) * strength.T @ directions
+    samples = samples + 0.1 * torch.randn(3000, 12, generator=rng) + 1
+    found = last(sparse(samples.split(1000), 2))
+    assert float((found.components * directions).sum(1).min()) > 0.99
+    assert torch.equal(found.components == 0, directions == 0)
+    assert torch.allclose(found.deviations, strength[:, 0], rtol=0.05)
+
+
+@pytest.mark.parametrize("estimator", ["pca", "ipca", "fbpca"])
 @pytest.mark.parametrize("chunk", [None, 700])
 def test_a_fit_finds_the_axes_of_w(estimator: str, chunk: int | None) -> None:
     generator = toy()

@@ -19,10 +19,12 @@ class GANSpaceConfig(PluginConfig):
     components: int | None = Field(
         None, ge=1, description="how many are kept (official: 80); none is 100, or all that W has"
     )
-    estimator: Literal["ipca", "pca"] = Field(
+    estimator: Literal["ipca", "pca", "fbpca", "ica", "spca"] = Field(
         "ipca",
-        description="incremental PCA of scikit-learn, or the eigenvectors of the exact covariance, "
-        "whose deviations divide by the number of samples as the official code's do",
+        description="incremental PCA of scikit-learn; the eigenvectors of the exact covariance, "
+        "whose deviations divide by the number of samples as the official code's do; or, with all "
+        "samples in memory, a randomised decomposition (fbpca), independent components (ica) or "
+        "sparse ones (spca)",
     )
     chunk: int | None = Field(
         None,

@@ -20,7 +20,15 @@ from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Inversion
 from inv3d.core.moves import conditioned, coordinates, shifted, warn_of_distance
-from inv3d.plugins.editors.ganspace.basis import Basis, even_chunks, exact, incremental
+from inv3d.plugins.editors.ganspace.basis import (
+    Basis,
+    even_chunks,
+    exact,
+    incremental,
+    independent,
+    randomised,
+    sparse,
+)
 from inv3d.plugins.editors.ganspace.config import GANSpaceConfig, GANSpaceEdit
 from inv3d.plugins.editors.ganspace.foreign import read_basis
 
@@ -28,7 +36,13 @@ COMPONENTS = 100
 _LEAST_CHUNK = 2000
 _NAMING = 20_000
 _MEASURING = 5_000
-_FITS = {"ipca": incremental, "pca": exact}
+_FITS = {
+    "ipca": incremental,
+    "pca": exact,
+    "fbpca": randomised,
+    "ica": independent,
+    "spca": sparse,
+}
 
 
 class GANSpace(Editor[GANSpaceConfig, GANSpaceEdit]):
