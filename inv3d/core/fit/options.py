@@ -164,7 +164,7 @@ class CameraOptions(PluginConfig):
         "optimize_cam: every 5th step of the latent stage)",
     )
     lr: float = Field(
-        default=2e-3,
+        default=5e-3,
         gt=0,
         description="learning rate of turns, radians, and of shifts, parts of the distance. "
         "official: 1e-4, of the numbers of a label",

@@ -95,7 +95,7 @@ def test_multiview_corrects_cameras_that_are_off(views: int | None, steps: int) 
     moving.turn += 0.04 * torch.randn(9, 3, generator=rng)
     moving.shift += 0.01 * torch.randn(9, 3, generator=rng)
     off = CLIP.with_cameras(moving.camera())
-    options = _options(120, 0, views_per_step=views, cameras={"steps": steps, "lr": 5e-3})
+    options = _options(120, 0, views_per_step=views, cameras={"steps": steps})
     run = fit("multiview", options, off)
     found = torch.stack([run.inversion.poses[name] for name in off.names])
 
