@@ -43,6 +43,9 @@ from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
 
+# a camera that is corrected by more may be that of another picture
+_FAR_DEG = 10.0
+
 
 class SingleLatent:
     """One latent fitted to N views, and the generator tuned around it.
@@ -172,10 +175,11 @@ class SingleLatent:
         self.capture = self.capture.with_cameras(moving.camera())
         self.corrected = dict(zip(self.capture.names, self.capture.camera.labels(), strict=True))
         turned = angle_between(moving.given.rotation, self.capture.camera.rotation).rad2deg()
-        self.context.notice(
-            f"cameras turned by {float(turned.mean()):.1f} degrees on the average, that of "
-            f"{self.capture.names[int(turned.argmax())]} by {float(turned.max()):.1f}"
-        )
+        if float(turned.max()) > _FAR_DEG:
+            self.context.notice(
+                f"the camera of {self.capture.names[int(turned.argmax())]} was turned by "
+                f"{float(turned.max()):.0f} degrees; look whether it's the one of this picture"
+            )
 
     def check_tuning(self, options: PivotalOptions) -> None:
         """Refuse wrong options of the tuning before anything is fitted.

@@ -40,10 +40,10 @@ class Matte(nn.Module):
         wide = [replace(square, side=square.side * look) for look in looks]
         images = torch.stack([cut(picture, one, SIZE, fill=None).clamp(0, 1) for one in wide])
         covers = [self.network(images)[0], self.network(images.flip(3))[0].flip(3)]
+        inner = [Square(SIZE / 2, SIZE / 2, SIZE / look) for look in looks]
         parts = [
-            cut(cover, Square(SIZE / 2, SIZE / 2, SIZE / look), size, fill=None)
-            for side in covers
-            for look, cover in zip(looks, side, strict=True)
+            cut(cover, one, size, fill=None)
+            for cover, one in zip(torch.cat(covers), 2 * inner, strict=True)
         ]
         ordered = torch.stack(parts).sort(0).values
         middle: Tensor = ordered[len(looks) - 1 : len(looks) + 1].mean(0).clamp(0, 1)
