@@ -170,7 +170,9 @@ class CameraOptions(PluginConfig):
         "official: 1e-4, of the numbers of a label",
     )
     latent_lr: float = Field(
-        default=0.02, gt=0, description="learning rate of the latent meanwhile"
+        default=0.02,
+        gt=0,
+        description="learning rate of the latent meanwhile. official: that of the latent stage",
     )
 
 
