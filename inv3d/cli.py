@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from inv3d import __version__
-from inv3d.core.errors import InvError, printable, suggest, whole_text
+from inv3d.core.errors import InvError, Note, printable, suggest, whole_text
 from inv3d.core.registry.tolerance import tolerant_metadata
 
 # name -> where the command is, what --help says of it without importing it
@@ -186,10 +186,11 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    kind = "note" if issubclass(category, Note) else "warning"
     # a warning that nobody reads is no reason to end
     with contextlib.suppress(BrokenPipeError):
-        click.echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
+        click.echo(f"{kind}: {printable(' '.join(str(message).split()))}", err=True)
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from inv3d import __version__, cli
 from inv3d.cli import COMMANDS, main
 from inv3d.commands.output import print_table
-from inv3d.core.errors import InputError, InterruptedRun, RunError
+from inv3d.core.errors import InputError, InterruptedRun, Note, RunError
 
 HEAVY = ("torch", "numpy", "matplotlib", "trimesh", "av", "skimage", "lpips", "PIL", "pydantic")
 
@@ -159,12 +159,18 @@ def test_a_wrong_environment_variable_is_said_and_help_still_works() -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_what_is_nothing_to_put_right_is_a_note(capsys: pytest.CaptureFixture[str]) -> None:
+    for category, said in ((Note, "note: so\n"), (UserWarning, "warning: so\n")):
+        cli._show_warning("so", category)
+        assert capsys.readouterr().err == said
+
+
 def test_names_in_files_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "net\x1b]0;mine\x07\x1b[2J.pkl"
     with pytest.raises(SystemExit):
         cli._fail(f"{evil}: damaged\nor worse")
     assert capsys.readouterr().err == "error: net]0;mine[2J.pkl: damaged or worse\n"
-    cli._show_warning(evil)
+    cli._show_warning(evil, UserWarning)
     assert "\x1b" not in capsys.readouterr().err
     print_table(["file"], [[evil]])
     found = capsys.readouterr().out

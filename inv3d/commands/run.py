@@ -121,7 +121,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option(
     "--no-winograd",
     is_flag=True,
-    help="Convolve directly on CPUs too: slower, and a little more exact.",
+    help="Convolve directly everywhere: slower, and a little more exact.",
 )
 @click.option(
     "--view-chunk", type=click.IntRange(min=1), help="Views rendered at a time; less memory."

@@ -17,6 +17,10 @@ class InvError(Exception):
     exit_code = 1
 
 
+class Note(UserWarning):
+    """Something that a user may want to know, and nothing to put right."""
+
+
 class UsageError(InvError):
     """The command line or a configuration is wrong (exit code 2)."""
 

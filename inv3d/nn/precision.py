@@ -82,6 +82,11 @@ def rounding(precision: Precision) -> Iterator[None]:
         matrices.allow_tf32 = before
 
 
+def is_exact() -> bool:
+    """Whether neither convolutions nor matrix products that run now on CUDA may round to TF32."""
+    return getattr(_HOME, _NAME) == _EXACT and not torch.backends.cuda.matmul.allow_tf32
+
+
 def _rounding_matters(x: Tensor) -> bool:
     return x.is_cuda
 

@@ -6,6 +6,7 @@ there, or that find something else than plain torch, must cost nothing but time.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from inv3d.core.errors import Note
+
+# Seconds after which a user is told why nothing seems to happen.
+_PATIENCE = 2.0
 # The oldest GPUs that are asked (Ampere, 2020); tensor cores have TF32 since.
 _CAPABILITY = (8, 0)
 
@@ -54,7 +59,8 @@ def passed(key: Hashable, what: str, fault: Callable[[], str | None]) -> bool:
         fault: tries them, and says in a line what is wrong, None if nothing is.
     """
     if key not in _known:
-        found = _said(fault)
+        with _told_if_slow(what):
+            found = _said(fault)
         _known[key] = found is None
         if found is not None:
             warnings.warn(
@@ -63,6 +69,22 @@ def passed(key: Hashable, what: str, fault: Callable[[], str | None]) -> bool:
                 stacklevel=2,
             )
     return _known[key]
+
+
+@contextmanager
+def _told_if_slow(what: str) -> Iterator[None]:
+    """Say what is going on where it takes long: compiling, which is kept for later runs."""
+    text = (
+        f"warming up: programs for {what} are compiled for this GPU; the first run takes up to "
+        "a minute more for all of them"
+    )
+    timer = threading.Timer(_PATIENCE, warnings.warn, (text, Note))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _said(fault: Callable[[], str | None]) -> str | None:

@@ -393,7 +393,7 @@ def render_chunked(
     colour: bool,
     chunk: int,
     checkpoint: bool = False,
-    unkept: int = 0,
+    light: int = 0,
 ) -> Composite:
     """Render rays in chunks; the result doesn't depend on their size.
 
@@ -405,12 +405,12 @@ def render_chunked(
         colour: composite features too.
         chunk: rays a scene at a time.
         checkpoint: recompute each chunk in the backward pass instead of keeping its samples.
-        unkept: rays a scene at a time of a field that keeps no samples, if they're more.
+        light: rays a scene at a time of a field that keeps little of its samples, if they're more.
     """
     parts = []
-    keeps_none = getattr(field, "keeps_none", None)
-    if keeps_none is not None and keeps_none(rays):
-        chunk, checkpoint = max(chunk, unkept), False
+    keeps_little = getattr(field, "keeps_little", None)
+    if keeps_little is not None and keeps_little(rays):
+        chunk = max(chunk, light)
     for part in rays.split(chunk):
         if checkpoint and torch.is_grad_enabled():
             parts.append(

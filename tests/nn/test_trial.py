@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+from inv3d.core.errors import Note
 from inv3d.nn import trial
 
 
@@ -41,6 +44,16 @@ def test_programs_that_dont_compile_are_left_out() -> None:
 
     with pytest.warns(RuntimeWarning, match="slower: RuntimeError: no such instruction$"):
         assert not trial.passed("a", "this", fault)
+
+
+def test_who_waits_is_told_why(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(trial, "_PATIENCE", 0.01)
+    assert trial.passed("a", "this", lambda: time.sleep(0.5))
+    (told,) = recwarn
+    assert told.category is Note and str(told.message).startswith("warming up: programs for this")
+    assert trial.passed("b", "this", lambda: None)
 
 
 def test_want_of_memory_is_no_fault() -> None:

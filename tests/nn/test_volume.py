@@ -185,7 +185,7 @@ class Unkept:
     def __call__(self, points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
         return ball(points, colour)
 
-    def keeps_none(self, rays: Rays) -> bool:
+    def keeps_little(self, rays: Rays) -> bool:
         return len(rays.origins) == 1
 
     def render_rays(self, rays: Rays, march: March, colour: bool) -> Composite:
@@ -197,11 +197,11 @@ def test_of_rays_of_which_nothing_is_kept_more_come_at_once() -> None:
     march, field = March(8, 8), Unkept()
     rays = rays_along_z(7, march)
     whole = render_rays(ball, rays, march, True)
-    seen = render_chunked(field, rays, march, True, 2, checkpoint=True, unkept=9)
+    seen = render_chunked(field, rays, march, True, 2, checkpoint=True, light=9)
     assert field.rays == [7] and torch.equal(seen.depth, whole.depth)
-    for unkept in (3, 1):
+    for light in (3, 1):
         field.rays.clear()
-        seen = render_chunked(field, rays, march, True, 3, unkept=unkept)
+        seen = render_chunked(field, rays, march, True, 3, light=light)
         assert field.rays == [3, 3, 1] and torch.equal(seen.depth, whole.depth)
 
 

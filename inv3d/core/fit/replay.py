@@ -8,6 +8,7 @@ numbers, is computed as ever.
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -224,7 +225,10 @@ class CudaGraphs:
 def _nothing_waits() -> Iterator[None]:
     """Let what would wait for the device be an error."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        # it says that it doesn't notice everything
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

@@ -50,8 +50,8 @@ from inv3d.nn.volume import (
 
 FP16_CLAMP = 256.0
 COLOUR_OUTPUTS = frozenset({"image", "raw", "features"})
-# numbers a sample while rays are placed of which nothing else is kept: distances, their order
-_UNKEPT_NUMBERS = 12
+# numbers a sample, beside colours, where those and density alone are kept: distances, their order
+_LIGHT_NUMBERS = 16
 
 
 class TriplaneGenerator(Generator):
@@ -221,7 +221,7 @@ class TriplaneGenerator(Generator):
             colour,
             self._ray_chunk(len(scene)),
             self.checkpoint,
-            self._unkept_rays(len(scene)),
+            self._light_rays(len(scene)),
         )
 
     def rays(self, origins: Tensor, directions: Tensor, scenes: int) -> Rays:
@@ -396,9 +396,10 @@ class TriplaneGenerator(Generator):
         samples = max(1, self.memory_budget // (4 * numbers))
         return max(1, samples // (scenes * (self.march.coarse + self.march.fine)))
 
-    def _unkept_rays(self, scenes: int) -> int:
-        """Rays a scene that fit the budget where no samples are kept but their distances."""
-        samples = max(1, self.memory_budget // (4 * _UNKEPT_NUMBERS))
+    def _light_rays(self, scenes: int) -> int:
+        """Rays a scene that fit the budget where density and colours of samples alone are kept."""
+        numbers = self.architecture.decoder_channels + _LIGHT_NUMBERS
+        samples = max(1, self.memory_budget // (4 * numbers))
         rays = samples // (scenes * (self.march.coarse + self.march.fine))
         return rays if self.ray_chunk is None else self.ray_chunk
 

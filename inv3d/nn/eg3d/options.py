@@ -39,8 +39,8 @@ class ComputeOptions(PluginConfig):
     )
     winograd: bool = Field(
         default=True,
-        description="on CPUs, convolve wide maps by Winograd's algorithm: faster, a little less "
-        "exact",
+        description="convolve wide maps by Winograd's algorithm, on CPUs, and in fp32 on NVIDIA "
+        "GPUs: faster, a little less exact",
     )
 
     def apply(self, generator: TriplaneGenerator) -> None:

@@ -5,20 +5,27 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.nn import filters
 from inv3d.nn.filters import blur
-from inv3d.nn.modulated import doubling, epilogue_triton, winograd
+from inv3d.nn.modulated import doubling, epilogue_triton, winograd, winograd_triton
 from inv3d.nn.modulated.epilogue import as_maps, as_rows
 from inv3d.nn.products import product
 
 
 def takes_winograd(x: Tensor, weight: Tensor, up: Tensor | None) -> bool:
     """Whether Winograd's algorithm pays for a convolution, and is allowed now."""
-    return up is None and winograd.is_faster(x, weight)
+    return up is None and _winograd(x).is_faster(x, weight)
+
+
+def _winograd(x: Tensor) -> ModuleType:
+    """Who computes Winograd's convolutions."""
+    return winograd_triton if x.is_cuda else winograd
 
 
 def convolve_plain(x: Tensor, weight: Tensor, up: Tensor | None) -> Tensor:
@@ -41,7 +48,8 @@ def convolve(
         programs: filter by Triton programs.
     """
     if fast:
-        return winograd.conv3x3(x, weight)
+        made: Tensor = _winograd(x).conv3x3(x, weight)
+        return made
     if _is_product(x, weight):
         return as_maps(product(as_rows(x), weight.flatten(1)), x)
     if up is not None and programs:
@@ -76,8 +84,9 @@ def convolve_backward(
         blur_backward = (epilogue_triton if programs else filters).blur_backward
         return _up_backward(blur_backward(gradient, up), x, weight, wanted)
     if fast:
-        dx = winograd.input_gradient(gradient, weight) if wanted[0] else None
-        return dx, winograd.weight_gradient(gradient, x) if wanted[1] else None
+        home = _winograd(x)
+        dx = home.input_gradient(gradient, weight) if wanted[0] else None
+        return dx, home.weight_gradient(gradient, x) if wanted[1] else None
     return _direct_backward(gradient, x, weight, wanted, padding=weight.shape[-1] // 2)
 
 

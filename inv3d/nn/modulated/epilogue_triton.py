@@ -48,8 +48,8 @@ def apply_(
     table = as_rows(y)
     rows, channels = table.shape
     known = {**_flags(epilogue, scale, noise), "BIAS": bias is not None, **_tile(channels)}
-    with _on(y):
-        epilogue_programs.forward[(_blocks(rows, _PIXELS), _blocks(channels, known["BC"]))](
+    with on(y):
+        epilogue_programs.forward[(blocks(rows, _PIXELS), blocks(channels, known["BC"]))](
             table, _given(scale, y), _given(bias, y), _given(noise, y),
             rows, _style_rows(y, scale), _noise_rows(y, noise), channels,
             epilogue.clamp or 0.0, LRELU_SLOPE, **known,
@@ -105,10 +105,10 @@ def _blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     size = height + 2 * padding - 3, width + 2 * padding - 3
     shape = (images, channels, *size)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    bands, part = _blocks(size[0], _ROWS), _tile(channels)["BC"]
-    with _on(x):
+    bands, part = blocks(size[0], _ROWS), _tile(channels)["BC"]
+    with on(x):
         epilogue_programs.blur[
-            (images * bands, _blocks(size[1], _COLUMNS), _blocks(channels, part))
+            (images * bands, blocks(size[1], _COLUMNS), blocks(channels, part))
         ](
             x, kernel.float().contiguous(), y, bands, height, width, *size, channels, padding,
             BX=_COLUMNS, BC=part, ROWS=_ROWS,
@@ -132,11 +132,11 @@ def _back(
     rows, channels = table.shape
     styles = 1 if scale is None else len(scale)
     tile = _tile(channels)
-    chunks = _blocks(rows // styles, tile["BM"] * _STEPS)
-    parts = _blocks(channels, tile["BC"])
+    chunks = blocks(rows // styles, tile["BM"] * _STEPS)
+    parts = blocks(channels, tile["BC"])
     sums = y.new_empty(styles, chunks, 3, channels, dtype=torch.float32)
     pixels = y.new_empty(parts, rows, dtype=torch.float32) if to_pixels else sums
-    with _on(y):
+    with on(y):
         epilogue_programs.backward[(styles * chunks, parts)](
             as_rows(gradient), table, _given(scale, y), _given(noise, y), as_rows(out), sums,
             pixels, rows, rows // styles, _noise_rows(y, noise), channels, chunks,
@@ -159,7 +159,7 @@ def _tile(channels: int) -> dict[str, int]:
     return {"BM": _PIXELS, "BC": min(_CHANNELS, max(16, 1 << (channels - 1).bit_length()))}
 
 
-def _blocks(count: int, size: int) -> int:
+def blocks(count: int, size: int) -> int:
     return -(-count // size)
 
 
@@ -177,7 +177,7 @@ def _given(tensor: Tensor | None, other: Tensor) -> Tensor:
     return other if tensor is None else tensor.contiguous()
 
 
-def _on(tensor: Tensor) -> AbstractContextManager[None]:
+def on(tensor: Tensor) -> AbstractContextManager[None]:
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 

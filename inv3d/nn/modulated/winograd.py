@@ -1,9 +1,9 @@
-"""3 x 3 convolutions on CPUs with a quarter of the multiplications: Winograd's F(4 x 4, 3 x 3).
+"""3 x 3 convolutions with a quarter of the multiplications: Winograd's F(4 x 4, 3 x 3), on CPUs.
 
 Every tile of 6 x 6 input pixels gives 4 x 4 output pixels (arXiv 1509.09308): both and the kernel
 are transformed by constant matrices, between which there are 36 products over the channels. Here
 all of it is matrix products of bands of tiles that stay in cache: constant matrices of 36 x 36 and
-16 x 36 numbers cost little beside products over 128 channels or more.
+16 x 36 numbers cost little beside products over 128 channels or more. On GPUs: `winograd_triton`.
 
 Results differ from those of a direct convolution by a root mean square of 2e-6 to 4e-6 of theirs in
 single precision, ten times as much as two direct ones differ.
@@ -57,15 +57,19 @@ def is_faster(x: Tensor, weight: Tensor) -> bool:
 
     That is on a CPU in single or double precision, where it fits and is allowed.
     """
+    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return known and fits(x, weight, CHANNELS, SIDE)
+
+
+def fits(x: Tensor, weight: Tensor, channels: int, side: int) -> bool:
+    """Whether this algorithm is allowed, and has a convolution of so many channels and pixels."""
     height, width = x.shape[2:]
     return (
         _allowed.get()
-        and x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
         and weight.shape[2:] == (3, 3)
         and height % 4 == width % 4 == 0
-        and min(height, width) >= SIDE
-        and min(weight.shape[:2]) >= CHANNELS
+        and min(height, width) >= side
+        and min(weight.shape[:2]) >= channels
     )
 
 
@@ -79,18 +83,18 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
         [N, O, H, W], channels last.
     """
-    return _convolve(x, _kernels(weight, flipped=False).transpose(1, 2))
+    return _convolve(x, kernels(weight, flipped=False).transpose(1, 2))
 
 
 def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
     """Gradient [N, I, H, W] of `conv3x3` to its input, channels last, from [N, O, H, W]."""
-    return _convolve(gradient, _kernels(weight, flipped=True))
+    return _convolve(gradient, kernels(weight, flipped=True))
 
 
 def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """Gradient [O, I, 3, 3] of `conv3x3` to its weights, from [N, O, H, W] and [N, I, H, W]."""
     inputs, outputs = _Windows(x), gradient.shape[1]
-    spread = _square("output", x.dtype).t().contiguous()
+    spread = square("output", x).t().contiguous()
     total = x.new_zeros(36, outputs, inputs.channels)
     maps = _rows(gradient)
     for image, strips in _bands(x):
@@ -98,7 +102,7 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
         _accumulate(
             total, (spread @ tiles).view(36, -1, outputs), inputs.transformed(image, strips)
         )
-    kernel = total.view(36, -1).t() @ _square("kernel", x.dtype)
+    kernel = total.view(36, -1).t() @ square("kernel", x)
     return kernel.view(outputs, inputs.channels, 3, 3)
 
 
@@ -109,7 +113,7 @@ def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
     y = x.new_empty(count, height, width, outputs)
     for image, strips in _bands(x):
         made = _products(inputs.transformed(image, strips), kernels)
-        tiles = _square("output", x.dtype) @ made.view(36, -1)
+        tiles = square("output", x) @ made.view(36, -1)
         shape = (4, 4, strips.stop - strips.start, width // 4, outputs)
         _tiles(y[image], strips).copy_(tiles.view(shape).permute(2, 0, 3, 1, 4))
     return y.permute(0, 3, 1, 2)
@@ -121,7 +125,7 @@ class _Windows:
     def __init__(self, x: Tensor) -> None:
         self.maps = _rows(x)
         _, self.height, self.width, self.channels = self.maps.shape
-        self.matrix = _square("input", x.dtype)
+        self.matrix = square("input", x)
         rows = 4 * _strips(x) + 2
         self.padded = x.new_zeros(rows, self.width + 2, self.channels)
 
@@ -172,19 +176,28 @@ def _tiles(image: Tensor, strips: slice) -> Tensor:
     return part.as_strided(shape, (4 * row, row, 4 * column, column, 1))
 
 
-def _kernels(weight: Tensor, flipped: bool) -> Tensor:
-    """Transform kernels [O, I, 3, 3] to [36, O, I]."""
-    matrix = _square("kernel", weight.dtype)
+def kernels(weight: Tensor, flipped: bool) -> Tensor:
+    """Transform kernels [O, I, 3, 3] to [36, O, I]; flipped for the gradient to the input."""
+    matrix = square("kernel", weight)
     taps = weight.reshape(-1, 9).t()
     return ((matrix.flip(1) if flipped else matrix) @ taps).view(36, *weight.shape[:2])
 
 
+def square(which: str, like: Tensor) -> Tensor:
+    """Return a transform along both axes, of the type and on the device of a tensor.
+
+    Args:
+        which: "input" [36, 36], "kernel" [36, 9] or "output" [16, 36].
+        like: that tensor.
+    """
+    return _square(which, like.dtype, like.device)
+
+
 @cache
-def _square(which: str, dtype: torch.dtype) -> Tensor:
-    """Return a transform along both axes."""
+def _square(which: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     rows = {"input": _INPUT, "kernel": _KERNEL, "output": _OUTPUT}[which]
     axis = torch.tensor(rows, dtype=torch.float64, device="cpu")
-    return torch.kron(axis, axis).to(dtype)
+    return torch.kron(axis, axis).to(device, dtype)
 
 
 def _products(x: Tensor, kernels: Tensor) -> Tensor:

@@ -62,10 +62,10 @@ class PlaneField:
         Samples of both passes are sorted before they're evaluated, so that a program can go from
         one to the next; where EG3D composites both, it evaluates those of the first pass again.
         """
-        return march_rays(self._volume(), rays, march, colour) if self.keeps_none(rays) else None
+        return march_rays(self._volume(), rays, march, colour) if self.keeps_little(rays) else None
 
-    def keeps_none(self, rays: Rays) -> bool:
-        """Whether rays are rendered without keeping their samples, so that many can be at once."""
+    def keeps_little(self, rays: Rays) -> bool:
+        """Whether of samples density and colours alone are kept, so that many can be at once."""
         if not self.programs or not _supported(self.planes, self.decoder, rays):
             return False
         return proven(self._volume())

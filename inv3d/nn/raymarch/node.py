@@ -1,7 +1,7 @@
 """What rays see of planes as one node of the graph, computed by Triton programs.
 
-Nothing is kept for the backward pass but the sums that the node returns. `plain` has the same
-functions in plain torch.
+For the backward pass density and colours of every sample are kept, no features and no hidden layer.
+`plain` has the same functions in plain torch.
 
 Gradients to planes are added atomically, in whatever order programs come, as `grid_sample` adds
 them on a GPU: their last bits differ from one time to the next. Where
@@ -11,6 +11,8 @@ down and added in an order (`scatter`), which takes more time and memory.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -26,12 +28,29 @@ from inv3d.nn.raymarch.planes import Lines, PlaneVolume
 from inv3d.nn.raymarch.scatter import scatter
 from inv3d.nn.volume import March, Sums
 
-# Rays of a program, which goes along them, and points of one that only reads densities.
-TILE, POINTS = 32, 64
-# Compiled for sm_90, 8 warps hold the state of 32 rays in registers, 4 don't. Loads that run ahead
-# in shared memory would take more of it than many GPUs have.
-_LAUNCH: dict[str, Any] = {"num_warps": 8, "num_stages": 1}
-_LAUNCH_DENSITY: dict[str, Any] = {"num_warps": 4, "num_stages": 1}
+# Samples of a program that decodes.
+GROUP = 16
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """How many rays a program has, and its warps.
+
+    Loads that run ahead in shared memory would take more of it than many GPUs have.
+    """
+
+    rays: int
+    warps: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a program is launched with."""
+        return {"T": self.rays, "num_warps": self.warps, "num_stages": 1}
+
+
+# Of programs that decode, and that go along rays: fastest on an H100. Larger ones of the first kind
+# don't fit its registers.
+DECODE, ALONG = _Tile(16, 4), _Tile(32, 4)
 
 _AXES = ("A0", "B0", "A1", "B1", "A2", "B2")
 
@@ -39,18 +58,9 @@ _AXES = ("A0", "B0", "A1", "B1", "A2", "B2")
 def density(volume: PlaneVolume, lines: Lines, depths: Tensor) -> Tensor:
     """Return the raw density [B, R, S] at distances [B, R, S] along rays, without gradient."""
     texels = _channels_last(volume.planes.detach())
-    depths = depths.contiguous()
-    batch, rays, samples = depths.shape
-    raw = torch.empty_like(depths)
     _, *layers = (tensor.detach().contiguous() for tensor in volume.tensors())
-    shape = _Shape.of(volume, texels, POINTS)
-    with _on(texels):
-        programs.density[(triton.cdiv(rays, POINTS), samples, batch)](
-            texels, *layers, lines.origins.contiguous(), lines.directions.contiguous(), depths, raw,
-            rays, samples, *shape.numbers, *shape.strides, **shape.constants("C", "H", "BC", "BH"),
-            **_LAUNCH_DENSITY,
-        )  # fmt: skip
-    return raw
+    shape = _Shape.of(volume, texels)
+    return _decode(shape, texels, layers, _contiguous(lines), depths.contiguous(), False)[0]
 
 
 def march(volume: PlaneVolume, lines: Lines, depths: Tensor, march: March, colour: bool) -> Sums:
@@ -74,36 +84,35 @@ class _Shape:
     Attributes:
         numbers: 1 / box, texels a side, slices, the limit of the margin.
         strides: of scene, plane, slice, row and column, in numbers.
-        known: constants of the program.
+        known: constants of the programs that decode.
+        colours: and of those that composite.
     """
 
     numbers: tuple[float, int, int, float]
     strides: tuple[int, ...]
     known: dict[str, Any]
+    colours: dict[str, Any]
 
     @classmethod
-    def of(cls, volume: PlaneVolume, texels: Tensor, tile: int) -> _Shape:
+    def of(cls, volume: PlaneVolume, texels: Tensor) -> _Shape:
         grid = texels.ndim == 6
         scene, plane, _, *inner = texels.stride()
         w1, w2 = volume.layers.w1, volume.layers.w2
+        colours = {"N": w2.shape[0] - 1, "BO": _block(w2.shape[0] - 1)}
         axes = dict(zip(_AXES, chain(*AXES[volume.axes]), strict=True))
-        known = axes | {
-            "C": w1.shape[1], "H": w1.shape[0], "N": w2.shape[0] - 1,
-            "BC": _block(w1.shape[1]), "BH": _block(w1.shape[0]), "BO": _block(w2.shape[0] - 1),
+        known = axes | colours | {
+            "C": w1.shape[1], "H": w1.shape[0],
+            "BC": _block(w1.shape[1]), "BH": _block(w1.shape[0]),
             "ACTIVATION": volume.layers.activation,
             "GRID": grid, "CROP": volume.limit is not None,
-            "PRECISION": "tf32" if volume.tf32 else "ieee", "T": tile,
+            "PRECISION": "tf32" if volume.tf32 else "tf32x3",
         }  # fmt: skip
         return cls(
             (1 / volume.box, texels.shape[-1], texels.shape[3] if grid else 1, volume.limit or 0.0),
             (scene, plane, *(inner if grid else (0, *inner))),
             known,
+            colours,
         )
-
-    def constants(self, *wanted: str) -> dict[str, Any]:
-        """The constants that every program has, and some more."""
-        always = (*_AXES, "GRID", "CROP", "PRECISION", "T")
-        return {name: self.known[name] for name in (*always, *wanted)}
 
 
 def _on(tensor: Tensor) -> AbstractContextManager[None]:
@@ -123,7 +132,35 @@ def _channels_last(planes: Tensor) -> Tensor:
     return planes.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
-_MARCH = ("C", "H", "N", "BC", "BH", "BO", "ACTIVATION")
+def _grid(depths: Tensor) -> tuple[int, int, int]:
+    """Programs that decode samples at distances [B, R, S]: tiles of rays, groups, scenes."""
+    batch, rays, samples = depths.shape
+    return triton.cdiv(rays, DECODE.rays), triton.cdiv(samples, GROUP), batch
+
+
+def _contiguous(lines: Lines) -> Lines:
+    return Lines(lines.origins.contiguous(), lines.directions.contiguous())
+
+
+def _decode(
+    shape: _Shape,
+    texels: Tensor,
+    layers: Sequence[Tensor],
+    lines: Lines,
+    depths: Tensor,
+    colour: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return raw density [B, R, S] and colours [B, R, S, N], of no numbers unless wanted."""
+    _, rays, samples = depths.shape
+    raw = torch.empty_like(depths)
+    colours = depths.new_empty(*depths.shape, shape.known["N"] if colour else 0)
+    with _on(texels):
+        programs.decode[_grid(depths)](
+            texels, *layers, lines.origins, lines.directions, depths, raw, colours,
+            rays, samples, GROUP, *shape.numbers, *shape.strides, **shape.known,
+            COLOUR=colour, **DECODE.options,
+        )  # fmt: skip
+    return raw, colours
 
 
 class _March(torch.autograd.Function):
@@ -141,23 +178,24 @@ class _March(torch.autograd.Function):
         march: March,
         colour: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        texels = _channels_last(planes)
+        texels, lines = _channels_last(planes), _contiguous(lines)
         layers = [tensor.contiguous() for tensor in (w1, b1, w2, b2)]
-        lines = Lines(lines.origins.contiguous(), lines.directions.contiguous())
         batch, rays, samples = depths.shape
-        shape = _Shape.of(volume, texels, TILE)
+        shape = _Shape.of(volume, texels)
+        raw, colours = _decode(shape, texels, layers, lines, depths, colour)
         sums = (
-            depths.new_empty(batch, rays, len(w2) - 1 if colour else 0),
+            depths.new_empty(batch, rays, colours.shape[-1]),
             depths.new_empty(batch, rays),
             depths.new_empty(batch, rays),
         )
         with _on(texels):
-            programs.march[(triton.cdiv(rays, TILE), batch)](
-                texels, *layers, lines.origins, lines.directions, depths, *sums,
-                rays, samples, *shape.numbers, march.density_gain, march.density_scale,
-                *shape.strides, **shape.constants(*_MARCH), COLOUR=colour, **_LAUNCH,
+            programs.composite[(triton.cdiv(rays, ALONG.rays), batch)](
+                raw, colours, depths, *sums, rays, samples, march.density_gain,
+                march.density_scale, **shape.colours, COLOUR=colour, **ALONG.options,
             )  # fmt: skip
-        ctx.save_for_backward(texels, *layers, lines.origins, lines.directions, depths, *sums)
+        ctx.save_for_backward(
+            texels, *layers, lines.origins, lines.directions, depths, raw, colours, *sums
+        )
         ctx.axes, ctx.box = volume.axes, volume.box
         ctx.march, ctx.shape, ctx.colour = march, shape, colour
         return sums
@@ -165,25 +203,31 @@ class _March(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors
-        texels, w1, b1, w2, b2, origins, directions, depths = saved[:8]
+        texels, w1, b1, w2, b2, origins, directions, depths, raw, colours = saved[:10]
+        sums, given = saved[10:], [gradient.contiguous() for gradient in gradients]
         batch, rays, samples = depths.shape
         wants_planes, wants_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
         ordered = wants_planes and torch.are_deterministic_algorithms_enabled()
-        tiles = triton.cdiv(rays, TILE)
+        grid = _grid(depths)
         sizes = [w1.numel(), b1.numel(), w2.numel(), b2.numel()]
         none = depths.new_empty(0)
         d_texels = none
         if wants_planes and not ordered:
             d_texels = texels.new_empty_strided(texels.shape, texels.stride()).zero_()
         d_features = depths.new_empty(*depths.shape, w1.shape[1]) if ordered else none
-        d_weights = depths.new_zeros(batch * tiles, sum(sizes)) if wants_weights else none
+        d_weights = depths.new_zeros(math.prod(grid), sum(sizes)) if wants_weights else none
+        d_raw, half = torch.empty_like(raw), torch.empty_like(raw)
         with _on(texels):
-            programs.march_back[(tiles, batch)](
-                *saved, *(gradient.contiguous() for gradient in gradients),
-                d_texels, d_features, d_weights, rays, samples, *ctx.shape.numbers,
-                ctx.march.density_gain, ctx.march.density_scale, *ctx.shape.strides,
-                **ctx.shape.constants(*_MARCH), COLOUR=ctx.colour, PLANES=wants_planes,
-                ORDERED=ordered, WEIGHTS=wants_weights, **_LAUNCH,
+            programs.composite_back[(triton.cdiv(rays, ALONG.rays), batch)](
+                raw, colours, depths, *sums, *given, d_raw, half, rays, samples,
+                ctx.march.density_gain, ctx.march.density_scale, **ctx.shape.colours,
+                COLOUR=ctx.colour, **ALONG.options,
+            )  # fmt: skip
+            programs.decode_back[grid](
+                texels, w1, b1, w2, b2, origins, directions, depths, colours, given[0],
+                d_raw, half, d_texels, d_features, d_weights, rays, samples, GROUP,
+                *ctx.shape.numbers, *ctx.shape.strides, **ctx.shape.known, COLOUR=ctx.colour,
+                PLANES=wants_planes, ORDERED=ordered, WEIGHTS=wants_weights, **DECODE.options,
             )  # fmt: skip
         d_planes = d_texels if wants_planes else None
         if ordered:

@@ -1,10 +1,11 @@
-"""Triton programs: what rays see of planes, and the gradients of it, a tile of rays a program.
+"""Triton programs: what rays see of planes, and the gradients of it.
 
-A program goes along its rays sample by sample. At each it reads the texels around the points,
-decodes them in two products and composites the interval that ends there; nothing but the sums
-leaves it. Backwards it does the same again, in the same order: what all later intervals add to a
-gradient is the whole less what was passed already, and the whole is known from the sums. The
-gradient of a sample is complete one interval later, so that its activations are kept for as long.
+Two kinds take turns. `decode` and `decode_back` have a tile of rays and some of their samples: they
+read the texels around the points and decode them in two products, no sample after another, so that
+many programs hide how long a texel takes. `composite` and `composite_back` go along rays, sample
+by sample, with nothing to compute but sums. Both read what `decode` wrote down, density and
+colours of every sample. Backwards, what all later intervals add to a gradient is the whole less
+what was passed already, and the whole is known from the sums.
 
 Imported where a GPU takes this way (see `field`), and by tests in Triton's interpreter. Functions
 that aren't exact to the last bits on a GPU, such as logarithms near one, are left out.
@@ -21,7 +22,7 @@ import triton.language as tl
 # Raw density in the margin of the box.
 EMPTY = tl.constexpr(-1000.0)
 # Numbers that no program is compiled anew for.
-COUNTS = ["rays", "samples", "size", "slices"]
+COUNTS = ["rays", "samples", "group", "size", "slices"]
 
 
 @triton.jit
@@ -192,51 +193,20 @@ def _within(x, z, limit):
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def density(
-    texels, w1, b1, w2, b2, origins, directions, depths, raw,
-    rays, samples, scale, size, slices, limit, sb, sp, sd, sy, sx,
-    A0: tl.constexpr, B0: tl.constexpr, A1: tl.constexpr, B1: tl.constexpr, A2: tl.constexpr,
-    B2: tl.constexpr, C: tl.constexpr, H: tl.constexpr, BC: tl.constexpr, BH: tl.constexpr,
-    GRID: tl.constexpr, CROP: tl.constexpr, PRECISION: tl.constexpr, T: tl.constexpr,
-):  # fmt: skip
-    """Raw density [B, R, S] at distances [B, R, S] along rays; a program a tile and a sample."""
-    sample, scene = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    ray = tl.program_id(0) * T + tl.arange(0, T)
-    live = ray < rays
-    row = scene * rays + tl.minimum(ray, rays - 1)
-    ox, oy, oz, dx, dy, dz = _line(origins, directions, row)
-    t = tl.load(depths + row * samples + sample)
-    x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
-    weight, bias = _first_layer(w1, b1, C, H, BC, BH)
-    h = tl.arange(0, BH)
-    towards = tl.load(w2 + h, mask=h < H, other=0.0)
-    features = _planes(
-        tl.zeros([T, BC], tl.float32), texels + scene * sb, x, y, z, scale, size, slices, live,
-        sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, False,
-    )  # fmt: skip
-    hidden = _hidden(features * (1 / 3), weight, bias, PRECISION)
-    found = tl.sum(hidden * towards[None, :], 1) + tl.load(b2)
-    if CROP:
-        found = tl.where(_within(x, z, limit), found, EMPTY)
-    tl.store(raw + row * samples + sample, found, mask=live)
-
-
-@triton.jit(do_not_specialize=COUNTS)
-def march(
-    texels, w1, b1, w2, b2, origins, directions, depths, colour, distance, opacity,
-    rays, samples, scale, size, slices, limit, gain, factor, sb, sp, sd, sy, sx,
+def decode(
+    texels, w1, b1, w2, b2, origins, directions, depths, raw, colours,
+    rays, samples, group, scale, size, slices, limit, sb, sp, sd, sy, sx,
     A0: tl.constexpr, B0: tl.constexpr, A1: tl.constexpr, B1: tl.constexpr, A2: tl.constexpr,
     B2: tl.constexpr, C: tl.constexpr, H: tl.constexpr, N: tl.constexpr, BC: tl.constexpr,
     BH: tl.constexpr, BO: tl.constexpr, GRID: tl.constexpr, CROP: tl.constexpr,
     COLOUR: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """Sums over the intervals between sorted samples, each times the weight of its interval.
+    """Raw density [B, R, S] and colours [B, R, S, N] at distances [B, R, S] along rays.
 
-    Of colours, [B, R, N], distances of interval centres and ones, [B, R].
+    A program has a tile of rays and a group of samples.
     """
-    scene = tl.program_id(1).to(tl.int64)
+    scene = tl.program_id(2).to(tl.int64)
     ray = tl.program_id(0) * T + tl.arange(0, T)
-    live = ray < rays
     row = scene * rays + tl.minimum(ray, rays - 1)
     ox, oy, oz, dx, dy, dz = _line(origins, directions, row)
     weight, bias = _first_layer(w1, b1, C, H, BC, BH)
@@ -244,6 +214,42 @@ def march(
     towards, offset = tl.load(w2 + h, mask=h < H, other=0.0), tl.load(b2)
     if COLOUR:
         weight2, bias2 = _second_layer(w2, b2, H, N, BH, BO)
+    first = tl.program_id(1) * group
+    for sample in range(first, tl.minimum(first + group, samples)):
+        at = row * samples + sample
+        live = ray < rays
+        t = tl.load(depths + at)
+        x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
+        features = _planes(
+            tl.zeros([T, BC], tl.float32), texels + scene * sb, x, y, z, scale, size, slices, live,
+            sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, False,
+        )  # fmt: skip
+        hidden = _hidden(features * (1 / 3), weight, bias, PRECISION)
+        found = tl.sum(hidden * towards[None, :], 1) + offset
+        if CROP:
+            found = tl.where(_within(x, z, limit), found, EMPTY)
+        tl.store(raw + at, found, mask=live)
+        if COLOUR:
+            made = _colours(hidden, weight2, bias2, ACTIVATION, PRECISION)
+            known = live[:, None] & (o < N)[None, :]
+            tl.store(colours + at[:, None] * N + o[None, :], made, mask=known)
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def composite(
+    raw, colours, depths, colour, distance, opacity, rays, samples, gain, factor,
+    N: tl.constexpr, BO: tl.constexpr, COLOUR: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    """Sums over the intervals between sorted samples, each times the weight of its interval.
+
+    Of colours, [B, R, N], distances of interval centres and ones, [B, R]; a program a tile of rays.
+    """
+    scene = tl.program_id(1).to(tl.int64)
+    ray = tl.program_id(0) * T + tl.arange(0, T)
+    live = ray < rays
+    row = scene * rays + tl.minimum(ray, rays - 1)
+    o = tl.arange(0, BO)
+    known = live[:, None] & (o < N)[None, :]
     colour_sum = tl.zeros([T, BO], tl.float32)
     colours_before = tl.zeros([T, BO], tl.float32)
     distance_sum = tl.zeros([T], tl.float32)
@@ -252,104 +258,66 @@ def march(
     raw_before = tl.zeros([T], tl.float32)
     t_before = tl.load(depths + row * samples)
     for sample in range(samples):
-        t = tl.load(depths + row * samples + sample)
-        x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
-        features = _planes(
-            tl.zeros([T, BC], tl.float32), texels + scene * sb, x, y, z, scale, size, slices, live,
-            sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, False,
-        )  # fmt: skip
-        hidden = _hidden(features * (1 / 3), weight, bias, PRECISION)
-        raw = tl.sum(hidden * towards[None, :], 1) + offset
-        if CROP:
-            raw = tl.where(_within(x, z, limit), raw, EMPTY)
+        at = row * samples + sample
+        t, found = tl.load(depths + at), tl.load(raw + at)
         # The interval before the first sample has no length, and so no weight.
-        absorption = _softplus((raw + raw_before) * 0.5 * gain - 1) * factor * (t - t_before)
+        absorption = _softplus((found + raw_before) * 0.5 * gain - 1) * factor * (t - t_before)
         share = tl.exp(-passed) * _absorbed(absorption)
         passed += absorption
         if COLOUR:
-            colours = _colours(hidden, weight2, bias2, ACTIVATION, PRECISION)
-            colour_sum += (colours + colours_before) * (share * 0.5)[:, None]
-            colours_before = colours
+            made = tl.load(colours + at[:, None] * N + o[None, :], mask=known, other=0.0)
+            colour_sum += (made + colours_before) * (share * 0.5)[:, None]
+            colours_before = made
         distance_sum += share * (t + t_before) * 0.5
         weights_sum += share
-        raw_before, t_before = raw, t
+        raw_before, t_before = found, t
     if COLOUR:
-        known = live[:, None] & (o < N)[None, :]
         tl.store(colour + row[:, None] * N + o[None, :], colour_sum, mask=known)
     tl.store(distance + row, distance_sum, mask=live)
     tl.store(opacity + row, weights_sum, mask=live)
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def march_back(
-    texels, w1, b1, w2, b2, origins, directions, depths, colour, distance, opacity,
-    d_colour, d_distance, d_opacity, d_texels, d_features, d_weights,
-    rays, samples, scale, size, slices, limit, gain, factor, sb, sp, sd, sy, sx,
-    A0: tl.constexpr, B0: tl.constexpr, A1: tl.constexpr, B1: tl.constexpr, A2: tl.constexpr,
-    B2: tl.constexpr, C: tl.constexpr, H: tl.constexpr, N: tl.constexpr, BC: tl.constexpr,
-    BH: tl.constexpr, BO: tl.constexpr, GRID: tl.constexpr, CROP: tl.constexpr,
-    COLOUR: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, T: tl.constexpr,
-    PLANES: tl.constexpr, ORDERED: tl.constexpr, WEIGHTS: tl.constexpr,
+def composite_back(
+    raw, colours, depths, colour, distance, opacity, d_colour, d_distance, d_opacity, d_raw, half,
+    rays, samples, gain, factor,
+    N: tl.constexpr, BO: tl.constexpr, COLOUR: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of what `march` adds up.
+    """Gradients of what `composite` adds up, to the raw density of every sample, [B, R, S].
 
-    To texels they're added atomically (PLANES), or the gradient of the features at every sample is
-    stored, [B, R, S, C], to be added in an order (ORDERED). Those to the decoder (WEIGHTS) are
-    stored for each program: w1 [H, C], b1 [H], w2 [1 + N, H], b2 [1 + N].
+    Those to its colours are the rays' times the weight that a sample has, which is kept: [B, R, S].
+    Both are complete one interval later.
     """
     scene = tl.program_id(1).to(tl.int64)
     ray = tl.program_id(0) * T + tl.arange(0, T)
     live = ray < rays
     row = scene * rays + tl.minimum(ray, rays - 1)
-    ox, oy, oz, dx, dy, dz = _line(origins, directions, row)
-    weight, bias = _first_layer(w1, b1, C, H, BC, BH)
-    c, h, o = tl.arange(0, BC), tl.arange(0, BH), tl.arange(0, BO)
-    towards, offset = tl.load(w2 + h, mask=h < H, other=0.0), tl.load(b2)
+    o = tl.arange(0, BO)
+    known = live[:, None] & (o < N)[None, :]
     g_distance = tl.load(d_distance + row, mask=live, other=0.0)
     g_opacity = tl.load(d_opacity + row, mask=live, other=0.0)
     # What the intervals still to come add to the loss, at first order.
     rest = g_distance * tl.load(distance + row) + g_opacity * tl.load(opacity + row)
     if COLOUR:
-        weight2, bias2 = _second_layer(w2, b2, H, N, BH, BO)
-        known = live[:, None] & (o < N)[None, :]
-        at = row[:, None] * N + o[None, :]
-        g_colour = tl.load(d_colour + at, mask=known, other=0.0)
-        rest += tl.sum(g_colour * tl.load(colour + at, mask=known, other=0.0), 1)
-    if WEIGHTS:
-        sum_w1 = tl.zeros([BC, BH], tl.float32)
-        sum_b1 = tl.zeros([BH], tl.float32)
-        sum_towards = tl.zeros([BH], tl.float32)
-        sum_offset = tl.zeros([T], tl.float32)
-        sum_w2 = tl.zeros([BH, BO], tl.float32)
-        sum_b2 = tl.zeros([BO], tl.float32)
+        at_colour = row[:, None] * N + o[None, :]
+        g_colour = tl.load(d_colour + at_colour, mask=known, other=0.0)
+        rest += tl.sum(g_colour * tl.load(colour + at_colour, mask=known, other=0.0), 1)
     passed = tl.zeros([T], tl.float32)
     t_before = tl.load(depths + row * samples)
     raw_before = tl.zeros([T], tl.float32)
     worth_before = tl.zeros([T], tl.float32)  # of its colour
-    # Of the sample before: its activations, and gradients from the interval that ended there.
-    features_before = tl.zeros([T, BC], tl.float32)
-    hidden_before = tl.zeros([T, BH], tl.float32)
-    colours_before = tl.zeros([T, BO], tl.float32)
+    # Of the sample before: its weight and gradient from the interval that ended there.
     half_before = tl.zeros([T], tl.float32)
     d_raw_before = tl.zeros([T], tl.float32)
     for sample in range(samples + 1):
         # The intervals before the first and behind the last sample have no length.
-        t = tl.load(depths + row * samples + tl.minimum(sample, samples - 1))
-        x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
-        features = _planes(
-            tl.zeros([T, BC], tl.float32), texels + scene * sb, x, y, z, scale, size, slices, live,
-            sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, False,
-        ) * (1 / 3)  # fmt: skip
-        hidden = _hidden(features, weight, bias, PRECISION)
-        raw = tl.sum(hidden * towards[None, :], 1) + offset
-        if CROP:
-            raw = tl.where(_within(x, z, limit), raw, EMPTY)
+        at = row * samples + tl.minimum(sample, samples - 1)
+        t, found = tl.load(depths + at), tl.load(raw + at)
         worth = tl.zeros([T], tl.float32)
-        colours = tl.zeros([T, BO], tl.float32)
         if COLOUR:
-            colours = _colours(hidden, weight2, bias2, ACTIVATION, PRECISION)
-            worth = tl.sum(colours * g_colour, 1)
-        middle = (raw + raw_before) * 0.5 * gain - 1
+            made = tl.load(colours + at[:, None] * N + o[None, :], mask=known, other=0.0)
+            worth = tl.sum(made * g_colour, 1)
+        middle = (found + raw_before) * 0.5 * gain - 1
         length = t - t_before
         absorption = _softplus(middle) * factor * length
         through = tl.exp(-passed)
@@ -357,45 +325,96 @@ def march_back(
         gradient = (worth + worth_before + g_distance * (t + t_before)) * 0.5 + g_opacity
         rest -= gradient * share
         d_absorption = gradient * (through - share) - rest
-        d_raw = d_absorption * length * (factor * gain * 0.5) * tl.sigmoid(middle)
+        d_found = d_absorption * length * (factor * gain * 0.5) * tl.sigmoid(middle)
         passed += absorption
         # The sample before is complete.
-        d_density = d_raw_before + d_raw
-        half = half_before + share * 0.5
-        ux, uy, uz = ox + dx * t_before, oy + dy * t_before, oz + dz * t_before
+        before = row * samples + tl.maximum(sample - 1, 0)
+        told = live & (sample > 0)
+        tl.store(d_raw + before, d_raw_before + d_found, mask=told)
+        tl.store(half + before, half_before + share * 0.5, mask=told)
+        raw_before, worth_before, t_before = found, worth, t
+        half_before, d_raw_before = share * 0.5, d_found
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def decode_back(
+    texels, w1, b1, w2, b2, origins, directions, depths, colours, d_colour, d_raw, half,
+    d_texels, d_features, d_weights,
+    rays, samples, group, scale, size, slices, limit, sb, sp, sd, sy, sx,
+    A0: tl.constexpr, B0: tl.constexpr, A1: tl.constexpr, B1: tl.constexpr, A2: tl.constexpr,
+    B2: tl.constexpr, C: tl.constexpr, H: tl.constexpr, N: tl.constexpr, BC: tl.constexpr,
+    BH: tl.constexpr, BO: tl.constexpr, GRID: tl.constexpr, CROP: tl.constexpr,
+    COLOUR: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, T: tl.constexpr,
+    PLANES: tl.constexpr, ORDERED: tl.constexpr, WEIGHTS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of `decode`, from those that `composite_back` found.
+
+    To texels they're added atomically (PLANES), or the gradient of the features at every sample is
+    stored, [B, R, S, C], to be added in an order (ORDERED). Those to the decoder (WEIGHTS) are
+    stored for each program: w1 [H, C], b1 [H], w2 [1 + N, H], b2 [1 + N].
+    """
+    scene = tl.program_id(2).to(tl.int64)
+    ray = tl.program_id(0) * T + tl.arange(0, T)
+    live = ray < rays
+    row = scene * rays + tl.minimum(ray, rays - 1)
+    ox, oy, oz, dx, dy, dz = _line(origins, directions, row)
+    weight, bias = _first_layer(w1, b1, C, H, BC, BH)
+    c, h, o = tl.arange(0, BC), tl.arange(0, BH), tl.arange(0, BO)
+    towards = tl.load(w2 + h, mask=h < H, other=0.0)
+    if COLOUR:
+        weight2, _ = _second_layer(w2, b2, H, N, BH, BO)
+        known = live[:, None] & (o < N)[None, :]
+        g_colour = tl.load(d_colour + row[:, None] * N + o[None, :], mask=known, other=0.0)
+    if WEIGHTS:
+        sum_w1 = tl.zeros([BC, BH], tl.float32)
+        sum_b1 = tl.zeros([BH], tl.float32)
+        sum_towards = tl.zeros([BH], tl.float32)
+        sum_offset = tl.zeros([T], tl.float32)
+        sum_w2 = tl.zeros([BH, BO], tl.float32)
+        sum_b2 = tl.zeros([BO], tl.float32)
+    first = tl.program_id(1) * group
+    for sample in range(first, tl.minimum(first + group, samples)):
+        at = row * samples + sample
+        t = tl.load(depths + at)
+        x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
+        features = _planes(
+            tl.zeros([T, BC], tl.float32), texels + scene * sb, x, y, z, scale, size, slices, live,
+            sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, False,
+        ) * (1 / 3)  # fmt: skip
+        hidden = _hidden(features, weight, bias, PRECISION)
+        d_density = tl.load(d_raw + at, mask=live, other=0.0)
+        weighed = tl.load(half + at, mask=live, other=0.0)
         if CROP:
-            d_density = tl.where(_within(ux, uz, limit), d_density, 0.0)
+            d_density = tl.where(_within(x, z, limit), d_density, 0.0)
         d_hidden = d_density[:, None] * towards[None, :]
         if COLOUR:
-            d_made = g_colour * half[:, None] * _slope(colours_before, ACTIVATION)
+            made = tl.load(colours + at[:, None] * N + o[None, :], mask=known, other=0.0)
+            d_made = g_colour * weighed[:, None] * _slope(made, ACTIVATION)
             d_hidden += tl.dot(d_made, tl.trans(weight2), input_precision=PRECISION)
         # The derivative of softplus, from its value.
-        d_inner = d_hidden * _absorbed(hidden_before)
+        d_inner = d_hidden * _absorbed(hidden)
         if WEIGHTS:
-            sum_w1 += tl.dot(tl.trans(features_before), d_inner, input_precision=PRECISION)
+            sum_w1 += tl.dot(tl.trans(features), d_inner, input_precision=PRECISION)
             sum_b1 += tl.sum(d_inner, 0)
-            sum_towards += tl.sum(d_density[:, None] * hidden_before, 0)
+            sum_towards += tl.sum(d_density[:, None] * hidden, 0)
             sum_offset += d_density
             if COLOUR:
-                sum_w2 += tl.dot(tl.trans(hidden_before), d_made, input_precision=PRECISION)
+                sum_w2 += tl.dot(tl.trans(hidden), d_made, input_precision=PRECISION)
                 sum_b2 += tl.sum(d_made, 0)
         if PLANES or ORDERED:
             spread = tl.dot(d_inner, tl.trans(weight), input_precision=PRECISION) * (1 / 3)
-            told = live & (sample > 0)
             if ORDERED:
-                place = (row * samples + tl.maximum(sample - 1, 0))[:, None] * C + c[None, :]
-                tl.store(d_features + place, spread, mask=told[:, None] & (c < C)[None, :])
+                place = at[:, None] * C + c[None, :]
+                tl.store(d_features + place, spread, mask=live[:, None] & (c < C)[None, :])
             else:
-                told &= (d_density != 0) | (half != 0)
+                told = live & ((d_density != 0) | (weighed != 0))
                 _planes(
-                    spread, d_texels + scene * sb, ux, uy, uz, scale, size, slices, told,
+                    spread, d_texels + scene * sb, x, y, z, scale, size, slices, told,
                     sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, True,
                 )  # fmt: skip
-        features_before, hidden_before, colours_before = features, hidden, colours
-        raw_before, worth_before, t_before = raw, worth, t
-        half_before, d_raw_before = share * 0.5, d_raw
     if WEIGHTS:
-        program = (scene * tl.num_programs(0) + tl.program_id(0)).to(tl.int64)
+        tile = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+        program = scene * (tl.num_programs(0) * tl.num_programs(1)) + tile
         start = d_weights + program * (H * C + H + (1 + N) * (H + 1))
         known1 = (c < C)[:, None] & (h < H)[None, :]
         tl.store(start + h[None, :] * C + c[:, None], sum_w1, mask=known1)
