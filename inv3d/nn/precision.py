@@ -21,7 +21,8 @@ from torch.autograd.graph import Node
 from inv3d.nn.choices import Precision
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Where torch keeps the setting: since 2.9 convolutions have one of their own.
+# Where torch keeps the settings: since 2.9 under another name, and those of convolutions apart.
+_MATRICES: Any = torch.backends.cuda.matmul
 _HOME: Any = getattr(torch.backends.cudnn, "conv", torch.backends.cudnn)
 _NAME, _ROUNDED, _EXACT = (
     ("fp32_precision", "tf32", "ieee")
@@ -72,19 +73,19 @@ def rounding(precision: Precision) -> Iterator[None]:
 
     What else computes in the process is concerned too; `run_in` isn't, which decides for itself.
     """
-    matrices = torch.backends.cuda.matmul
-    before = matrices.allow_tf32
-    matrices.allow_tf32 = precision == "tf32"
+    value = _ROUNDED if precision == "tf32" else _EXACT
+    before = getattr(_MATRICES, _NAME)
+    setattr(_MATRICES, _NAME, value)
     try:
-        with _rounding(_ROUNDED if precision == "tf32" else _EXACT):
+        with _rounding(value):
             yield
     finally:
-        matrices.allow_tf32 = before
+        setattr(_MATRICES, _NAME, before)
 
 
 def is_exact() -> bool:
     """Whether neither convolutions nor matrix products that run now on CUDA may round to TF32."""
-    return getattr(_HOME, _NAME) == _EXACT and not torch.backends.cuda.matmul.allow_tf32
+    return bool(getattr(_HOME, _NAME) == _EXACT and getattr(_MATRICES, _NAME) != _ROUNDED)
 
 
 def _rounding_matters(x: Tensor) -> bool:

@@ -230,3 +230,22 @@ def test_the_command_line_knows_every_precision() -> None:
     (option,) = [p for p in command.params if p.name == "precision"]
     assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == get_args(Precision)
+
+
+@pytest.mark.parametrize("matrices", [False, True])
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_exact_is_what_rounds_nowhere(matrices: bool, convolutions: bool) -> None:
+    values = {False: precision._EXACT, True: precision._ROUNDED}
+    with precision.rounding("fp32"):  # puts all back
+        setattr(precision._MATRICES, precision._NAME, values[matrices])
+        setattr(precision._HOME, precision._NAME, values[convolutions])
+        assert precision.is_exact() == (not matrices and not convolutions)
+
+
+def test_a_block_rounds_and_leaves_settings_as_they_were() -> None:
+    before = _setting(), getattr(precision._MATRICES, precision._NAME)
+    with precision.rounding("tf32"):
+        assert not precision.is_exact()
+        with precision.rounding("fp32"):
+            assert precision.is_exact()
+    assert (_setting(), getattr(precision._MATRICES, precision._NAME)) == before
