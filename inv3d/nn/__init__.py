@@ -11,6 +11,6 @@ Any other takes what it needs:
 - `volume`: `Rays` through a `Field`, sampled and composited as `March` says (`render_chunked`);
 - `superresolution`: `Superresolution`, rendered features to the final image;
 - `raymarch`: rays through planes on NVIDIA GPUs, by programs that Triton compiles; `trial`: where
-  such programs may run, and whether they find what plain torch finds;
+  such programs may run, and whether they find what plain torch finds; `launch`: what that takes;
 - `precision`: `run_in`, a network in the precision of its generator.
 """

@@ -176,8 +176,8 @@ def test_chunks_change_nothing(chunk: int, colour: bool) -> None:
         assert parts.features is None
 
 
-class Unkept:
-    """A field that says that it keeps no samples, and counts the rays that it's given."""
+class Light:
+    """A field that says that it keeps little of its samples; it counts the rays that come."""
 
     def __init__(self) -> None:
         self.rays: list[int] = []
@@ -193,8 +193,8 @@ class Unkept:
         return render_rays(ball, rays, march, colour)
 
 
-def test_of_rays_of_which_nothing_is_kept_more_come_at_once() -> None:
-    march, field = March(8, 8), Unkept()
+def test_of_rays_of_which_little_is_kept_more_come_at_once() -> None:
+    march, field = March(8, 8), Light()
     rays = rays_along_z(7, march)
     whole = render_rays(ball, rays, march, True)
     seen = render_chunked(field, rays, march, True, 2, checkpoint=True, light=9)

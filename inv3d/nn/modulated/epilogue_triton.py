@@ -6,12 +6,11 @@ added atomically: the same bits every time.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
 from inv3d.nn import filters
+from inv3d.nn.launch import block, on, tiles
 from inv3d.nn.layers import LRELU_SLOPE
 from inv3d.nn.modulated import epilogue as plain
 from inv3d.nn.modulated.epilogue import Epilogue, Gradients, as_rows
@@ -49,7 +48,7 @@ def apply_(
     rows, channels = table.shape
     known = {**_flags(epilogue, scale, noise), "BIAS": bias is not None, **_tile(channels)}
     with on(y):
-        epilogue_programs.forward[(blocks(rows, _PIXELS), blocks(channels, known["BC"]))](
+        epilogue_programs.forward[(tiles(rows, _PIXELS), tiles(channels, known["BC"]))](
             table, _given(scale, y), _given(bias, y), _given(noise, y),
             rows, _style_rows(y, scale), _noise_rows(y, noise), channels,
             epilogue.clamp or 0.0, LRELU_SLOPE, **known,
@@ -105,10 +104,10 @@ def _blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     size = height + 2 * padding - 3, width + 2 * padding - 3
     shape = (images, channels, *size)
     y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    bands, part = blocks(size[0], _ROWS), _tile(channels)["BC"]
+    bands, part = tiles(size[0], _ROWS), _tile(channels)["BC"]
     with on(x):
         epilogue_programs.blur[
-            (images * bands, blocks(size[1], _COLUMNS), blocks(channels, part))
+            (images * bands, tiles(size[1], _COLUMNS), tiles(channels, part))
         ](
             x, kernel.float().contiguous(), y, bands, height, width, *size, channels, padding,
             BX=_COLUMNS, BC=part, ROWS=_ROWS,
@@ -132,8 +131,8 @@ def _back(
     rows, channels = table.shape
     styles = 1 if scale is None else len(scale)
     tile = _tile(channels)
-    chunks = blocks(rows // styles, tile["BM"] * _STEPS)
-    parts = blocks(channels, tile["BC"])
+    chunks = tiles(rows // styles, tile["BM"] * _STEPS)
+    parts = tiles(channels, tile["BC"])
     sums = y.new_empty(styles, chunks, 3, channels, dtype=torch.float32)
     pixels = y.new_empty(parts, rows, dtype=torch.float32) if to_pixels else sums
     with on(y):
@@ -156,11 +155,7 @@ def _flags(epilogue: Epilogue, scale: Tensor | None, noise: Tensor | None) -> di
 
 
 def _tile(channels: int) -> dict[str, int]:
-    return {"BM": _PIXELS, "BC": min(_CHANNELS, max(16, 1 << (channels - 1).bit_length()))}
-
-
-def blocks(count: int, size: int) -> int:
-    return -(-count // size)
+    return {"BM": _PIXELS, "BC": min(_CHANNELS, block(channels))}
 
 
 def _style_rows(y: Tensor, scale: Tensor | None) -> int:
@@ -175,10 +170,6 @@ def _noise_rows(y: Tensor, noise: Tensor | None) -> int:
 def _given(tensor: Tensor | None, other: Tensor) -> Tensor:
     """What a program is given for a tensor that may be missing, and is then never read."""
     return other if tensor is None else tensor.contiguous()
-
-
-def on(tensor: Tensor) -> AbstractContextManager[None]:
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def fault_of(device: torch.device, dtype: torch.dtype) -> str | None:

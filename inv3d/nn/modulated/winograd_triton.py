@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.nn.modulated.epilogue_triton import blocks, on
+from inv3d.nn.launch import block, on, tiles
 from inv3d.nn.modulated.winograd import fits, kernels, square
 from inv3d.nn.precision import is_exact
 from inv3d.nn.trial import error_of, may_run, passed
@@ -89,11 +89,11 @@ def _run(program: Any, maps: Tensor, source: Tensor, target: Tensor, first: int)
     """Go through tiles from a first one on, of maps [N, C, H, W] that are source or target."""
     _, channels, height, width = maps.shape
     count = (target if maps is source else source).shape[1]
-    part = min(_CHANNELS, max(16, 1 << (channels - 1).bit_length()))
-    tiles = _NUMBERS // part
+    part = min(_CHANNELS, block(channels))
+    most = _NUMBERS // part
     with on(maps):
-        program[(blocks(count, tiles), blocks(channels, part))](
-            source, target, first, count, height, width, channels, BT=tiles, BC=part
+        program[(tiles(count, most), tiles(channels, part))](
+            source, target, first, count, height, width, channels, BT=most, BC=part
         )
 
 

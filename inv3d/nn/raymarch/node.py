@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
+from inv3d.nn.launch import block, on, tiles
 from inv3d.nn.planes.triplane import AXES
 from inv3d.nn.raymarch import programs
 from inv3d.nn.raymarch.planes import Lines, PlaneVolume
@@ -98,11 +97,11 @@ class _Shape:
         grid = texels.ndim == 6
         scene, plane, _, *inner = texels.stride()
         w1, w2 = volume.layers.w1, volume.layers.w2
-        colours = {"N": w2.shape[0] - 1, "BO": _block(w2.shape[0] - 1)}
+        colours = {"N": w2.shape[0] - 1, "BO": block(w2.shape[0] - 1)}
         axes = dict(zip(_AXES, chain(*AXES[volume.axes]), strict=True))
         known = axes | colours | {
             "C": w1.shape[1], "H": w1.shape[0],
-            "BC": _block(w1.shape[1]), "BH": _block(w1.shape[0]),
+            "BC": block(w1.shape[1]), "BH": block(w1.shape[0]),
             "ACTIVATION": volume.layers.activation,
             "GRID": grid, "CROP": volume.limit is not None,
             "PRECISION": "tf32" if volume.tf32 else "tf32x3",
@@ -115,16 +114,6 @@ class _Shape:
         )
 
 
-def _on(tensor: Tensor) -> AbstractContextManager[None]:
-    """Where programs are launched; elsewhere than on a GPU only Triton's interpreter takes them."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
-
-
-def _block(count: int) -> int:
-    """The size of a block that holds a dimension; products want 16 at least."""
-    return max(16, 1 << (count - 1).bit_length())
-
-
 def _channels_last(planes: Tensor) -> Tensor:
     """Planes with their channels side by side in memory; they mostly are."""
     if planes.stride(2) == 1 and 0 not in planes.stride():
@@ -135,7 +124,7 @@ def _channels_last(planes: Tensor) -> Tensor:
 def _grid(depths: Tensor) -> tuple[int, int, int]:
     """Programs that decode samples at distances [B, R, S]: tiles of rays, groups, scenes."""
     batch, rays, samples = depths.shape
-    return triton.cdiv(rays, DECODE.rays), triton.cdiv(samples, GROUP), batch
+    return tiles(rays, DECODE.rays), tiles(samples, GROUP), batch
 
 
 def _contiguous(lines: Lines) -> Lines:
@@ -154,7 +143,7 @@ def _decode(
     _, rays, samples = depths.shape
     raw = torch.empty_like(depths)
     colours = depths.new_empty(*depths.shape, shape.known["N"] if colour else 0)
-    with _on(texels):
+    with on(texels):
         programs.decode[_grid(depths)](
             texels, *layers, lines.origins, lines.directions, depths, raw, colours,
             rays, samples, GROUP, *shape.numbers, *shape.strides, **shape.known,
@@ -188,8 +177,8 @@ class _March(torch.autograd.Function):
             depths.new_empty(batch, rays),
             depths.new_empty(batch, rays),
         )
-        with _on(texels):
-            programs.composite[(triton.cdiv(rays, ALONG.rays), batch)](
+        with on(texels):
+            programs.composite[(tiles(rays, ALONG.rays), batch)](
                 raw, colours, depths, *sums, rays, samples, march.density_gain,
                 march.density_scale, **shape.colours, COLOUR=colour, **ALONG.options,
             )  # fmt: skip
@@ -217,8 +206,8 @@ class _March(torch.autograd.Function):
         d_features = depths.new_empty(*depths.shape, w1.shape[1]) if ordered else none
         d_weights = depths.new_zeros(math.prod(grid), sum(sizes)) if wants_weights else none
         d_raw, half = torch.empty_like(raw), torch.empty_like(raw)
-        with _on(texels):
-            programs.composite_back[(triton.cdiv(rays, ALONG.rays), batch)](
+        with on(texels):
+            programs.composite_back[(tiles(rays, ALONG.rays), batch)](
                 raw, colours, depths, *sums, *given, d_raw, half, rays, samples,
                 ctx.march.density_gain, ctx.march.density_scale, **ctx.shape.colours,
                 COLOUR=ctx.colour, **ALONG.options,
