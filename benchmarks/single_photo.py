@@ -84,6 +84,26 @@ VARIANTS = {
 }
 
 
+def variant_of(name: str) -> Variant:
+    """Return a variant by name, or a method that takes a training, as in 'e4e=out/e4e'.
+
+    Raises:
+        click.UsageError: where there's no such variant.
+    """
+    method, _, weights = name.partition("=")
+    if weights:
+        return Variant(method, {"weights": weights})
+    if name not in VARIANTS:
+        raise click.UsageError(f"--method {name}: expected one of {', '.join(VARIANTS)}")
+    return VARIANTS[name]
+
+
+def variants_in(rows: Sequence[Row]) -> list[str]:
+    """Return the variants of rows, those of trainings last."""
+    named = dict.fromkeys(str(row["variant"]) for row in rows)
+    return [name for name in VARIANTS if name in named] + [n for n in named if n not in VARIANTS]
+
+
 def view_at(capture: Capture, yaw: float) -> int:
     """Return the view nearest to a yaw in radians."""
     return int((capture.camera.yaw - yaw).abs().argmin())
@@ -195,7 +215,9 @@ def invert(
 
 def name_of(capture: str, yaw_deg: float, variant: str) -> str:
     """The name of a row's files."""
-    return f"{variant}-{Path(capture).stem}-{yaw_deg:+.0f}".replace(":", "_")
+    method, _, weights = variant.partition("=")
+    named = f"{method}.{Path(weights).stem}" if weights else variant
+    return f"{named}-{Path(capture).stem}-{yaw_deg:+.0f}".replace(":", "_")
 
 
 def rows_in(out: Path) -> list[Row]:
@@ -217,10 +239,8 @@ def table(rows: Sequence[Row], distances: Mapping[str, float] | None = None) -> 
         f"| method | n | {' | '.join([*heads, *last])} |",
         "|" + " --- |" * (2 + len(heads) + len(last)),
     ]
-    for variant in VARIANTS:
+    for variant in variants_in(rows):
         mine = [row for row in rows if row["variant"] == variant]
-        if not mine:
-            continue
         cells = [
             _mean(mine, [f"{metric}@{o:+.1f}" for o in offsets], digits)
             for offsets in groups.values()
@@ -254,11 +274,10 @@ def _mean(rows: Sequence[Row], keys: Sequence[str], digits: int) -> str:
 def cases(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
     """Return variant -> names of the median and the worst case by the error of novel views."""
     named = {}
-    for variant in VARIANTS:
+    for variant in variants_in(rows):
         mine = [row for row in rows if row["variant"] == variant]
         mine.sort(key=lambda row: sum(row[f"mse@{o:+.1f}"] for o in OFFSETS[1:]))
-        if mine:
-            named[variant] = (mine[(len(mine) - 1) // 2]["name"], mine[-1]["name"])
+        named[variant] = (mine[(len(mine) - 1) // 2]["name"], mine[-1]["name"])
     return named
 
 
@@ -271,7 +290,13 @@ def main() -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--capture", "captures", multiple=True, required=True, help="Capture; repeatable.")
 @click.option("--yaw-deg", "yaws", multiple=True, type=float, default=(0.0,), help="Repeatable.")
-@click.option("--method", "variants", multiple=True, default=tuple(VARIANTS), help="Repeatable.")
+@click.option(
+    "--method",
+    "variants",
+    multiple=True,
+    default=tuple(VARIANTS),
+    help="Repeatable; METHOD=DIR takes what a training left there.",
+)
 @click.option(
     "--around", "orbits", type=click.Path(exists=True, path_type=Path), help="Folder of captures."
 )
@@ -305,8 +330,9 @@ def run_command(
                 made = load_generator(generator, of_generator)
                 capture = capture or open_capture(source).load(made.spec.resolution)
                 row = view_at(capture, math.radians(yaw_deg))
-                view = given(capture, row, VARIANTS[variant])
-                found, seconds = invert(made, view, VARIANTS[variant], preset, seed)
+                chosen = variant_of(variant)
+                view = given(capture, row, chosen)
+                found, seconds = invert(made, view, chosen, preset, seed)
                 numbers, images = measure(made, capture, row, found, seconds)
                 sheet = [colour_frames(part) for part in images.split(len(OFFSETS))]
                 save_png(out / f"{name}.png", tile(sheet))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
@@ -121,3 +122,13 @@ def test_frechet_is_that_of_gaussians() -> None:
         float((2 * deviations).square().sum() + (2 * first.double().mean(0)).square().sum()),
         rel=1e-4,
     )
+
+
+def test_a_training_is_a_variant_of_its_own() -> None:
+    assert single_photo.variant_of("wplus") == Variant("wplus", QUICK)
+    assert single_photo.variant_of("e4e=out/mine") == Variant("e4e", {"weights": "out/mine"})
+    assert single_photo.name_of("a/head.zip", 15, "e4e=out/mine") == "e4e.mine-head-+15"
+    with pytest.raises(click.UsageError, match="--method e5e: expected one of wplus, "):
+        single_photo.variant_of("e5e")
+    rows = [{"variant": name} for name in ("e4e=out/mine", "poseopt", "wplus", "wplus")]
+    assert single_photo.variants_in(rows) == ["wplus", "poseopt", "e4e=out/mine"]
