@@ -72,6 +72,7 @@ def rounding(precision: Precision) -> Iterator[None]:
     """Let the convolutions and matrix products of a block round as a precision says, on CUDA.
 
     What else computes in the process is concerned too; `run_in` isn't, which decides for itself.
+    Within it torch may refuse to read the settings by their old names.
     """
     value = _ROUNDED if precision == "tf32" else _EXACT
     before = getattr(_MATRICES, _NAME)
@@ -85,7 +86,7 @@ def rounding(precision: Precision) -> Iterator[None]:
 
 def is_exact() -> bool:
     """Whether neither convolutions nor matrix products that run now on CUDA may round to TF32."""
-    return bool(getattr(_HOME, _NAME) == _EXACT and getattr(_MATRICES, _NAME) != _ROUNDED)
+    return all(getattr(home, _NAME) != _ROUNDED for home in (_HOME, _MATRICES))
 
 
 def _rounding_matters(x: Tensor) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
@@ -75,10 +75,15 @@ def passed(key: Hashable, what: str, fault: Callable[[], str | None]) -> bool:
 def _told_if_slow(what: str) -> Iterator[None]:
     """Say what is going on where it takes long: compiling, which is kept for later runs."""
     text = (
-        f"warming up: programs for {what} are compiled for this GPU; the first run takes up to "
-        "a minute more for all of them"
+        f"warming up: {what} by programs that are compiled for this GPU; a first run takes up to "
+        "a minute longer"
     )
-    timer = threading.Timer(_PATIENCE, warnings.warn, (text, Note))
+
+    def tell() -> None:
+        with suppress(Note):  # where warnings are errors, this thread isn't the place
+            warnings.warn(text, Note, stacklevel=2)
+
+    timer = threading.Timer(_PATIENCE, tell)
     timer.daemon = True
     timer.start()
     try:

@@ -24,7 +24,7 @@ from inv3d.core.editor import (
     find_directions,
     load_editor,
 )
-from inv3d.core.errors import ConfigError, InvError, UsageError
+from inv3d.core.errors import ConfigError, InvError, Note, UsageError
 from inv3d.core.files import file_digest
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import FILE, Inversion
@@ -146,7 +146,7 @@ class Editing:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 made = self.editor.apply(subject, options, self.directions, self.others)
-            notices += [str(w.message) for w in said if issubclass(w.category, UserWarning)]
+            notices += [str(w.message) for w in said if _is_notice(w.category)]
             before = subject.inversion
             found = check_edited(made, before, subject.generator, self.editor.name)
             same = found.generator_delta is before.generator_delta
@@ -155,6 +155,10 @@ class Editing:
         return Edited(
             self.subject, subject.inversion, subject.generator, tuple(dict.fromkeys(notices))
         )
+
+
+def _is_notice(category: type[Warning]) -> bool:
+    return issubclass(category, UserWarning) and not issubclass(category, Note)
 
 
 def _subject(run: Run) -> Subject:

@@ -155,7 +155,7 @@ def by_programs(case: Case, device: str = "cpu") -> Found:
 
 def full_tiles(case: Case, tf32: bool) -> Case:
     """A case of more rays and larger layers, for a GPU."""
-    return replace(case, rays=333, channels=32, hidden=64, out=32, size=40, tf32=tf32)
+    return replace(case, rays=333, samples=53, channels=32, hidden=64, out=32, size=40, tf32=tf32)
 
 
 def decoder_of(case: Case) -> Decoder:

@@ -85,6 +85,9 @@ def test_fp32_computes_in_the_type_of_its_input() -> None:
     assert not torch.equal(reduced, x.float() @ x.float().t())
 
 
+SETTINGS = [precision._EXACT, precision._ROUNDED]
+
+
 def _setting() -> str:
     """What cuDNN's convolutions do just now: "tf32", "ieee" (exact) or "none" (not chosen)."""
     if hasattr(torch.backends.cudnn, "conv"):
@@ -232,14 +235,13 @@ def test_the_command_line_knows_every_precision() -> None:
     assert tuple(option.type.choices) == get_args(Precision)
 
 
-@pytest.mark.parametrize("matrices", [False, True])
-@pytest.mark.parametrize("convolutions", [False, True])
-def test_exact_is_what_rounds_nowhere(matrices: bool, convolutions: bool) -> None:
-    values = {False: precision._EXACT, True: precision._ROUNDED}
+@pytest.mark.parametrize("matrices", SETTINGS)
+@pytest.mark.parametrize("convolutions", SETTINGS)
+def test_exact_is_what_rounds_nowhere(matrices: Any, convolutions: Any) -> None:
     with precision.rounding("fp32"):  # puts all back
-        setattr(precision._MATRICES, precision._NAME, values[matrices])
-        setattr(precision._HOME, precision._NAME, values[convolutions])
-        assert precision.is_exact() == (not matrices and not convolutions)
+        setattr(precision._MATRICES, precision._NAME, matrices)
+        setattr(precision._HOME, precision._NAME, convolutions)
+        assert precision.is_exact() == (precision._ROUNDED not in (matrices, convolutions))
 
 
 def test_a_block_rounds_and_leaves_settings_as_they_were() -> None:

@@ -26,13 +26,14 @@ needs_cuda = pytest.mark.skipif(
     not torch.cuda.is_available() or find_spec("triton") is None, reason="no GPU, or no Triton"
 )
 CASES = {
-    "planes": Case(rays=33),
+    "planes": Case(rays=33, samples=19),
+    "groups": Case(rays=3, samples=51, margin=True),
     "grid": Case(slices=3, axes="panohead", activation="none", margin=True),
     "lrelu, side by side": Case(activation="lrelu", side_by_side=True, axes="corrected", scenes=2),
     "no colours": Case(colour=False, axes="cyclic"),
     "frozen decoder": Case(weights=False, march=March(4, 4, density_gain=3.0, density_scale=0.5)),
     "wide": Case(channels=17, hidden=20, out=18, rays=1, samples=2),
-    "in order": Case(ordered=True, rays=5, samples=2, scenes=2),
+    "in order": Case(ordered=True, rays=5, samples=18, scenes=2),
     "grid in order": Case(ordered=True, slices=2, rays=5, samples=2),
 }
 

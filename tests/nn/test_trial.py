@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import pytest
 import torch
@@ -51,9 +52,21 @@ def test_who_waits_is_told_why(
 ) -> None:
     monkeypatch.setattr(trial, "_PATIENCE", 0.01)
     assert trial.passed("a", "this", lambda: time.sleep(0.5))
+    monkeypatch.setattr(trial, "_PATIENCE", 0.3)
+    assert trial.passed("b", "that", lambda: None)
+    time.sleep(0.4)
     (told,) = recwarn
-    assert told.category is Note and str(told.message).startswith("warming up: programs for this")
-    assert trial.passed("b", "this", lambda: None)
+    assert told.category is Note and str(told.message).startswith("warming up: this by programs")
+
+
+def test_what_is_told_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trial, "_PATIENCE", 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trial.passed("a", "this", lambda: time.sleep(0.3))
+    assert capsys.readouterr().err == ""
 
 
 def test_want_of_memory_is_no_fault() -> None:

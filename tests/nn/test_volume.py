@@ -181,28 +181,31 @@ class Light:
 
     def __init__(self) -> None:
         self.rays: list[int] = []
+        self.size = torch.ones((), requires_grad=True)
 
     def __call__(self, points: Tensor, colour: bool) -> tuple[Tensor, Tensor | None]:
-        return ball(points, colour)
+        return ball(points * self.size, colour)
 
     def keeps_little(self, rays: Rays) -> bool:
         return len(rays.origins) == 1
 
     def render_rays(self, rays: Rays, march: March, colour: bool) -> Composite:
         self.rays.append(rays.origins.shape[1])
-        return render_rays(ball, rays, march, colour)
+        return render_rays(self.__call__, rays, march, colour)
 
 
 def test_of_rays_of_which_little_is_kept_more_come_at_once() -> None:
     march, field = March(8, 8), Light()
     rays = rays_along_z(7, march)
     whole = render_rays(ball, rays, march, True)
-    seen = render_chunked(field, rays, march, True, 2, checkpoint=True, light=9)
-    assert field.rays == [7] and torch.equal(seen.depth, whole.depth)
-    for light in (3, 1):
-        field.rays.clear()
-        seen = render_chunked(field, rays, march, True, 3, light=light)
-        assert field.rays == [3, 3, 1] and torch.equal(seen.depth, whole.depth)
+    for light, taken in ((9, [7]), (3, [3, 3, 1]), (1, [3, 3, 1])):
+        for again in (False, True):
+            field.rays.clear()
+            seen = render_chunked(field, rays, march, True, 3, checkpoint=again, light=light)
+            assert field.rays == taken and torch.equal(seen.depth, whole.depth)
+            seen.depth.sum().backward()
+            # samples aren't kept where they are to be computed again
+            assert sorted(field.rays) == sorted(taken * (2 if again else 1))
 
 
 def test_random_draws_are_the_generators_own() -> None:

@@ -181,7 +181,7 @@ def fault_of(device: torch.device, dtype: torch.dtype) -> str | None:
     rng = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=rng)
+        return torch.randn(*shape, generator=rng, device="cpu")
 
     y, gradient = (
         drawn(4, 40, 5, 7).to(dtype).contiguous(memory_format=torch.channels_last) for _ in "yg"

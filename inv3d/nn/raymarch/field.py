@@ -59,8 +59,8 @@ class PlaneField:
     def render_rays(self, rays: Rays, march: March, colour: bool) -> Composite | None:
         """Render rays as `volume.render_rays` does, or return None where the function must do.
 
-        Samples of both passes are sorted before they're evaluated, so that a program can go from
-        one to the next; where EG3D composites both, it evaluates those of the first pass again.
+        Samples of both passes are sorted before they're evaluated, so that a program can composite
+        one after the other; where EG3D composites both, those of the first are evaluated again.
         """
         return march_rays(self._volume(), rays, march, colour) if self.keeps_little(rays) else None
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from inv3d.nn.launch import block, on, tiles
 from inv3d.nn.planes.triplane import AXES
@@ -27,8 +28,9 @@ from inv3d.nn.raymarch.planes import Lines, PlaneVolume
 from inv3d.nn.raymarch.scatter import scatter
 from inv3d.nn.volume import March, Sums
 
-# Samples of a program that decodes.
-GROUP = 16
+# Samples of a program that decodes; of one that also leaves sums of the decoder's gradients, which
+# take more room than its samples.
+GROUP, SUMMED = 16, 48
 
 
 @dataclass(frozen=True)
@@ -121,10 +123,10 @@ def _channels_last(planes: Tensor) -> Tensor:
     return planes.movedim(2, -1).contiguous().movedim(-1, 2)
 
 
-def _grid(depths: Tensor) -> tuple[int, int, int]:
+def _grid(depths: Tensor, group: int) -> tuple[int, int, int]:
     """Programs that decode samples at distances [B, R, S]: tiles of rays, groups, scenes."""
     batch, rays, samples = depths.shape
-    return tiles(rays, DECODE.rays), tiles(samples, GROUP), batch
+    return tiles(rays, DECODE.rays), tiles(samples, group), batch
 
 
 def _contiguous(lines: Lines) -> Lines:
@@ -144,7 +146,7 @@ def _decode(
     raw = torch.empty_like(depths)
     colours = depths.new_empty(*depths.shape, shape.known["N"] if colour else 0)
     with on(texels):
-        programs.decode[_grid(depths)](
+        programs.decode[_grid(depths, GROUP)](
             texels, *layers, lines.origins, lines.directions, depths, raw, colours,
             rays, samples, GROUP, *shape.numbers, *shape.strides, **shape.known,
             COLOUR=colour, **DECODE.options,
@@ -190,6 +192,7 @@ class _March(torch.autograd.Function):
         return sums
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved: tuple[Tensor, ...] = ctx.saved_tensors
         texels, w1, b1, w2, b2, origins, directions, depths, raw, colours = saved[:10]
@@ -197,7 +200,8 @@ class _March(torch.autograd.Function):
         batch, rays, samples = depths.shape
         wants_planes, wants_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:5])
         ordered = wants_planes and torch.are_deterministic_algorithms_enabled()
-        grid = _grid(depths)
+        group = SUMMED if wants_weights else GROUP
+        grid = _grid(depths, group)
         sizes = [w1.numel(), b1.numel(), w2.numel(), b2.numel()]
         none = depths.new_empty(0)
         d_texels = none
@@ -205,16 +209,16 @@ class _March(torch.autograd.Function):
             d_texels = texels.new_empty_strided(texels.shape, texels.stride()).zero_()
         d_features = depths.new_empty(*depths.shape, w1.shape[1]) if ordered else none
         d_weights = depths.new_zeros(math.prod(grid), sum(sizes)) if wants_weights else none
-        d_raw, half = torch.empty_like(raw), torch.empty_like(raw)
+        d_raw, weight = torch.empty_like(raw), torch.empty_like(raw)
         with on(texels):
             programs.composite_back[(tiles(rays, ALONG.rays), batch)](
-                raw, colours, depths, *sums, *given, d_raw, half, rays, samples,
+                raw, colours, depths, *sums, *given, d_raw, weight, rays, samples,
                 ctx.march.density_gain, ctx.march.density_scale, **ctx.shape.colours,
                 COLOUR=ctx.colour, **ALONG.options,
             )  # fmt: skip
             programs.decode_back[grid](
                 texels, w1, b1, w2, b2, origins, directions, depths, colours, given[0],
-                d_raw, half, d_texels, d_features, d_weights, rays, samples, GROUP,
+                d_raw, weight, d_texels, d_features, d_weights, rays, samples, group,
                 *ctx.shape.numbers, *ctx.shape.strides, **ctx.shape.known, COLOUR=ctx.colour,
                 PLANES=wants_planes, ORDERED=ordered, WEIGHTS=wants_weights, **DECODE.options,
             )  # fmt: skip

@@ -279,13 +279,14 @@ def composite(
 
 @triton.jit(do_not_specialize=COUNTS)
 def composite_back(
-    raw, colours, depths, colour, distance, opacity, d_colour, d_distance, d_opacity, d_raw, half,
+    raw, colours, depths, colour, distance, opacity, d_colour, d_distance, d_opacity,
+    d_raw, weights,
     rays, samples, gain, factor,
     N: tl.constexpr, BO: tl.constexpr, COLOUR: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """Gradients of what `composite` adds up, to the raw density of every sample, [B, R, S].
 
-    Those to its colours are the rays' times the weight that a sample has, which is kept: [B, R, S].
+    Those to its colours are the ray's times the weight of the sample, which is stored, [B, R, S].
     Both are complete one interval later.
     """
     scene = tl.program_id(1).to(tl.int64)
@@ -331,14 +332,14 @@ def composite_back(
         before = row * samples + tl.maximum(sample - 1, 0)
         told = live & (sample > 0)
         tl.store(d_raw + before, d_raw_before + d_found, mask=told)
-        tl.store(half + before, half_before + share * 0.5, mask=told)
+        tl.store(weights + before, half_before + share * 0.5, mask=told)
         raw_before, worth_before, t_before = found, worth, t
         half_before, d_raw_before = share * 0.5, d_found
 
 
 @triton.jit(do_not_specialize=COUNTS)
 def decode_back(
-    texels, w1, b1, w2, b2, origins, directions, depths, colours, d_colour, d_raw, half,
+    texels, w1, b1, w2, b2, origins, directions, depths, colours, d_colour, d_raw, weights,
     d_texels, d_features, d_weights,
     rays, samples, group, scale, size, slices, limit, sb, sp, sd, sy, sx,
     A0: tl.constexpr, B0: tl.constexpr, A1: tl.constexpr, B1: tl.constexpr, A2: tl.constexpr,
@@ -383,13 +384,13 @@ def decode_back(
         ) * (1 / 3)  # fmt: skip
         hidden = _hidden(features, weight, bias, PRECISION)
         d_density = tl.load(d_raw + at, mask=live, other=0.0)
-        weighed = tl.load(half + at, mask=live, other=0.0)
+        share = tl.load(weights + at, mask=live, other=0.0)
         if CROP:
             d_density = tl.where(_within(x, z, limit), d_density, 0.0)
         d_hidden = d_density[:, None] * towards[None, :]
         if COLOUR:
             made = tl.load(colours + at[:, None] * N + o[None, :], mask=known, other=0.0)
-            d_made = g_colour * weighed[:, None] * _slope(made, ACTIVATION)
+            d_made = g_colour * share[:, None] * _slope(made, ACTIVATION)
             d_hidden += tl.dot(d_made, tl.trans(weight2), input_precision=PRECISION)
         # The derivative of softplus, from its value.
         d_inner = d_hidden * _absorbed(hidden)
@@ -407,7 +408,7 @@ def decode_back(
                 place = at[:, None] * C + c[None, :]
                 tl.store(d_features + place, spread, mask=live[:, None] & (c < C)[None, :])
             else:
-                told = live & ((d_density != 0) | (weighed != 0))
+                told = live & ((d_density != 0) | (share != 0))
                 _planes(
                     spread, d_texels + scene * sb, x, y, z, scale, size, slices, told,
                     sp, sd, sy, sx, A0, B0, A1, B1, A2, B2, C, BC, GRID, True,

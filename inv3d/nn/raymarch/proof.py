@@ -18,7 +18,7 @@ Marching = Callable[[PlaneVolume, Lines, Tensor, March, bool], Sums]
 
 # Largest error in units of the largest number: of float32 with a wide margin, and of TF32.
 TOLERANCE, TOLERANCE_TF32 = 1e-3, 5e-2
-_MARCH = March(coarse=3, fine=0)
+_MARCH = March(coarse=19, fine=0)  # more than a program decodes
 _NAMES = (
     "density", "colour", "distance", "opacity", "the planes' gradient",
     "the first layer's gradient", "the first bias' gradient", "the second layer's gradient",
@@ -65,7 +65,7 @@ def _small(volume: PlaneVolume) -> PlaneVolume:
     planes, w1, b1, w2, b2 = volume.tensors()
     size = torch.Size((2, 3, *planes.shape[2:-2], 8, 8))
     shapes = [size, w1.shape, b1.shape, w2.shape, b2.shape]
-    drawn = [torch.randn(shape, generator=rng) for shape in shapes]
+    drawn = [torch.randn(shape, generator=rng, device="cpu") for shape in shapes]
     drawn[1] /= w1.shape[1] ** 0.5
     drawn[3] /= w2.shape[1] ** 0.5
     limit = None if volume.limit is None else volume.box / 3
@@ -77,7 +77,7 @@ def _made(volume: PlaneVolume, density: Densities, march: Marching) -> list[Tens
     rng = torch.Generator().manual_seed(1)
 
     def drawn(*shape: int) -> Tensor:
-        return (torch.rand(*shape, generator=rng) - 0.5).to(volume.planes)
+        return (torch.rand(*shape, generator=rng, device="cpu") - 0.5).to(volume.planes)
 
     lines = Lines(drawn(2, 33, 3) * volume.box, drawn(2, 33, 3))
     depths = (drawn(2, 33, _MARCH.coarse) * volume.box).sort(dim=-1).values
