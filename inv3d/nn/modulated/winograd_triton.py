@@ -127,7 +127,7 @@ def fault_of(device: torch.device) -> str | None:
     ]
     x, weight, gradient = (t.float().to(device) for t in (x, weight, gradient))
     made = conv3x3(x, weight), input_gradient(gradient, weight), weight_gradient(gradient, x)
-    for name, found, expected in zip(("y", "dx", "dw"), made, right, strict=False):
+    for name, found, expected in zip(("y", "dx", "dw"), made, right, strict=True):
         off = error_of(found, expected)
         if not off <= _TOLERANCE:
             return f"the {name} is off by {off:.1e} of its largest value on {device}"
