@@ -207,6 +207,7 @@ def decode(
     """
     scene = tl.program_id(2).to(tl.int64)
     ray = tl.program_id(0) * T + tl.arange(0, T)
+    live = ray < rays
     row = scene * rays + tl.minimum(ray, rays - 1)
     ox, oy, oz, dx, dy, dz = _line(origins, directions, row)
     weight, bias = _first_layer(w1, b1, C, H, BC, BH)
@@ -214,10 +215,10 @@ def decode(
     towards, offset = tl.load(w2 + h, mask=h < H, other=0.0), tl.load(b2)
     if COLOUR:
         weight2, bias2 = _second_layer(w2, b2, H, N, BH, BO)
+        known = live[:, None] & (o < N)[None, :]
     first = tl.program_id(1) * group
     for sample in range(first, tl.minimum(first + group, samples)):
         at = row * samples + sample
-        live = ray < rays
         t = tl.load(depths + at)
         x, y, z = ox + dx * t, oy + dy * t, oz + dz * t
         features = _planes(
@@ -231,7 +232,6 @@ def decode(
         tl.store(raw + at, found, mask=live)
         if COLOUR:
             made = _colours(hidden, weight2, bias2, ACTIVATION, PRECISION)
-            known = live[:, None] & (o < N)[None, :]
             tl.store(colours + at[:, None] * N + o[None, :], made, mask=known)
 
 
@@ -280,8 +280,7 @@ def composite(
 @triton.jit(do_not_specialize=COUNTS)
 def composite_back(
     raw, colours, depths, colour, distance, opacity, d_colour, d_distance, d_opacity,
-    d_raw, weights,
-    rays, samples, gain, factor,
+    d_raw, weights, rays, samples, gain, factor,
     N: tl.constexpr, BO: tl.constexpr, COLOUR: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     """Gradients of what `composite` adds up, to the raw density of every sample, [B, R, S].
