@@ -15,12 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
-
-from inv3d.nn.products import product
 
 # F(4, 3) of points 0, 1, -1, 2, -2 and infinity, along one axis: input, kernel and output
 _INPUT = (
@@ -97,11 +94,14 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     spread = square("output", x).t().contiguous()
     total = x.new_zeros(36, outputs, inputs.channels)
     maps = _rows(gradient)
+    tiles, wide = _Band(inputs, 16, outputs), _Band(inputs, 36, outputs)
     for image, strips in _bands(x):
-        tiles = _tiles(maps[image], strips).permute(1, 3, 0, 2, 4).reshape(16, -1)
-        _accumulate(
-            total, (spread @ tiles).view(36, -1, outputs), inputs.transformed(image, strips)
-        )
+        count = strips.stop - strips.start
+        own, part = tiles.of(count), _tiles(maps[image], strips)
+        own.view(4, 4, count, -1, outputs).copy_(part.permute(1, 3, 0, 2, 4))
+        found = torch.mm(spread, own.flatten(1), out=wide.of(count).flatten(1))
+        made = found.view(36, -1, outputs)
+        total.baddbmm_(made.transpose(1, 2), inputs.transformed(image, strips))
     kernel = total.view(36, -1).t() @ square("kernel", x)
     return kernel.view(outputs, inputs.channels, 3, 3)
 
@@ -109,13 +109,16 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 def _convolve(x: Tensor, kernels: Tensor) -> Tensor:
     """Convolve with transformed kernels [36, I, O]."""
     inputs, outputs = _Windows(x), kernels.shape[2]
-    count, _, height, width = x.shape
-    y = x.new_empty(count, height, width, outputs)
+    images, _, height, width = x.shape
+    y = x.new_empty(images, height, width, outputs)
+    made, tiles = _Band(inputs, 36, outputs), _Band(inputs, 16, outputs)
     for image, strips in _bands(x):
-        made = _products(inputs.transformed(image, strips), kernels)
-        tiles = square("output", x) @ made.view(36, -1)
-        shape = (4, 4, strips.stop - strips.start, width // 4, outputs)
-        _tiles(y[image], strips).copy_(tiles.view(shape).permute(2, 0, 3, 1, 4))
+        count = strips.stop - strips.start
+        products, own = made.of(count), tiles.of(count)
+        torch.bmm(inputs.transformed(image, strips), kernels, out=products)
+        torch.mm(square("output", x), products.flatten(1), out=own.flatten(1))
+        part = own.view(4, 4, count, width // 4, outputs)
+        _tiles(y[image], strips).copy_(part.permute(2, 0, 3, 1, 4))
     return y.permute(0, 3, 1, 2)
 
 
@@ -128,16 +131,20 @@ class _Windows:
         self.matrix = square("input", x)
         rows = 4 * _strips(x) + 2
         self.padded = x.new_zeros(rows, self.width + 2, self.channels)
+        self._windows, self._made = (_Band(self, 36, self.channels) for _ in range(2))
 
     def transformed(self, image: int, strips: slice) -> Tensor:
-        """Return the transformed tiles of strips of an image, [36, tiles, C]."""
+        """Return the transformed tiles of strips of an image, [36, tiles, C], until the next."""
         count, across = strips.stop - strips.start, self.width // 4
         self._pad(self.maps[image], 4 * strips.start - 1, 4 * count + 2)
         row, column, _ = self.padded.stride()
         windows = self.padded.as_strided(
             (6, 6, count, across, self.channels), (row, column, 4 * row, 4 * column, 1)
         )
-        return (self.matrix @ windows.reshape(36, -1)).view(36, -1, self.channels)
+        own, made = self._windows.of(count), self._made.of(count)
+        own.view(windows.shape).copy_(windows)
+        torch.mm(self.matrix, own.flatten(1), out=made.flatten(1))
+        return made
 
     def _pad(self, image: Tensor, first: int, rows: int) -> None:
         """Fill `padded` with rows of an image [H, W, C], of which the outermost may be missing."""
@@ -147,6 +154,27 @@ class _Windows:
             self.padded[0] = 0
         if stop < first + rows:
             self.padded[rows - 1] = 0
+
+
+class _Band:
+    """Memory for planes of a band's tiles: fresh memory for each band would cost as much as a copy.
+
+    Args:
+        windows: of the maps.
+        planes: numbers of a tile and channel.
+        channels: of the tiles.
+    """
+
+    def __init__(self, windows: _Windows, planes: int, channels: int) -> None:
+        strips, self._across = len(windows.padded) // 4, windows.width // 4
+        self._shape = planes, channels
+        self._memory = windows.padded.new_empty(planes * strips * self._across * channels)
+
+    def of(self, strips: int) -> Tensor:
+        """Return the planes of so many strips, [planes, tiles, C]."""
+        planes, channels = self._shape
+        tiles = strips * self._across
+        return self._memory[: planes * tiles * channels].view(planes, tiles, channels)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -198,32 +226,3 @@ def _square(which: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     rows = {"input": _INPUT, "kernel": _KERNEL, "output": _OUTPUT}[which]
     axis = torch.tensor(rows, dtype=torch.float64, device="cpu")
     return torch.kron(axis, axis).to(device, dtype)
-
-
-def _products(x: Tensor, kernels: Tensor) -> Tensor:
-    """Multiply [36, T, I] by [36, I, O]."""
-    if not _prefers_onednn(x.dtype):
-        return torch.bmm(x, kernels)
-    made = x.new_empty(36, x.shape[1], kernels.shape[2])
-    for plane, one, other in zip(made, x, kernels, strict=True):
-        plane.copy_(product(one, other.t()))
-    return made
-
-
-def _accumulate(total: Tensor, gradient: Tensor, x: Tensor) -> None:
-    """Add the products of [36, T, O], transposed, with [36, T, I] to [36, O, I]."""
-    if not _prefers_onednn(x.dtype):
-        total.baddbmm_(gradient.transpose(1, 2), x)
-        return
-    for plane, one, other in zip(total, gradient, x, strict=True):
-        plane.add_(product(one.t(), other.t()))
-
-
-@cache
-def _prefers_onednn(dtype: torch.dtype) -> bool:
-    """Whether torch's own matrix products, MKL's, leave half of the registers' width unused.
-
-    MKL does so on processors that aren't Intel's.
-    """
-    facts = Path("/proc/cpuinfo")
-    return dtype == torch.float32 and facts.is_file() and "AuthenticAMD" in facts.read_text()

@@ -21,14 +21,6 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-@pytest.fixture(params=[False, True], ids=["torch's products", "oneDNN's products"])
-def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both kinds of products; oneDNN's are single precision alone."""
-    monkeypatch.setattr(
-        winograd, "_prefers_onednn", lambda dtype: request.param and dtype == torch.float32
-    )
-
-
 def three(
     n: int, i: int, o: int, h: int, w: int, dtype: torch.dtype
 ) -> list[tuple[Tensor, Tensor]]:
@@ -57,7 +49,6 @@ def test_shapes_span_several_bands() -> None:
     assert channels * height * width // 16 > BAND
 
 
-@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("shape", [(1, 128, 128, 32, 32), (1, 256, 32, 8, 16)])
 def test_single_precision_is_within_tolerance(shape: tuple[int, int, int, int, int]) -> None:
     for found, expected in three(*shape, torch.float32):
