@@ -24,7 +24,7 @@ from inv3d.runs.prepare import PreparedRun, Request, prepare
 METHODS = ("multiview", "multilatent")
 COLUMNS = {"mse": "MSE", "perceptual": "perceptual", "identity": "ID", "seconds": "CPU s"}
 DIGITS = {"mse": 4, "perceptual": 4, "identity": 4, "seconds": 0}
-# what the embedded generator suggested before: Adam over all views, a constant rate in the tuning
+# what the embedded generator suggested at first: Adam over all views, a constant rate in the tuning
 _CONSTANT = {"lr": 2e-3, "rampup": 0.0, "rampdown": 0.0}
 _SEARCH = {"optimizer": "adam", "steps": 150, "samples": 4000}
 ADAM: dict[str, dict[str, Any]] = {
@@ -35,6 +35,7 @@ ADAM: dict[str, dict[str, Any]] = {
     },
     "multilatent": {
         "views_per_step": None,
+        "depth": 20.0,
         "start": {
             "views_per_step": None,
             "latent": {**_SEARCH, "steps": 120},

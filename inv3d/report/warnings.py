@@ -17,6 +17,8 @@ from inv3d.report.plots import stages
 
 FAR_DEVIATIONS = 4.0
 STILL_FALLING = 0.03
+# the same where the rate falls to nothing, which lowers a loss by itself
+STILL_FALLING_RAMPED = 0.08
 RISEN = 1.5
 OVERFIT = 2.0
 LOW_IDENTITY_DROP = 0.3
@@ -92,12 +94,18 @@ def loss_warnings(log: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"stage '{name}' ended at {last / min(values):.1f} times its lowest loss; "
                 "try a lower learning rate"
             )
-        elif last < before * (1 - STILL_FALLING):
+        elif last < before * (1 - (STILL_FALLING_RAMPED if _ramped(rows) else STILL_FALLING)):
             found.append(
                 f"stage '{name}' was still improving at its end (by {1 - last / before:.0%} over "
                 f"the last {window} steps); more steps may help"
             )
     return found
+
+
+def _ramped(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a stage's rates are far below their largest at its end."""
+    rates = [max(row.get("lr", {}).values(), default=0.0) for row in rows]
+    return rates[-1] < max(rates) / 2
 
 
 def _median(values: Sequence[float]) -> float:

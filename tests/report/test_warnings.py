@@ -80,6 +80,17 @@ def test_a_plateau_is_not_reached() -> None:
     assert "more steps may help" in text
 
 
+@pytest.mark.parametrize(("pace", "steady", "ramped"), [(200, True, False), (40, True, True)])
+def test_a_rate_that_falls_to_nothing_lowers_the_loss_by_itself(
+    pace: float, steady: bool, ramped: bool
+) -> None:
+    rows = log([math.exp(-step / pace) for step in range(100)])
+    constant = [row | {"lr": {"w": 0.1}} for row in rows]
+    falling = [row | {"lr": {"w": 0.1 * (1 - i / 100)}} for i, row in enumerate(rows)]
+    assert bool(loss_warnings(constant)) is steady
+    assert bool(loss_warnings(falling)) is ramped
+
+
 def test_a_stage_that_went_wrong() -> None:
     values = [math.exp(-step / 20) for step in range(60)] + [0.5] * 20
     (text,) = loss_warnings(log(values, "tuning"))

@@ -67,15 +67,16 @@ METHOD_OPTIONS: Presets = {
     "multiview": {
         "views_per_step": 3,
         "latent": LINE_SEARCH,
-        "tuning": {**TUNING, **RAMPS, "steps": 60},
+        "tuning": {"steps": 90, "lr": 5e-3, **RAMPS},
     },
     "multilatent": {
         "views_per_step": 2,
         "distance": 0.3,
         "depth": 20.0,
-        "start": {"latent": {"optimizer": "lbfgs", "steps": 15}},
-        "latent": {"steps": 6},
-        "tuning": {"steps": 36, "lr": 3e-3, "rampup": 0.1, "rampdown": 0.4},
+        "depth_every": 3,
+        "start": {"latent": {"optimizer": "lbfgs", "steps": 12}},
+        "latent": {"steps": 4},
+        "tuning": {"steps": 54, "lr": 5e-3, "rampup": 0.1, "rampdown": 0.4},
     },
     "hfgi3d": {
         "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},

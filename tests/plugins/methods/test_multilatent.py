@@ -18,8 +18,8 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Update
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.scene import Rendering, Scene
-from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig
-from inv3d.plugins.methods.multilatent.depth import own_view_consistency
+from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig, regularisers
+from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
 from inv3d.plugins.methods.multilatent.views import arrange
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
@@ -251,6 +251,27 @@ def test_an_iteration_has_three_updates_and_tuning_no_distance() -> None:
     shared = {"mse", "l1", "total", "depth/total"}
     shared |= {"interpolation/mse", "interpolation/l1", "interpolation/total"}
     assert set(log[2].losses) == shared | {"w_dist"} and set(log[4].losses) == shared
+
+
+@pytest.mark.parametrize(
+    ("form", "home", "function"),
+    [("running", DepthStore, "losses_of"), ("exact", regularisers, "own_view_consistency")],
+)
+def test_depths_are_looked_at_every_so_many_steps_and_in_turn(
+    form: str, home: Any, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[list[int]] = []
+    plain = getattr(home, function)
+
+    def watched(*given: Any) -> Tensor:
+        compared.append(given[-1])
+        return plain(*given)
+
+    monkeypatch.setattr(home, function, watched)
+    options = _options(0, 9, 0, depth_every=3, depth_form=form, interpolation=0.0, latents=6)
+    log = _fit(merge(options, {"views_per_step": 2})).log
+    assert [p.step for p in log if "depth/total" in p.losses] == [0, 3, 6]
+    assert sorted(n for latents in compared for n in latents) == list(range(6))
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,12 @@ class MultiLatentConfig(SomeViews, FitConfig):
         description="weight of the depth consistency between the latents; 0 switches it off. "
         "paper: not given (official: 1)",
     )
+    depth_every: int = Field(
+        default=1,
+        ge=1,
+        description="steps from one look at the depths to the next (lbfgs looks at them every "
+        "time). paper: not given (official: 1)",
+    )
     depth_form: Literal["running", "exact"] = Field(
         default="running",
         description="every step all latents from one random camera against the stored mean, or "
@@ -145,7 +151,7 @@ START: Presets = {
     }
 }
 
-_WEIGHTS = {"distance": 1.0, "interpolation": 1.0, "depth": 1.0}
+_WEIGHTS = {"distance": 1.0, "interpolation": 1.0, "depth": 1.0, "depth_every": 1}
 _ALL_VIEWS = {"views_per_step": None}
 _NO_DEPTH = {"depth": 0.0}
 _NO_INTERPOLATION = {**_NO_DEPTH, "interpolation": 0.0}
@@ -177,5 +183,5 @@ PRESETS: Presets = {
     "no-regularisers": {**_NO_INTERPOLATION, "distance": 0.0},
     "distance": _NO_INTERPOLATION,
     "interpolation": _NO_DEPTH,
-    "depth": {},
+    "depth": {"depth_every": 1},
 }

@@ -137,7 +137,7 @@ class _ManyLatents:
                     updates=parts.updates(),
                     buffers=parts.buffers(),
                     keep=options.keep,
-                    round=parts.turns.round,
+                    round=parts.round,
                 )
             )
 
@@ -151,7 +151,7 @@ class _ManyLatents:
             options,
             parts.updates(),
             buffers=parts.buffers(),
-            round=parts.turns.round,
+            round=parts.round,
         )
         self.snapshot.settle()
 

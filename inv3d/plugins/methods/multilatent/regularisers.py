@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -53,6 +54,7 @@ class Regularisers:
         self.config = config
         self.together = together
         self.few = None if together else config.views_per_step
+        self.every = config.depth_every if config.depth and not together else 1
         self.turns = Turns.by_angle(targets.camera, self.few)
         self.fit_looks = looks_in_turn(
             generator, targets, {**distance, **losses}, self.turns, anchor=w.detach().mean(0)
@@ -75,12 +77,19 @@ class Regularisers:
         side = self.generator.spec.render_resolution
         return DepthStore(len(self.w), len(self.w), (side, side), device=self.w.device)
 
+    @property
+    def round(self) -> int:
+        """How many steps see every view equally often, and as many looks at the depths."""
+        return math.lcm(self.turns.round, self.every)
+
     def updates(self) -> dict[str, Update | Run]:
         """Return the updates that are switched on, in their order, or all of them as one."""
         updates = self._switched_on()
-        if not self.together:
-            return dict(updates)
-        return {"fit": Update(_sum(updates), still=True)}
+        if self.together:
+            return {"fit": Update(_sum(updates), still=True)}
+        if self.every > 1:
+            return {**updates, "depth": Update(updates["depth"], every=self.every)}
+        return dict(updates)
 
     def _switched_on(self) -> dict[str, Run]:
         updates: dict[str, Run] = {"fit": self._fit}
@@ -109,21 +118,22 @@ class Regularisers:
         """All latents from one random camera against the mean of the stored maps."""
 
         def update(step: int) -> Metrics:
-            camera, latents = self.context.randint(len(self.w)), self.turns.at(step)
+            turn = step // self.every
+            camera, latents = self.context.randint(len(self.w)), self.turns.at(turn)
             weight = self.config.depth * self.turns.factor
 
             def loss(rendering: Rendering, cameras: Camera) -> Tensor:
                 depth = rendering.require("depth")
                 return weight * store.losses_of(depth, camera, latents).sum()
 
-            ws = _rows(self.w, self.turns, step)
+            ws = _rows(self.w, self.turns, turn)
             return self._depth(ws, self.camera[camera].repeat_interleave(len(latents)), loss)
 
         return update
 
     def _exact_depth(self, step: int) -> Metrics:
         """Eq. 6: every latent from its own camera against the mean over all latents from there."""
-        latents = self.turns.at(step)
+        latents = self.turns.at(step // self.every)
         shape = (len(self.w), len(latents))
         weight = self.config.depth * self.turns.factor
 
@@ -139,9 +149,9 @@ class Regularisers:
         return self.context.backward(self.generator, ws, look)
 
 
-def _rows(ws: Tensor, turns: Turns, step: int) -> Tensor:
-    """Return the latents of a step."""
-    return ws if turns.round == 1 else ws[turns.at(step)]
+def _rows(ws: Tensor, turns: Turns, turn: int) -> Tensor:
+    """Return the latents of a turn."""
+    return ws if turns.round == 1 else ws[turns.at(turn)]
 
 
 def _sum(updates: Mapping[str, Run]) -> Run:
