@@ -103,9 +103,10 @@ def loss_warnings(log: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _ramped(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a stage's rates are far below their largest at its end."""
-    rates = [max(row.get("lr", {}).values(), default=0.0) for row in rows]
-    return rates[-1] < max(rates) / 2
+    """Whether a stage's rate is far below its largest at its end; logs of others may have none."""
+    given = [row.get("lr") for row in rows]
+    rates = [max(lr.values(), default=0.0) for lr in given if isinstance(lr, Mapping)]
+    return bool(rates) and rates[-1] < max(rates) / 2
 
 
 def _median(values: Sequence[float]) -> float:

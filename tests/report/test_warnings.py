@@ -87,7 +87,8 @@ def test_a_rate_that_falls_to_nothing_lowers_the_loss_by_itself(
     rows = log([math.exp(-step / pace) for step in range(100)])
     constant = [row | {"lr": {"w": 0.1}} for row in rows]
     falling = [row | {"lr": {"w": 0.1 * (1 - i / 100)}} for i, row in enumerate(rows)]
-    assert bool(loss_warnings(constant)) is steady
+    single = [row | {"lr": 0.1} for row in rows]
+    assert bool(loss_warnings(constant)) is bool(loss_warnings(single)) is steady
     assert bool(loss_warnings(falling)) is ramped
 
 
