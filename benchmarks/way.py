@@ -35,7 +35,7 @@ ADAM: dict[str, dict[str, Any]] = {
     },
     "multilatent": {
         "views_per_step": None,
-        "depth": 20.0,
+        "depth_every": 1,
         "start": {
             "views_per_step": None,
             "latent": {**_SEARCH, "steps": 120},

@@ -137,7 +137,7 @@ class _ManyLatents:
                     updates=parts.updates(),
                     buffers=parts.buffers(),
                     keep=options.keep,
-                    round=parts.round,
+                    round=parts.turns.round,
                 )
             )
 
@@ -151,7 +151,7 @@ class _ManyLatents:
             options,
             parts.updates(),
             buffers=parts.buffers(),
-            round=parts.round,
+            round=parts.turns.round,
         )
         self.snapshot.settle()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -76,11 +75,6 @@ class Regularisers:
     def _store(self) -> DepthStore:
         side = self.generator.spec.render_resolution
         return DepthStore(len(self.w), len(self.w), (side, side), device=self.w.device)
-
-    @property
-    def round(self) -> int:
-        """How many steps see every view equally often, and as many looks at the depths."""
-        return math.lcm(self.turns.round, self.every)
 
     def updates(self) -> dict[str, Update | Run]:
         """Return the updates that are switched on, in their order, or all of them as one."""
