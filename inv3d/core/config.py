@@ -29,6 +29,11 @@ class PluginConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
+def found_again(value: Path | None) -> Path | None:
+    """Return a path that a run finds when it goes on from another working directory."""
+    return value.absolute() if value is not None and value.exists() else value
+
+
 def build_config(
     kind: type[C], options: Mapping[str, Any], owner: str, beside: Iterable[str] = ()
 ) -> C:

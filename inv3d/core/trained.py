@@ -120,6 +120,22 @@ class Trained:
         )
 
 
+def begin_with(plugin: str, network: nn.Module, generator: Generator, path: Path) -> None:
+    """Give networks the weights of an earlier training, for any weights of the generator.
+
+    Raises:
+        WeightsError: where the file is of another plugin or generator.
+        MismatchError: where its networks have other sizes.
+    """
+    found, name = _checked(Trained.load(path), plugin, path), type(generator).name
+    if found.generator != name:
+        raise WeightsError(
+            f"{path}: {plugin} was trained for generator {plain_text(found.generator)}, expected "
+            f"{name}, with any weights; its latents mean nothing to another one"
+        )
+    found.load_into(network, path)
+
+
 def is_trained(path: Path) -> bool:
     """Whether a path looks like what '3dinv train' writes, rather than a file of others."""
     return path.is_dir() or path.suffix == ".safetensors"

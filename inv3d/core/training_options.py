@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from inv3d.core.config import PluginConfig
+from inv3d.core.config import PluginConfig, found_again
 
 
 class TrainingConfig(PluginConfig):
     """Options of every training; a plugin adds its own."""
 
     steps: int = Field(default=100_000, ge=1, description="training steps")
+    begin: Path | None = Field(
+        default=None,
+        description="earlier training of the same plugin whose networks this one begins with: a "
+        "directory or file, for these weights of the generator or others",
+    )
     batch: int = Field(
         default=4, ge=1, description="pictures a step, those of all processes together"
     )
@@ -77,6 +83,8 @@ class TrainingConfig(PluginConfig):
     hold_out: int = Field(
         default=8, ge=1, description="pictures that only evaluations see, of each source"
     )
+
+    _begin_found_again = field_validator("begin")(found_again)
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at a step: up, plateau, half a cosine down."""

@@ -17,6 +17,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.pack import pack, unpack
 from inv3d.core.generator import Generator
+from inv3d.core.trained import begin_with
 from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights.tensors import under_prefix
@@ -74,6 +75,8 @@ class Trainer:
             torch.manual_seed(seed_of(seed, "weights") >> 32)
             network = plugin.build(generator)
             plugin.begin(network, generator, training, torch.Generator().manual_seed(seed))
+        if training.begin is not None:
+            begin_with(plugin.name, plugin.kept(network), generator, training.begin)
         self.network = network.to(self.device).train()
         self.average: nn.Module | None = None
         if training.average:

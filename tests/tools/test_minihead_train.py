@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.nn import functional as F
 
 from inv3d.core.generator import load_generator
 from inv3d.core.weights.tensors import read_tensors
@@ -23,6 +26,7 @@ from tools.minihead.network import ARCHITECTURE, LEARNED, NAME, build, warm_star
 from tools.minihead.pool import MANLY, SIZE, SMALL, Pool, is_pairs, pairs_z, training_z
 from tools.minihead.train import (
     FACIAL,
+    LAST_ROW,
     Plan,
     Trainer,
     camera_of,
@@ -30,6 +34,7 @@ from tools.minihead.train import (
     fill,
     importance,
     rate_at,
+    roughness,
     train,
     train_step,
 )
@@ -110,14 +115,31 @@ def test_close_ups_are_trained_with_their_own_focal_length(pool: Pool) -> None:
     assert len(camera) == 32 and camera.intrinsics[:, 0, 0].unique().numel() > 1
 
 
-def test_eyes_and_mouth_count_more(pool: Pool) -> None:
+def test_eyes_and_mouth_and_the_last_row_count_more(pool: Pool) -> None:
     views = pool.draw(4, 2, rng(3))
     weight = importance(views)
     assert weight.shape == (4, 2, 1, SIZE, SIZE)
+    assert weight[..., -1, :].min() == 1 + LAST_ROW
+    weight[..., -1, :] -= LAST_ROW
     assert weight.min() == 1
     assert 1 + FACIAL / 2 < weight.max() <= 1 + FACIAL
     assert (weight[views.depth == 0] == 1).all()
     assert 0.005 < (weight > 2).float().mean() < 0.2
+
+
+def test_texture_counts_wherever_it_lies_but_not_less_of_it() -> None:
+    noise = torch.rand(1, 3, SIZE, SIZE, generator=rng(7))
+    beside, soft = noise.roll(1, 3), F.avg_pool2d(noise, 3, 1, 1)
+    wrong = [float((roughness(v) - roughness(noise)).abs().mean()) for v in (beside, soft)]
+    assert wrong[0] < 0.25 * wrong[1]
+
+
+def test_a_mapping_network_may_be_kept(pool: Pool) -> None:
+    trainer = Trainer(replace(PLAN, keep_mapping=1), torch.device("cpu"))
+    before = copy.deepcopy(trainer.network.state_dict())
+    train_step(trainer, pool, None)
+    moved = {n for n, v in trainer.network.state_dict().items() if not torch.equal(v, before[n])}
+    assert moved and not any(".mapping." in name for name in moved)
 
 
 def test_the_difference_loss_is_relative_to_the_true_change() -> None:

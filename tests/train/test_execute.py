@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.errors import DivergedError, InterruptedRun, InvError, RunError
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
@@ -219,6 +219,39 @@ def test_a_training_may_go_on_to_a_later_end(tmp_path: Path) -> None:
     directory = _resume(tmp_path / "short", {"steps": STEPS})
     assert directory.record["training"]["steps"] == STEPS
     assert _same(_checkpoint(tmp_path / "long"), _checkpoint(tmp_path / "short"))
+
+
+def test_a_training_begins_with_networks_for_other_weights_of_the_generator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(), tmp_path / "old")
+    monkeypatch.chdir(tmp_path)
+    other = {"generator": {"seed": 5}}
+    begun = _request(steps=1, lr=1e-12, average=0.0, begin="old")
+    begun = replace(begun, options={**begun.options, **other})
+    _train(begun, tmp_path / "new")
+    old, new = Trained.load(tmp_path / "old"), Trained.load(tmp_path / "new")
+    assert old.fingerprint != new.fingerprint
+    weights = [name for name in old.tensors if "running" not in name and "num_" not in name]
+    for name in weights:
+        torch.testing.assert_close(new.tensors[name], old.tensors[name], rtol=0, atol=1e-9)
+    assert new.training["begin"] == str(tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        ("old", "networks of toyenc, expected those of toypose"),
+        ("none", "none: no such file; give"),
+    ],
+)
+def test_networks_that_cannot_be_begun_with_are_one_line(
+    begin: str, said: str, tmp_path: Path
+) -> None:
+    _train(_request(steps=1), tmp_path / "old")
+    request = TrainRequest("toypose", "toy", options={"training": {"begin": tmp_path / begin}})
+    with pytest.raises(InvError, match=said):
+        _train(request, tmp_path / "new")
 
 
 def test_what_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ OFTEN = {"blink": (0.2, 1.2), "jaw": (0.25, 1.0), "beard": (0.15, 0.6), "grey": 
 # whole head hides them.
 SMALL = (
     "blink", "jaw", "smile", "brow_raise", "frown", "pucker", "gaze_x", "gaze_y",
-    "smile", "pucker", "gaze_x", "brow_raise",
+    "smile", "pucker", "gaze_x", "brow_raise", "smile", "pucker", "gaze_x", "gaze_y",
+    "smile", "pucker", "gaze_x", "gaze_y", "wave", "lips", "cloth_hue",
     "brows", "lips", "blush", "iris", "melanin", "hair_tone", "hair_red", "grey",
     "hairline", "recede", "tuck", "wave", "parting", "sides", "hair_length",
     "beard", "moustache", "beard_length",
@@ -136,7 +137,7 @@ class Pool:
     def _cameras(self, count: int) -> tuple[Tensor, Tensor]:
         if not self.pairs:
             return sample_cameras(count, self.views, self.rng, CLOSE_UPS)
-        poses, focal = sample_cameras(count // 2, self.views, self.rng, 2 * CLOSE_UPS)
+        poses, focal = sample_cameras(count // 2, self.views, self.rng, 3 * CLOSE_UPS)
         return poses.repeat_interleave(2, 0), focal.repeat_interleave(2, 0)
 
     def tensors(self) -> dict[str, Tensor]:

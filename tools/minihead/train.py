@@ -46,6 +46,7 @@ FEATURES = (
     ((0.0, -0.122, 0.184), 0.04),
 )
 FACIAL = 4.0
+LAST_ROW = 3.0  # shoulders are cut there: what super-resolution makes of an edge is seen
 # Raw densities: inside a head, just before its surface, and in free space, where a whole ray must
 # stay clear.
 SOLID, FRONT, FREE = 8.0, -4.0, -16.0
@@ -58,7 +59,8 @@ class Plan:
 
     Heads are counted in each of the processes that train together. Rates are constant, but fall to
     zero over the last `cooldown` steps: an end may be set when the rest is done. With `exact`
-    convolutions aren't rounded to 16 bits, which takes longer.
+    convolutions aren't rounded to 16 bits, which takes longer. With `keep_mapping` the mapping
+    network stays as it is, so that latents and directions of before keep their meaning.
     """
 
     seed: int = 1
@@ -82,6 +84,7 @@ class Plan:
     pool_views: int = 5
     fresh: int = 0
     exact: int = 0
+    keep_mapping: int = 0
 
 
 def rank() -> int:
@@ -116,6 +119,7 @@ class Trainer:
     def __init__(self, plan: Plan, device: torch.device) -> None:
         self.plan, self.device = plan, device
         self.network = build(plan.seed).to(device).train()
+        self.network.backbone.mapping.requires_grad_(not plan.keep_mapping)
         self.network.memory_budget = 64 << 30
         self.network.sampling = "stochastic"
         self.network.rng = torch.Generator(device=device)
@@ -140,6 +144,8 @@ class Trainer:
         """Constant maps learn 1.5 times as fast."""
         maps, rest = [], []
         for name, parameter in self.network.named_parameters():
+            if not parameter.requires_grad:
+                continue
             constant = name.endswith(("constant_map", "synthesis.base"))
             (maps if constant else rest).append(parameter)
         groups = [{"params": rest, "scale": 1.0}, {"params": maps, "scale": 1.5}]
@@ -197,14 +203,15 @@ def rate_at(step: int, steps: int, rate: float, cooldown: int, warmup: int = 60)
 
 
 def importance(views: Views) -> Tensor:
-    """How much each pixel counts [B, V, 1, R, R]: 1, rising to 1 + FACIAL at eyes and mouth."""
+    """How much each pixel counts [B, V, 1, R, R]: 1, more at eyes and mouth and in the last row."""
     origins, directions = camera_of(views).rays(SIZE)
     points = origins + directions * views.depth.flatten(0, 1).flatten(2).transpose(1, 2)
     centres = points.new_tensor([place for place, _ in FEATURES])
     widths = points.new_tensor([width for _, width in FEATURES])
     near = torch.exp(-0.5 * (torch.cdist(points, centres[None]) / widths).square()).amax(-1)
-    seen = views.depth > 0
-    return 1 + FACIAL * near.reshape(views.depth.shape) * seen
+    weight = 1 + FACIAL * near.reshape(views.depth.shape) * (views.depth > 0)
+    weight[..., -1, :] += LAST_ROW
+    return weight
 
 
 def choose_pixels(views: Views, count: int, rng: torch.Generator) -> Tensor:
@@ -271,8 +278,26 @@ def surface_losses(trainer: Trainer, scene: Scene, views: Views, rays: int) -> d
 SURFACE_WEIGHTS = {
     "l1": 1.0, "mse": 2.0, "solid": 0.15, "behind": 0.03, "front": 0.15, "free": 0.15
 }  # fmt: skip
-IMAGE_WEIGHTS = {"l1": 2.0, "edges": 2.0, "mse": 12.0, "raw": 1.0, "mask": 1.5, "depth": 2.0}
-HARDLY_SEEN = 3e-4  # mean squared change of a picture below which a pair counts for little
+IMAGE_WEIGHTS = {
+    "l1": 2.0,
+    "edges": 2.0,
+    "texture": 2.0,
+    "mse": 12.0,
+    "raw": 1.0,
+    "mask": 1.5,
+    "depth": 2.0,
+}
+HARDLY_SEEN = 5e-5  # mean squared change of a picture below which a pair counts for little
+
+
+def roughness(images: Tensor) -> Tensor:
+    """How much colours change from pixel to pixel, in each place of 4 x 4, across and down.
+
+    What lies a pixel beside where it should counts here, unlike for `edges`, which would rather
+    have it blurred.
+    """
+    changes = (images.diff(dim=axis).abs() for axis in (2, 3))
+    return torch.cat([F.avg_pool2d(change, 4)[..., :31, :31] for change in changes], 1)
 
 
 def image_losses(
@@ -297,6 +322,7 @@ def image_losses(
             ((image - wanted).diff(dim=axis).abs().mean() / 2 for axis in (2, 3)),
             image.new_zeros(()),
         ),
+        "texture": (roughness(image) - roughness(wanted)).abs().mean() / 2,
         "mse": ((image - wanted).square() * weight).mean() / 4,
         "raw": (seen.raw - small).abs().mean() / 2,
         "mask": (seen.mask - cover).abs().mean(),

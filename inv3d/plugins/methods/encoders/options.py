@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from inv3d.core.config import PluginConfig
+from inv3d.core.config import PluginConfig, found_again
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.training_options import TrainingConfig
 from inv3d.nn.encoders.options import BranchOptions, EncoderOptions
@@ -16,11 +16,6 @@ _WEIGHTS = (
     "directory or .safetensors file that '3dinv train' wrote, or a published file; where none is "
     "given, the embedded networks for the generator, or those in the folder for weights"
 )
-
-
-def found_again(value: Path | None) -> Path | None:
-    """Return a path that a run finds when it goes on from another working directory."""
-    return value.absolute() if value is not None and value.exists() else value
 
 
 class EncodingConfig(PluginConfig):
