@@ -287,7 +287,7 @@ IMAGE_WEIGHTS = {
     "mask": 1.5,
     "depth": 2.0,
 }
-HARDLY_SEEN = 5e-5  # mean squared change of a picture below which a pair counts for little
+HARDLY_SEEN = 1e-4  # mean squared change of a picture below which a pair counts for little
 
 
 def roughness(images: Tensor) -> Tensor:

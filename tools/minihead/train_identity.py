@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.tensors import read_tensors, write_tensors
+from inv3d.core.weights.tensors import load_state, read_tensors, write_tensors
 from inv3d.nn.headid import EMBEDDING, NetworkName, build_headid
 from tools.minihead.heads import Heads
 from tools.minihead.identity_data import (
@@ -185,6 +185,10 @@ class Trainer:
         self.step += 1
         return loss.detach(), right
 
+    def begin(self, weights: Path) -> None:
+        """Begin from weights that were written before."""
+        load_state(self.network, read_tensors(weights)[0], weights)
+
     def save(self, path: Path) -> None:
         """Write everything to a checkpoint."""
         tensors = {f"network/{n}": v for n, v in self.network.state_dict().items()}
@@ -269,6 +273,9 @@ def finish(trainer: Trainer, heads: Heads, out: Path) -> dict[str, float]:
 @click.option("--judged", default=200, show_default=True, help="People of the evaluation.")
 @click.option("--seed", type=int, help="Seed; 1 for network a and 2 for b unless given.")
 @click.option("--every", default=500, show_default=True, help="Steps between checkpoints.")
+@click.option("--lr", default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--margin", default=0.2, show_default=True, help="Off the right person's cosine.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights to begin from.")
 @click.option("--pool", type=click.Path(path_type=Path), help="File to keep the pictures in.")
 def main(
     network: str,
@@ -283,6 +290,9 @@ def main(
     judged: int,
     seed: int | None,
     every: int,
+    lr: float,
+    margin: float,
+    weights: Path | None,
     pool: Path | None,
 ) -> None:
     """Train one identity network, or go on with it, and judge it."""
@@ -293,7 +303,8 @@ def main(
         raise click.UsageError(f"--family {family}: must divide --people and those of --batch")
     if judged <= family:
         raise click.UsageError(f"--judged {judged}: must be more than a family of {family}")
-    plan = Plan(name, seed, steps, people, faces, views, judged, batch_people, batch_views, family)
+    sizes = (steps, people, faces, views, judged, batch_people, batch_views, family)
+    plan = Plan(name, seed, *sizes, lr=lr, margin=margin)
     where = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
@@ -301,6 +312,8 @@ def main(
     if checkpoint.exists():
         trainer.load(checkpoint)
         print(f"going on from {checkpoint} at step {trainer.step}", flush=True)
+    elif weights is not None:
+        trainer.begin(weights)
     if trainer.step < steps:
         train(trainer, training_people(plan, where, pool), checkpoint, every, steps)
     values = finish(trainer, Heads(where), out)
