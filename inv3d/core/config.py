@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,7 +24,12 @@ class PluginConfig(BaseModel):
     Each field carries a description with its unit, the paper's default, and where the official
     code differs. Unknown options are errors, and so are defaults that don't fit their type. Options
     never change after they were read.
+
+    Attributes:
+        of_training: those that trained networks were built with, and that their file decides.
     """
+
+    of_training: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.generator import Generator
 from inv3d.core.weights.known import weights_dir
@@ -120,12 +121,22 @@ class Trained:
         )
 
 
-def begin_with(plugin: str, network: nn.Module, generator: Generator, path: Path) -> None:
+def begin_with(
+    path: Path, plugin: str, config: PluginConfig, network: nn.Module, generator: Generator
+) -> None:
     """Give networks the weights of an earlier training, for any weights of the generator.
 
+    Args:
+        path: file or directory of the earlier training.
+        plugin: name of what is trained.
+        config: its options.
+        network: that was built by them.
+        generator: that it's trained for.
+
     Raises:
-        WeightsError: where the file is of another plugin or generator.
-        MismatchError: where its networks have other sizes.
+        WeightsError: where the file is of another plugin or generator, or its networks were built
+            by other options.
+        MismatchError: where they have other sizes.
     """
     found, name = _checked(Trained.load(path), plugin, path), type(generator).name
     if found.generator != name:
@@ -134,6 +145,32 @@ def begin_with(plugin: str, network: nn.Module, generator: Generator, path: Path
             f"{name}, with any weights; its latents mean nothing to another one"
         )
     found.load_into(network, path)
+    options = config.model_dump(mode="json")
+    for option in sorted(config.of_training):
+        check_alike(found.options.get(option), options[option], option, path)
+
+
+def check_alike(found: Any, wanted: Any, option: str, path: Path | str) -> None:
+    """Refuse networks that were built by other options, which may fit by their shapes.
+
+    Args:
+        found: what they were built by, as plain values; what isn't said there is left out.
+        wanted: what is asked for.
+        option: its name.
+        path: where the networks are from.
+
+    Raises:
+        WeightsError: naming the first option that differs.
+    """
+    if found is None or found == wanted:
+        return
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        raise WeightsError(
+            f"{path}: was trained with {option}={plain_text(str(found))}, and {wanted} is asked "
+            f"for; give --set {option}={plain_text(str(found))}, or other networks"
+        )
+    for name, value in wanted.items():
+        check_alike(found.get(name), value, f"{option}.{name}", path)
 
 
 def is_trained(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -12,7 +12,13 @@ from inv3d.core.config import PluginConfig, found_again
 
 
 class TrainingConfig(PluginConfig):
-    """Options of every training; a plugin adds its own."""
+    """Options of every training; a plugin adds its own.
+
+    Attributes:
+        at_begin: those that count at the first step alone, and can't change later.
+    """
+
+    at_begin: ClassVar[frozenset[str]] = frozenset({"begin"})
 
     steps: int = Field(default=100_000, ge=1, description="training steps")
     begin: Path | None = Field(

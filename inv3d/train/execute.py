@@ -11,10 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from inv3d.core.config import merge
-from inv3d.core.errors import DivergedError, InterruptedRun, RunError
+from inv3d.core.errors import ConfigError, DivergedError, InterruptedRun, RunError
 from inv3d.core.files import write_text
 from inv3d.core.fit.loop import Progress
 from inv3d.core.registry.hooks import Observers, hooks, open_loggers
@@ -25,9 +23,15 @@ from inv3d.runs.execute import stop_on_signals
 from inv3d.train.evaluate import evaluate
 from inv3d.train.feed import Feed
 from inv3d.train.page import training_page
-from inv3d.train.prepare import OF_TRAINING, PreparedTraining, TrainRequest, prepare_training
+from inv3d.train.prepare import (
+    OF_TRAINING,
+    PreparedTraining,
+    TrainRequest,
+    find_trainable,
+    prepare_training,
+)
 from inv3d.train.store import PAGE, TrainingDirectory
-from inv3d.train.team import Team, join_team, leave_team, own_device
+from inv3d.train.team import meeting, own_device
 from inv3d.train.trainer import Taken
 
 STAGE = "training"
@@ -57,11 +61,11 @@ def start_training(
     Raises:
         InvError: where it can't begin, in which case nothing is left, or can't go on.
     """
-    request = request.settled()
-    device, team = _meet(request)
-    try:
-        prepared = prepare_training(request, team, device)
+    device = own_device(request.device)
+    with meeting(device) as team:
+        prepared = prepare_training(request.settled(), team, device)
         feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
+        prepared.trainer.rehearse(feed)
         if not team.leads:
             return _follow(prepared, feed, TrainingDirectory(out, {}))
         observers = _watching(display, loggers)
@@ -71,8 +75,6 @@ def start_training(
             for notice in prepared.notices:
                 display.say(f"warning: {notice}")
             return _lead(prepared, feed, directory, display, observers)
-    finally:
-        leave_team(team)
 
 
 def resume_training(
@@ -95,10 +97,11 @@ def resume_training(
     directory = TrainingDirectory.reopen(out)
     request = directory.request
     if training:
+        _check_changes(request, training)
         request = replace(request, options=merge(request.options, {OF_TRAINING: training}))
-    device, team = _meet(request)
-    try:
-        prepared = prepare_training(request, team, device)
+    device = own_device(request.device)
+    with meeting(device) as team:
+        prepared = prepare_training(request, team, device, begun=directory.begun)
         _check_same(directory, prepared)
         feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
         if not team.leads:
@@ -108,22 +111,25 @@ def resume_training(
         with held(directory.path):
             directory.restore_into(prepared.trainer)
             directory.cut(prepared.trainer.done)
-            changes = {"request": request.plain(), "training": prepared.facts["training"]}
+            changes = {"request": prepared.request.plain(), "training": prepared.facts["training"]}
             directory.write(status="running", **changes)
             display.say(f"going on after {prepared.trainer.done} steps")
             return _lead(prepared, feed, directory, display, observers)
-    finally:
-        leave_team(team)
+
+
+def _check_changes(request: TrainRequest, training: Mapping[str, Any]) -> None:
+    """Refuse options that don't matter any more once a training has begun."""
+    _, plugin = find_trainable(request.plugin)
+    for name in sorted(plugin.Training.at_begin & set(training)):
+        raise ConfigError(
+            f"--set training.{name}: counts at the beginning of a training alone; leave it out "
+            "with --resume, or begin another training"
+        )
 
 
 def _watching(display: Display, loggers: Sequence[str]) -> Observers:
     """Return who watches a training: all hook modules, and the loggers that were asked for."""
     return Observers(hooks(), lambda text: display.say(f"warning: {text}"), open_loggers(loggers))
-
-
-def _meet(request: TrainRequest) -> tuple[torch.device, Team]:
-    device = own_device(request.device)
-    return device, join_team(device)
 
 
 def _check_same(directory: TrainingDirectory, prepared: PreparedTraining) -> None:
@@ -187,8 +193,9 @@ def _take_all(
                 f"steps; continue with '3dinv train --resume {directory.path}'"
             ) from error
         except DivergedError as error:
-            directory.save(trainer, prepared)
-            directory.write(status="failed", error=str(error))
+            with contextlib.suppress(RunError):  # the disk may be full
+                directory.save(trainer, prepared)
+                directory.write(status="failed", error=str(error))
             raise DivergedError(
                 f"{error} in {directory.path}; try a lower learning rate "
                 f"(--set training.lr={trainer.training.lr / 3:.1g}), or check the pictures"
@@ -221,15 +228,18 @@ def _take_steps(
         taken = trainer.step(feed)
         seconds = time.perf_counter() - started
         done, last = trainer.done, trainer.done == steps
+        saved = last or taken.stop or done % request.checkpoint_every == 0
         progress = Progress(STAGE, done - 1, steps, taken.losses, taken.rate, seconds)
         display.step(progress)
         observers.call("inv3d_training_step", directory=directory.path, progress=progress)
         if recent.add(taken, seconds) or last or taken.stop:
             directory.log(recent.row(done - 1))
+        if saved:  # before an evaluation, in which more may go wrong
+            directory.save(trainer, prepared)
         if last or done % request.evaluate_every == 0:
             display.say(_evaluate(prepared, directory, observers))
-        if last or taken.stop or done % request.checkpoint_every == 0:
-            directory.save(trainer, prepared)
+            if saved:
+                directory.keep(trainer, prepared)
         if taken.stop and not last:
             raise InterruptedRun("stopped")
 

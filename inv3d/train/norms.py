@@ -21,9 +21,13 @@ def share_norms(network: nn.Module, team: Team) -> None:
 
 
 def shared_norm(norm: _BatchNorm, x: Tensor, team: Team) -> Tensor:
-    """Return what a BatchNorm makes of its part [N, C, ...] of the pictures of all processes."""
+    """Return what a BatchNorm makes of its part [N, C, ...] of the pictures of all processes.
+
+    Sums are in 32 bits, as a BatchNorm's own are.
+    """
     if not norm.training:
         return type(norm).forward(norm, x)
+    given, x = x.dtype, x if x.dtype == torch.float64 else x.float()
     axes = [0, *range(2, x.ndim)]
     shape = [1, -1, *[1] * (x.ndim - 2)]
     count = x.numel() // x.shape[1] * team.size
@@ -32,9 +36,9 @@ def shared_norm(norm: _BatchNorm, x: Tensor, team: Team) -> Tensor:
     variance = team.sum(centred.square().sum(axes)) / count
     _remember(norm, mean.detach(), variance.detach() * (count / max(1, count - 1)))
     made = centred * (variance + norm.eps).rsqrt().view(shape)
-    if norm.weight is None:
-        return made
-    return made * norm.weight.view(shape) + norm.bias.view(shape)
+    if norm.weight is not None:
+        made = made * norm.weight.view(shape) + norm.bias.view(shape)
+    return made.to(given)
 
 
 @torch.no_grad()

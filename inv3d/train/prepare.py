@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,16 @@ class PreparedTraining:
     notices: list[str] = field(default_factory=list)
 
 
-def prepare_training(request: TrainRequest, team: Team, device: torch.device) -> PreparedTraining:
+def prepare_training(
+    request: TrainRequest, team: Team, device: torch.device, *, begun: bool = False
+) -> PreparedTraining:
     """Check everything that a user asked for and load it; nothing is written.
 
     Args:
         request: what was asked for.
         team: of processes.
         device: of this one.
+        begun: whether a checkpoint will be restored.
 
     Raises:
         InvError: of the kind that fits what's wrong.
@@ -129,7 +132,7 @@ def prepare_training(request: TrainRequest, team: Team, device: torch.device) ->
     context = Context.create(device, request.seed)
     generator.rng = context.state.generators["render"]
     sources = _sources(request, built, generator, training)
-    trainer = Trainer(built, generator, training, context, team, request.seed)
+    trainer = Trainer(built, generator, training, context, team, request.seed, begun)
     facts = {
         "plugin": {
             "name": request.plugin,
@@ -143,13 +146,37 @@ def prepare_training(request: TrainRequest, team: Team, device: torch.device) ->
         ),
         "processes": team.size,
     }
-    notices = [n for s in sources if isinstance(s, Pictures) for n in s.files.notices.values()]
+    read = {**config.model_dump(), OF_TRAINING: training.model_dump()}
+    request = replace(request, options=_with_whole_paths(request.options, read))
+    notices = _notices(sources, generator) if team.leads else []
+    return PreparedTraining(request, trainer, sources, config, facts, notices)
+
+
+def _with_whole_paths(given: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as they were given, but paths as they were read: whole, and as text."""
+    whole = dict(given)
+    for name, value in given.items():
+        found = read.get(name)
+        if isinstance(value, Mapping) and isinstance(found, Mapping):
+            whole[name] = _with_whole_paths(value, found)
+        elif isinstance(found, Path):
+            whole[name] = str(found)
+    return whole
+
+
+def _notices(sources: Sequence[Source], generator: Generator) -> list[str]:
+    """Return what the user should know of pictures; those that are held out are read for it."""
+    notices: list[str] = []
     for source in sources:
-        if isinstance(source, Pictures) and source.files.posed:
-            files = source.files
+        if not isinstance(source, Pictures):
+            continue
+        source.held_out()
+        files = source.files
+        notices += files.notices.values()
+        if files.posed:
             where = f"--data {files.source}"
             notices += check_framing(files.camera, generator.spec, files.names, where)
-    return PreparedTraining(request, trainer, sources, config, facts, notices)
+    return notices
 
 
 def find_trainable(name: str) -> tuple[str, type[Trainable[Any]]]:

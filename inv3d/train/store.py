@@ -37,7 +37,7 @@ class TrainingDirectory:
 
     @staticmethod
     def create(path: Path, *, overwrite: bool) -> TrainingDirectory:
-        """Make the directory; nothing is written into it yet.
+        """Make the directory; nothing is written into it yet, and a training that's there stays.
 
         Raises:
             RunError: where it exists and mustn't be overwritten, or can't be made.
@@ -51,8 +51,6 @@ class TrainingDirectory:
                     "replace it with --overwrite"
                 )
         try:
-            for name in _OURS if path.is_dir() else ():
-                (path / name).unlink(missing_ok=True)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_written(path, error) from error
@@ -78,7 +76,16 @@ class TrainingDirectory:
         return TrainRequest.read(self.record["request"], self.path / RECORD)
 
     def begin(self, prepared: PreparedTraining, command: list[str]) -> None:
-        """Write the first record."""
+        """Write the first record, in place of a training that was there.
+
+        Raises:
+            RunError: where it can't be written.
+        """
+        try:
+            for name in _OURS:
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise not_written(self.path, error) from error
         self.record = {
             "request": prepared.request.plain(),
             **prepared.facts,
@@ -96,6 +103,11 @@ class TrainingDirectory:
         self.record |= finite(changes)
         write_json(self.path / RECORD, self.record)
 
+    @property
+    def begun(self) -> bool:
+        """Whether there's a checkpoint to go on from."""
+        return (self.path / CHECKPOINT).is_file()
+
     def save(self, trainer: Trainer, prepared: PreparedTraining) -> None:
         """Write the checkpoint, then the networks as they are.
 
@@ -104,10 +116,14 @@ class TrainingDirectory:
         """
         tensors, position = trainer.state()
         write_tensors(self.path / CHECKPOINT, tensors, position)
-        self.trained(trainer, prepared).save(self.path / FILE)
+        self.keep(trainer, prepared)
         self.write(steps=trainer.done)
 
-    def trained(self, trainer: Trainer, prepared: PreparedTraining) -> Trained:
+    def keep(self, trainer: Trainer, prepared: PreparedTraining) -> None:
+        """Write the networks as they are, with the numbers of the last evaluation."""
+        self._trained(trainer, prepared).save(self.path / FILE)
+
+    def _trained(self, trainer: Trainer, prepared: PreparedTraining) -> Trained:
         """Return the networks with all that belongs to them."""
         generator = trainer.lesson.generator
         evaluations = self.record["evaluations"]
@@ -131,7 +147,7 @@ class TrainingDirectory:
     def restore_into(self, trainer: Trainer) -> None:
         """Put the checkpoint in place, if there's one."""
         path = self.path / CHECKPOINT
-        if path.is_file():
+        if self.begun:
             trainer.restore(*read_tensors(path), path)
 
     def cut(self, done: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import ConfigError
+from inv3d.core.errors import ConfigError, InterruptedRun, RunError
 
 # processes wait so long for one that evaluates, or stands still
 _PATIENCE = timedelta(days=7)
@@ -42,7 +43,7 @@ class Team:
         for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
             same = [tensor for tensor in tensors if tensor.dtype == kind]
             flat = torch.cat([tensor.flatten() for tensor in same])
-            distributed.all_reduce(flat)
+            _add_up(flat)
             flat /= self.size
             parts = torch.split(flat, [tensor.numel() for tensor in same])
             for tensor, part in zip(same, parts, strict=True):
@@ -59,14 +60,34 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         total = tensor.clone()
-        distributed.all_reduce(total)
+        _add_up(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        distributed.all_reduce(total)
+        total: Tensor = _Sum.apply(gradient)  # a sum again, which has a gradient of its own
         return total
+
+
+def _add_up(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over the processes.
+
+    Raises:
+        RunError: where one of them has ended.
+    """
+    with _others_there():
+        distributed.all_reduce(tensor)
+
+
+@contextlib.contextmanager
+def _others_there() -> Iterator[None]:
+    """Say in one line that another process has ended, whose own message tells why."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError(
+            "another of the processes that train together has ended; see its message"
+        ) from error
 
 
 def own_device(name: str) -> torch.device:
@@ -83,15 +104,35 @@ def own_device(name: str) -> torch.device:
     return device
 
 
-def join_team(device: torch.device) -> Team:
+@contextlib.contextmanager
+def meeting(device: torch.device) -> Iterator[Team]:
     """Meet the other processes, where `torchrun` or `accelerate launch` started several.
 
     Args:
         device: of this process; CPUs exchange by gloo, GPUs by nccl.
 
+    Yields:
+        Which one this is. Those that come to their end, or are asked to stop, leave together: the
+        first one keeps the addresses of all.
+
     Raises:
         ConfigError: where the variables that name the processes are no numbers.
+        RunError: where another process has ended before its time.
     """
+    team = _join(device)
+    try:
+        try:
+            yield team
+        except InterruptedRun:
+            _wait_for_all(team)
+            raise
+        _wait_for_all(team)
+    finally:
+        if team.size > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _join(device: torch.device) -> Team:
     try:
         size, rank = (int(os.environ.get(n, d)) for n, d in (("WORLD_SIZE", "1"), ("RANK", "0")))
     except ValueError:
@@ -99,6 +140,10 @@ def join_team(device: torch.device) -> Team:
             "WORLD_SIZE and RANK must be whole numbers; start several processes with torchrun"
         ) from None
     if size > 1 and not distributed.is_initialized():
+        # Imported by the first step of an optimiser, it would hold on to the group for good, whose
+        # threads then outlive the interpreter and may abort the process as it ends.
+        import torch._dynamo
+
         if device.type == "cuda":
             torch.cuda.set_device(device)
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -106,7 +151,7 @@ def join_team(device: torch.device) -> Team:
     return Team(rank, size)
 
 
-def leave_team(team: Team) -> None:
-    """Let go of the other processes."""
-    if team.size > 1 and distributed.is_initialized():
-        distributed.destroy_process_group()
+def _wait_for_all(team: Team) -> None:
+    if team.size > 1:
+        with _others_there():
+            distributed.barrier()

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +59,8 @@ class Trainer:
         context: of the training.
         team: of processes.
         seed: of all random numbers.
+        begun: whether a checkpoint will be restored, so that it doesn't matter what weights the
+            networks begin with.
     """
 
     def __init__(
@@ -68,15 +71,15 @@ class Trainer:
         context: Context,
         team: Team,
         seed: int,
+        begun: bool = False,
     ) -> None:
         self.plugin, self.training, self.team, self.seed = plugin, training, team, seed
         self.device = context.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "weights") >> 32)
             network = plugin.build(generator)
-            plugin.begin(network, generator, training, torch.Generator().manual_seed(seed))
-        if training.begin is not None:
-            begin_with(plugin.name, plugin.kept(network), generator, training.begin)
+            if not begun:
+                self._begin(network, generator)
         self.network = network.to(self.device).train()
         self.average: nn.Module | None = None
         if training.average:
@@ -90,6 +93,26 @@ class Trainer:
         centre = plugin.latent_average(generator).to(self.device)
         self.lesson: Lesson[Any] = Lesson(self.network, generator, training, context, centre)
         self.done = 0
+
+    def _begin(self, network: nn.Module, generator: Generator) -> None:
+        """Give fresh networks the weights that the options name."""
+        plugin, training = self.plugin, self.training
+        plugin.begin(network, generator, training, torch.Generator().manual_seed(self.seed))
+        if training.begin is not None:
+            kept, config = plugin.kept(network), plugin.config  # type: ignore[attr-defined]
+            begin_with(training.begin, plugin.name, config, kept, generator)
+
+    def rehearse(self, feed: Feed) -> None:
+        """Compute the losses of the next step and forget them.
+
+        Whatever is missing for them, a loss's weights or a picture, is found before a directory is
+        made or an old training replaced.
+        """
+        before = self._buffers()
+        self._seed(0)
+        for name, metrics in self.plugin.losses(self.lesson, feed.batch(self.done, 0)).items():
+            self._check_named(name, metrics)
+        self._put_buffers(before)
 
     def step(self, feed: Feed) -> Taken:
         """Take one step: all gradients first, then the steps of the optimisers that are due.
@@ -223,7 +246,9 @@ class Trainer:
             own: dict[str, Tensor] = {}
             packed[name] = pack(optimizer.state_dict(), own, f"optimizer/{name}/")
             tensors |= own
-        return tensors, {"format": FORMAT, "done": self.done, "optimizers": packed}
+        kinds = {name: type(optimizer).__name__ for name, optimizer in self.optimizers.items()}
+        position = {"format": FORMAT, "done": self.done, "optimizers": packed, "kinds": kinds}
+        return tensors, position
 
     def restore(
         self, tensors: Mapping[str, Tensor], position: Mapping[str, Any], where: Any
@@ -231,14 +256,17 @@ class Trainer:
         """Go back to a checkpoint.
 
         Raises:
-            RunError: where it isn't one of this training.
+            RunError: where it isn't one of this training, or of other optimisers.
         """
         try:
             if position["format"] != FORMAT:
                 raise ValueError(f"format {position['format']}, expected {FORMAT}")
+            self._check_kinds(position.get("kinds", {}), where)
             self.network.load_state_dict(under_prefix(tensors, _NETWORK))
             if self.average is not None:
-                self.average.load_state_dict(under_prefix(tensors, _AVERAGE))
+                averaged = under_prefix(tensors, _AVERAGE)
+                # an average that is new begins with the weights as they are
+                self.average.load_state_dict(averaged or self.network.state_dict())
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(unpack(position["optimizers"][name], tensors))
             self.done = position["done"] + 0
@@ -247,6 +275,16 @@ class Trainer:
                 f"{where}: isn't a checkpoint of this training ({plain_text(first_line(error))}); "
                 "start it again with --overwrite"
             ) from error
+
+    def _check_kinds(self, kinds: Mapping[str, str], where: Any) -> None:
+        for name, kind in kinds.items():
+            now = type(self.optimizers[name]).__name__ if name in self.optimizers else "none"
+            if now != kind:
+                raise RunError(
+                    f"{where}: '{name}' was trained by {kind}, which can't become {now} on the "
+                    "way; leave the optimiser as it was, or begin another training with "
+                    f"--set training.begin={Path(where).parent}"
+                )
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

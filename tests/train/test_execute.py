@@ -14,13 +14,22 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from inv3d.core.errors import DivergedError, InterruptedRun, InvError, RunError
+from inv3d.core.errors import (
+    ConfigError,
+    DivergedError,
+    InterruptedRun,
+    InvError,
+    RunError,
+    WeightsError,
+)
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
 from inv3d.core.weights.tensors import read_tensors
+from inv3d.rundir.lock import held
 from inv3d.runs.display import Told
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from inv3d.train.execute import resume_training, start_training
@@ -186,6 +195,19 @@ def test_a_training_goes_on_from_any_working_directory(
     assert directory.request.data == (f"{tmp_path / 'faces'}=2", "generated")
 
 
+def test_what_pictures_say_is_said_of_a_training(tmp_path: Path) -> None:
+    capture = toy_capture(ToyGenerator(ToyConfig()), 12)
+    (tmp_path / "faces").mkdir()
+    write_capture(capture, tmp_path / "faces")
+    for path in (tmp_path / "faces").glob("*.png"):
+        with Image.open(path) as image:
+            wide = image.resize((2 * image.width, image.height))
+        wide.save(path)
+    request = replace(_request(steps=1), data=(str(tmp_path / "faces"),))
+    warnings = _train(request, tmp_path / "out").record["warnings"]
+    assert any("cropped to the square" in text for text in warnings)
+
+
 def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:
     _train(_request(), tmp_path / "whole")
     _train(_request(keep="fp16"), tmp_path / "half")
@@ -252,6 +274,74 @@ def test_networks_that_cannot_be_begun_with_are_one_line(
     request = TrainRequest("toypose", "toy", options={"training": {"begin": tmp_path / begin}})
     with pytest.raises(InvError, match=said):
         _train(request, tmp_path / "new")
+
+
+def test_a_training_that_has_begun_needs_what_it_began_with_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(steps=1), tmp_path / "old")
+    monkeypatch.chdir(tmp_path)
+    _train(_request(steps=2, begin=Path("old")), tmp_path / "new")
+    asked = json.loads((tmp_path / "new" / RECORD).read_text())["request"]["options"]
+    assert asked["training"]["begin"] == str(tmp_path / "old")
+    (tmp_path / "old" / FILE).unlink()
+    assert _resume(tmp_path / "new", {"steps": 3}).record["steps"] == 3
+    with pytest.raises(ConfigError, match=r"training\.begin: counts at the beginning .* alone"):
+        _resume(tmp_path / "new", {"begin": "old"})
+
+
+def test_a_training_is_replaced_only_by_one_that_can_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(steps=1), tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    again: dict[str, Any] = {"overwrite": True, "command": ["test"]}
+    with held(tmp_path / "out"), pytest.raises(RunError, match="is writing this run"):
+        start_training(_request(), tmp_path / "out", Told(lambda step: None), **again)
+
+    def missing(*_: Any) -> Any:
+        raise WeightsError("a loss's weights aren't there")
+
+    monkeypatch.setattr("tests.train.toy_encoder.ToyEncoder.losses", missing)
+    for name in ("out", "fresh"):
+        with pytest.raises(WeightsError, match="aren't there"):
+            start_training(_request(), tmp_path / name, Told(lambda step: None), **again)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert before.items() <= after.items()
+    assert not (tmp_path / "fresh").exists()
+
+
+def test_an_average_may_begin_on_the_way_but_no_other_optimiser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(steps=2, average=0.0), tmp_path / "out")
+    _resume(tmp_path / "out", {"steps": 3, "average": 0.5})
+    tensors = _checkpoint(tmp_path / "out")
+    moved = tensors["network/encode.4.weight"] - tensors["average/encode.4.weight"]
+    assert 0 < float(moved.abs().max()) < 0.1  # it began with the weights as they were
+    monkeypatch.setattr(
+        "tests.train.toy_encoder.ToyEncoder.optimizers",
+        lambda self, network, training: {
+            name: torch.optim.SGD(part.parameters(), lr=0.1) for name, part in network.items()
+        },
+    )
+    with pytest.raises(RunError, match="'encode' was trained by Adam, which can't become SGD"):
+        _resume(tmp_path / "out", {"steps": 4})
+
+
+def test_steps_are_kept_where_an_evaluation_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RunError("held-out pictures are gone")
+
+    monkeypatch.setattr("inv3d.train.execute.evaluate", fails)
+    with pytest.raises(RunError, match="are gone"):
+        _train(_request(steps=2), tmp_path / "out")
+    monkeypatch.undo()
+    monkeypatch.setenv("INV3D_PLUGINS", ",".join(PLUGINS))
+    assert Trained.load(tmp_path / "out").steps == 2
+    assert _resume(tmp_path / "out").record["status"] == "finished"
 
 
 def test_what_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class PoseEstimatorConfig(PluginConfig):
         "of Pose-Opt; where none is given, the embedded network for the generator, or that in the "
         "folder for weights",
     )
+    of_training = frozenset({"network"})
     network: PoseNetworkOptions = Field(
         default=PoseNetworkOptions(),
         description="sizes that are trained, and of published files; files of a training have "

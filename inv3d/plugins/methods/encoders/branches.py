@@ -18,7 +18,7 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.scene import Rendering, Scene
-from inv3d.core.trained import Trained, find_trained
+from inv3d.core.trained import Trained, check_alike, find_trained
 from inv3d.core.training import Batch, Lesson
 from inv3d.core.weights.tensors import load_state
 from inv3d.nn.encoders.confidence import mirror_uncertainty
@@ -67,7 +67,7 @@ def begin_first(network: TriPlaneNet, generator: Generator, training: BranchTrai
     """Give the first branch the encoder of an earlier training, where one is named.
 
     Raises:
-        WeightsError: where there's none, or it's of another generator or of other sizes.
+        WeightsError: where there's none, or it's of another generator or kind or other sizes.
     """
     if training.first is None:
         return
@@ -84,6 +84,9 @@ def begin_first(network: TriPlaneNet, generator: Generator, training: BranchTrai
             f"{' or '.join(_FIRST)}; give another one for {option}"
         )
     load_state(network.psp_encoder, trained.tensors, place)
+    check_alike(
+        trained.options.get("encoder"), network.encoder.model_dump(mode="json"), "encoder", place
+    )
 
 
 @dataclass(frozen=True)

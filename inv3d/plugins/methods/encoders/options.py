@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -19,13 +19,9 @@ _WEIGHTS = (
 
 
 class EncodingConfig(PluginConfig):
-    """Options of all encoders.
+    """Options of all encoders."""
 
-    Attributes:
-        of_training: options that networks were trained with, and that their file decides.
-    """
-
-    of_training: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    of_training = frozenset({"encoder"})
     views: Literal["front", "all"] = Field(
         default="front",
         description="the view nearest to the front, or every view given, each by itself: frames "
@@ -93,7 +89,6 @@ JudgedBy = Literal["occluded", "planes", "pictures"]
 class DualEncoderConfig(TriPlaneNetConfig):
     """Options of the dual encoder, whose two encoders have equal sizes."""
 
-    of_training = frozenset({"encoder", "branch", "discriminator", "judged_by"})
     views: Literal["front"] = Field(default="front", description="it sees one picture")
 
     discriminator: int = Field(
@@ -140,6 +135,7 @@ class EncoderTraining(TrainingConfig):
         default="ranger", description="of the encoder. pSp, e4e, TriPlaneNet: ranger"
     )
 
+    at_begin = TrainingConfig.at_begin | {"trunk"}
     _found_again = field_validator("trunk")(found_again)
 
 
@@ -198,6 +194,7 @@ class BranchTraining(EncoderTraining):
         "0",
     )
 
+    at_begin = EncoderTraining.at_begin | {"first"}
     _found_with_others = field_validator("first", "confidence")(found_again)
 
 
