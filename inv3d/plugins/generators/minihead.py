@@ -40,7 +40,11 @@ ALIGNMENT = Alignment(
     white=True,
 )
 LOSSES = {"l1": 1.0, "headfeat": 1.0, "headid": 0.1}
-METRICS = {"perceptual": "headfeat?network=b", "identity": "headid?network=b"}
+METRICS = {
+    "perceptual": "headfeat?network=b",
+    "identity": "headid?network=b",
+    "lookalikes": "lookalikes?network=b",
+}
 # Its latents spread about one a dimension, several times as far as those of published EG3D
 # networks, and it's small: fewer, larger steps do.
 SEARCH = {"pull": 0.02, "steps": 150, "samples": 4000}

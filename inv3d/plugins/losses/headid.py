@@ -11,10 +11,12 @@ from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.state_dict import open_checkpoint
-from inv3d.core.weights.tensors import asset, load_state
+from inv3d.core.weights.tensors import asset, load_state, read_tensors
 from inv3d.nn.headid import HeadNetwork, build_headid, unit_channels
-from inv3d.plugins.losses.options import HeadIDConfig
+from inv3d.plugins.losses.options import HeadIDConfig, LookalikesConfig
 
+# between marks of a scale, at least
+_STEP = 1e-7
 K = TypeVar("K", Tensor, dict[str, Tensor])
 
 
@@ -66,6 +68,58 @@ class HeadID(_HeadNetworkLoss[Tensor]):
         """Return 1 - cosine of every view, [N]."""
         embeddings: Tensor = self.network(rendering.require("image"))
         return 1 - (embeddings * cache).sum(1)
+
+
+class Lookalikes(Loss[LookalikesConfig, Tensor]):
+    """Share of near-identical heads that look more like the target, by the identity network.
+
+    Cosines of all heads that are fitted well are nearly 1. Here they're put on the scale of those of
+    heads that differ a little, in a fiftieth of the variance of their numbers, seen by the same
+    camera in the same light: 0 is nearer than all of them, 0.5 as far as one is in the middle.
+
+    Args:
+        config: options.
+        identity: 1 - cosine.
+        scale: [L] cosines of lookalikes, rising, from the least to the largest in equal shares.
+    """
+
+    name = "lookalikes"
+    summary = "share of near-identical heads that are nearer by embedded identity features"
+    licence = "Apache-2.0"
+    reference = "empirical distribution function of headid's cosines, by tools/minihead/lookalikes"
+    Config = LookalikesConfig
+    label = "Lookalikes"
+    digits = 3
+    unit = "share of near-identical heads that are nearer"
+    scale: Tensor
+
+    def __init__(self, config: LookalikesConfig, identity: HeadID, scale: Tensor) -> None:
+        super().__init__(config)
+        self.identity = identity
+        self.register_buffer("scale", scale)
+
+    @classmethod
+    def create(cls, config: LookalikesConfig) -> Self:
+        """Build the loss with the embedded network and its scale.
+
+        Raises:
+            WeightsError: where one of them is missing.
+        """
+        scale = read_tensors(asset("lookalikes.safetensors"))[0][config.network]
+        return cls(config, HeadID.create(HeadIDConfig(network=config.network)), scale)
+
+    def prepare(self, target: Target) -> Tensor:
+        """Return the targets' unit embeddings, [N, 128]."""
+        return self.identity.prepare(target)
+
+    def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
+        """Return the share of every view, [N] in [0, 1]; linear between the scale's marks."""
+        cosine = 1 - self.identity(rendering, cache)
+        last = len(self.scale) - 1
+        above = torch.searchsorted(self.scale, cosine.detach().contiguous()).clamp(1, last)
+        low, high = self.scale[above - 1], self.scale[above]
+        part = ((cosine - low) / (high - low).clamp_min(_STEP)).clamp(0, 1)
+        return 1 - (above - 1 + part) / last
 
 
 class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):

@@ -130,6 +130,14 @@ class HeadIDConfig(PluginConfig):
     )
 
 
+class LookalikesConfig(PluginConfig):
+    """Options of the share of lookalikes that are nearer."""
+
+    network: NetworkName = Field(
+        "b", description="embedded network: a as losses use it, b (another one) for metrics"
+    )
+
+
 class FaceIDConfig(PluginConfig):
     """Options of the identity of faces in photographs."""
 

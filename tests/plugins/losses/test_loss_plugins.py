@@ -9,7 +9,7 @@ from inv3d.core.loss import Loss
 from inv3d.core.registry.discovery import registry
 
 NAMES = (
-    "mse l1 smooth_l1 lpips stylegan_vgg arcface headid headfeat faceid w_norm w_dist "
+    "mse l1 smooth_l1 lpips stylegan_vgg arcface headid headfeat lookalikes faceid w_norm w_dist "
     "depth_consistency depth_smoothness symmetry warping contextual noise"
 ).split()
 
