@@ -21,6 +21,7 @@ class CameraSet:
         pinholes: name -> camera of the whole picture, where the format knows it.
         partial: whether pictures without a camera are usual, as a reconstruction leaves them.
         notices: sort -> what the user should know.
+        nameless: where a camera stands that says no picture's name; "" where all do.
     """
 
     where: str
@@ -28,6 +29,7 @@ class CameraSet:
     pinholes: Mapping[str, Pinhole] = field(default_factory=dict)
     partial: bool = False
     notices: dict[str, str] = field(default_factory=dict)
+    nameless: str = ""
 
     def read(self, names: Iterable[str]) -> Labels:
         """Return the numbers of labels by name.

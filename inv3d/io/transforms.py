@@ -34,7 +34,8 @@ def flipped(cam2world: Tensor) -> Tensor:
 def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) -> CameraSet:
     """Read frames: OpenGL camera to world, intrinsics in pixels or as a field of view.
 
-    The intrinsics become those of the square in the middle of the picture.
+    The intrinsics become those of the square in the middle of the picture. Frames without a
+    file_path are called by their position, which says nothing of pictures.
 
     Args:
         document: of the file.
@@ -66,7 +67,9 @@ def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) ->
         matrix = _matrix(frame.get("transform_matrix"), at)
         pinholes[name] = _pinhole({**document, **frame}, at, partial(size_of, name))
         labels[name] = [*flipped(matrix).flatten().tolist(), *pinholes[name].square()]
-    return CameraSet(where, labels, pinholes, True, _notices(document, frames, where))
+    bare = next((i for i, frame in enumerate(frames) if "file_path" not in frame), None)
+    nameless = "" if bare is None else f"{where}: frames[{bare}]"
+    return CameraSet(where, labels, pinholes, True, _notices(document, frames, where), nameless)
 
 
 def _matrix(value: Any, where: str) -> Tensor:

@@ -172,6 +172,17 @@ def test_frames_that_cant_be_used(tmp_path: Path, frame: dict[str, Any], message
     assert message in said(saved(tmp_path, facts))
 
 
+def test_a_frame_without_a_name_has_no_picture(tmp_path: Path) -> None:
+    facts = document([f"images/{i:04d}.png" for i in range(4)])
+    for frame in facts["frames"][1:]:
+        del frame["file_path"]
+    path = saved(tmp_path, facts)
+    assert read_cameras(path)[1] == ("images/0000.png", "0001", "0002", "0003")
+    write({f"images/{i:04d}.png": portrait(i) for i in range(4)}, tmp_path)
+    with pytest.raises(InputError, match=r"frames\[1\]: expected transform_matrix and file_path"):
+        open_capture(tmp_path)
+
+
 @pytest.mark.parametrize("rows", [3, 4])
 def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
     expected, _ = read_cameras(saved(tmp_path / "a", document()))
