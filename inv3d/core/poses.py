@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -19,8 +18,9 @@ FLIP_XY = "flip x and y (multiply columns 1 and 2 of cam2world by -1)"
 _TRANSPOSE = "is its rotation transposed? write its 3x3 part row by row"
 _FLIP_YZ = "flip y and z (multiply columns 2 and 3 of cam2world by -1)"
 _FLIP_XZ = "flip x and z (multiply columns 1 and 3 of cam2world by -1)"
-# what a flip makes of a camera of that kind
+# the signs of OpenGL's camera axes, and of the axes of a world that's upside down
 _OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0])
+# what is the matter where a change helps
 _ABOUT = {
     _FLIP_YZ: "looks like OpenGL axes; ",
     FLIP_XY: "the camera's y axis points up; ",
@@ -51,7 +51,7 @@ def roll(camera: Camera) -> Tensor:
 def side(camera: Camera) -> int:
     """Whether cameras stand before the head, 1, behind it, -1, or neither, 0."""
     mean = float(camera.yaw.cos().mean())
-    return 0 if abs(mean) < _ONE_SIDE else int(math.copysign(1, mean))
+    return int(mean > _ONE_SIDE) - int(mean < -_ONE_SIDE)
 
 
 def offset(camera: Camera, point: Sequence[float] = (0.0, 0.0, 0.0)) -> Tensor:

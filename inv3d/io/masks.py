@@ -86,9 +86,9 @@ def mask_of(levels: Levels, size: int) -> Mask:
 def mask_levels(image: Image.Image, where: str) -> Levels:
     """Return what a picture says as a mask.
 
-    Where it has an alpha channel, that channel is the mask. Where it holds classes (as
-    numbers of a palette's colours, as colours on black, or as one small number), all but 0 are the
-    head, and the rim that PASCAL VOC draws around objects counts half.
+    Where it has an alpha channel, that channel is the mask. Where it holds classes (as numbers of a
+    palette's colours, as colours on black, as one small number, or as several with a rim of 255),
+    all but 0 are the head, and the rim that PASCAL VOC draws around objects counts half.
 
     Raises:
         InputError: for floating-point pictures.
@@ -113,7 +113,7 @@ def mask_levels(image: Image.Image, where: str) -> Levels:
 def levels_of(image: Image.Image) -> Levels:
     """Return the levels of one channel of 8 bits.
 
-    A single small number is that of the head; several beside a rim of 255 are classes.
+    A single small number is that of the head; small ones with a rim of 255 are classes.
     """
     numbers = np.asarray(image)
     highest = int(numbers.max())
