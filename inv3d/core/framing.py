@@ -15,7 +15,16 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError
 from inv3d.core.generator import GeneratorSpec
-from inv3d.core.poses import FLIP_XY, MOST_ROLL_DEG, offset, remedy, roll, rows_of
+from inv3d.core.poses import (
+    FLIP_XY,
+    MOST_ROLL_DEG,
+    TURN_WORLD,
+    offset,
+    remedy,
+    roll,
+    rows_of,
+    side,
+)
 
 ANGLE_SLACK_DEG = 3.0
 RELATIVE_SLACK = 0.25
@@ -112,15 +121,16 @@ def _roll_warnings(views: _Views) -> Iterator[str]:
     angle = roll(views.camera).rad2deg()
     down = rows_of(angle.abs() >= _UPSIDE_DOWN_DEG)
     if down:
+        where = side(views.camera[down])
+        camera = f"the camera's y axis points up ({views.name(down[0])}), and must point down; "
+        world = f"the world's y axis points down ({views.name(down[0])}), and must point up; "
+        causes = [camera + FLIP_XY] * (where >= 0) + [world + TURN_WORLD] * (where <= 0)
+        yield f"{views.count(down)} have the head upside down: {'; or '.join(causes)}"
+    lying = rows_of((angle.abs() > MOST_ROLL_DEG) & (angle.abs() < _UPSIDE_DOWN_DEG))
+    if lying:
         yield (
-            f"{views.count(down)} have the head upside down: the camera's y axis points up "
-            f"({views.name(down[0])}), and must point down; {FLIP_XY}"
-        )
-    side = rows_of((angle.abs() > MOST_ROLL_DEG) & (angle.abs() < _UPSIDE_DOWN_DEG))
-    if side:
-        yield (
-            f"{views.count(side)} have the head on its side ({views.name(side[0])}: rolled by "
-            f"{float(angle[side[0]]):.0f} degrees): turn the world so that its y axis points up, "
+            f"{views.count(lying)} have the head on its side ({views.name(lying[0])}: rolled by "
+            f"{float(angle[lying[0]]):.0f} degrees): turn the world so that its y axis points up, "
             "or the pictures and their cameras upright"
         )
 

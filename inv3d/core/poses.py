@@ -13,15 +13,26 @@ from inv3d.core.errors import InputError
 # beyond it a head doesn't stand upright; a head that's tilted in the picture stays below
 MOST_ROLL_DEG = 60.0
 INVERT = "is the matrix world to camera? invert it"
+TURN_WORLD = "turn the world (multiply rows 2 and 3 of cam2world by -1)"
 FLIP_XY = "flip x and y (multiply columns 1 and 2 of cam2world by -1)"
 _TRANSPOSE = "is its rotation transposed? write its 3x3 part row by row"
 _FLIP_YZ = "flip y and z (multiply columns 2 and 3 of cam2world by -1)"
 _FLIP_XZ = "flip x and z (multiply columns 1 and 3 of cam2world by -1)"
+# the signs of OpenGL's camera axes, and of the axes of a world that's upside down
+_OPENGL = torch.tensor([1.0, -1.0, -1.0, 1.0])
+# what is the matter where a change helps
+_ABOUT = {
+    _FLIP_YZ: "looks like OpenGL axes; ",
+    FLIP_XY: "the camera's y axis points up; ",
+    TURN_WORLD: "the world's y axis points down; ",
+}
 # the share of cameras that a change of all of them must mend, since single ones may be broken
 _MENDED = 0.9
 _ONE_SPOT = 1e-3
 _AT_ORIGIN = 1e-6
 _SAME_DIRECTION_DEG = 5.0
+# the mean cosine of the yaw of cameras beyond which they are taken to stand on one side
+_ONE_SIDE = 0.2
 # seen from right above or below, nothing in the picture is upright
 _POLE = 0.2
 
@@ -35,6 +46,12 @@ def roll(camera: Camera) -> Tensor:
     seen = torch.linalg.vector_norm(up[:, :2], dim=1)
     angle = torch.atan2(up[:, 0], -up[:, 1])
     return torch.where(seen > _POLE, angle, torch.zeros_like(angle))
+
+
+def side(camera: Camera) -> int:
+    """Whether cameras stand before the head, 1, behind it, -1, or neither, 0."""
+    mean = float(camera.yaw.cos().mean())
+    return int(mean > _ONE_SIDE) - int(mean < -_ONE_SIDE)
 
 
 def offset(camera: Camera, point: Sequence[float] = (0.0, 0.0, 0.0)) -> Tensor:
@@ -96,8 +113,8 @@ def remedy(camera: Camera) -> str:
         Such as "is the matrix world to camera? invert it"; "" where nothing that is known helps.
     """
     now = _right(camera)
-    for text, cam2world in _changes(camera.cam2world):
-        then = _right(Camera(cam2world, camera.intrinsics))
+    for text, changed in _changes(camera):
+        then = _right(changed)
         if then >= _MENDED and then > now:
             return text
     return ""
@@ -109,24 +126,34 @@ def _right(camera: Camera) -> float:
     return float(((offset(camera) <= 0.5) & upright).double().mean())
 
 
-def _changes(cam2world: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield what matrices may have been meant to be, the likeliest first."""
-    flips = [
-        (_FLIP_YZ, torch.tensor([1.0, -1.0, -1.0, 1.0])),
-        (FLIP_XY, torch.tensor([-1.0, -1.0, 1.0, 1.0])),
-        (_FLIP_XZ, torch.tensor([-1.0, 1.0, -1.0, 1.0])),
-    ]
-    flips = [(text, signs.to(cam2world)) for text, signs in flips]
-    about = ("looks like OpenGL axes; ", "the camera's y axis points up; ", "")
-    for start, (text, signs) in zip(about, flips, strict=True):
-        yield start + text, cam2world * signs
-    opengl = flips[0][1]
-    for start, changed in ((INVERT, _inverse(cam2world)), (_TRANSPOSE, _transposed(cam2world))):
+def _changes(camera: Camera) -> Iterator[tuple[str, Camera]]:
+    """Yield what cameras may have been meant to be, the likeliest first."""
+    opengl = _OPENGL.to(camera.cam2world)
+    for text, changed in _flips(camera):
+        yield _ABOUT.get(text, "") + text, changed
+    cam2world = camera.cam2world
+    for start, matrices in ((INVERT, _inverse(cam2world)), (_TRANSPOSE, _transposed(cam2world))):
+        changed = Camera(matrices, camera.intrinsics)
         yield start, changed
-        for text, signs in flips:
-            yield f"{start}, then {text}", changed * signs
         # a matrix with OpenGL axes whose axes were converted before it was inverted
-        yield start, opengl[:, None] * changed * opengl
+        yield start, Camera(opengl[:, None] * matrices * opengl, camera.intrinsics)
+        for text, flipped in _flips(changed):
+            yield f"{start}, then {text}", flipped
+
+
+def _flips(camera: Camera) -> Iterator[tuple[str, Camera]]:
+    """Yield cameras with other axes; those that stand behind the head with the world turned."""
+    cam2world, opengl = camera.cam2world, _OPENGL.to(camera.cam2world)
+    flips = [
+        (_FLIP_YZ, cam2world * opengl),
+        (FLIP_XY, cam2world * torch.tensor([-1.0, -1.0, 1.0, 1.0]).to(cam2world)),
+        (_FLIP_XZ, cam2world * torch.tensor([-1.0, 1.0, -1.0, 1.0]).to(cam2world)),
+    ]
+    if side(camera) < 0:
+        turned = opengl[:, None] * cam2world
+        flips[1:1] = [(TURN_WORLD, turned), (f"{TURN_WORLD}, and {_FLIP_YZ}", turned * opengl)]
+    for text, matrices in flips:
+        yield text, Camera(matrices, camera.intrinsics)
 
 
 def _inverse(cam2world: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inv3d.core.camera import Camera
+from inv3d.core.errors import InputError
 from inv3d.io.labels import Labels, cameras, numbers
 from inv3d.io.pinhole import Pinhole
 
@@ -17,10 +18,11 @@ class CameraSet:
 
     Attributes:
         where: the file or folder that they're from, for messages.
-        labels: name -> what should be the 25 numbers of an EG3D label.
+        labels: name -> what should be the 25 numbers of an EG3D label; or why it can't be.
         pinholes: name -> camera of the whole picture, where the format knows it.
         partial: whether pictures without a camera are usual, as a reconstruction leaves them.
         notices: sort -> what the user should know.
+        nameless: where a camera stands that says no picture's name; "" where all do.
     """
 
     where: str
@@ -28,6 +30,7 @@ class CameraSet:
     pinholes: Mapping[str, Pinhole] = field(default_factory=dict)
     partial: bool = False
     notices: dict[str, str] = field(default_factory=dict)
+    nameless: str = ""
 
     def read(self, names: Iterable[str]) -> Labels:
         """Return the numbers of labels by name.
@@ -35,7 +38,13 @@ class CameraSet:
         Raises:
             InputError: naming the one that isn't 25 finite numbers.
         """
-        return {n: numbers(self.labels[n], f"{self.where}: label of {n}") for n in names}
+        return {name: self._numbers(name) for name in names}
+
+    def _numbers(self, name: str) -> list[float]:
+        label = self.labels[name]
+        if isinstance(label, InputError):
+            raise label
+        return numbers(label, f"{self.where}: label of {name}")
 
     def camera(self, labels: Labels) -> Camera:
         """Return the cameras of labels that were read, checked.

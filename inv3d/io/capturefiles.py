@@ -25,6 +25,12 @@ from inv3d.io.pinhole import Pinhole
 
 # notices of views that were left out
 _LEFT_OUT = ("mirrored", "bare", "lost")
+# oddities of masks under which nothing counts, as errors name them
+_BLANK = {
+    "empty": "is black all over",
+    "dark": "isn't white anywhere ({})",
+    "speck": "shows no head ({})",
+}
 # the depth of a head and the distance of its camera differ by a smaller factor
 _SCALES_APART = 3.0
 _MUCH_MEMORY = 2 * 2**30
@@ -47,7 +53,7 @@ class CaptureFiles:
         pinholes: name -> camera of the whole picture, where the capture's format knows it.
         undistort: whether the distortion of those cameras' lenses is taken out of the pictures.
         notices: sort -> what the user should know, such as how many pictures were cropped.
-        black_masks: name -> path of a mask that was read and is black all over.
+        blank_masks: name -> path of a mask that was read and shows no head, what's wrong with it.
     """
 
     files: Files
@@ -58,7 +64,7 @@ class CaptureFiles:
     pinholes: Mapping[str, Pinhole] = field(default_factory=dict)
     undistort: bool = False
     notices: dict[str, str] = field(default_factory=dict)
-    black_masks: dict[str, str] = field(default_factory=dict)
+    blank_masks: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -234,8 +240,8 @@ class CaptureFiles:
         """Note what is odd about a mask."""
         if mask.oddity:
             seen.note(mask.oddity, f"{where}: {mask.found}")
-        if mask.oddity == "empty":
-            self.black_masks[name] = where
+        if mask.oddity in _BLANK:
+            self.blank_masks[name] = where, _BLANK[mask.oddity].format(mask.found)
         return mask.weights
 
     def _depths(self, names: Sequence[str], seen: _Seen) -> Tensor | None:

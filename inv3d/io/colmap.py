@@ -149,7 +149,7 @@ def _pinhole(model: str, numbers: tuple[float, ...], where: str) -> Pinhole:
 
 
 def _lines(content: bytes) -> list[str]:
-    lines = content.decode("utf-8").splitlines()
+    lines = content.decode("utf-8-sig").splitlines()
     return [line for line in lines if not line.lstrip().startswith("#")]
 
 

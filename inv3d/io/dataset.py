@@ -61,6 +61,11 @@ def open_capture(source: str | Path, *, undistort: bool = False) -> CaptureFiles
     if found is None:
         paths = {images.short(name): name for name in images.paths}
         return CaptureFiles(files, top, paths, None, _depth_scale(files, top))
+    if found.nameless:
+        raise InputError(
+            f"{found.nameless}: expected transform_matrix and file_path in each frame, found no "
+            "file_path, which says whose camera it is"
+        )
     for name in found.labels:
         check_inside(name, found.where)
     root = top
@@ -78,8 +83,9 @@ def _posed(
     matches = images.match(found.labels)
     notices = _check_matches(matches, images, files, root, found)
     labels = found.read(matches.labels.values())
-    mirrored, doubtful = split_mirrors({n: labels[label] for n, label in matches.labels.items()})
+    mirrored, doubtful = split_mirrors(found, matches.labels)
     notices |= _mirror_notices(mirrored, doubtful, len(labels))
+    mirrored = mirrored if len(mirrored) < len(labels) else []
     name_of = {path: name for name, path in matches.paths.items()}
     out = {None, *mirrored}
     left = [name_of[path] for path in images.paths if name_of.get(path) not in out]
@@ -199,7 +205,12 @@ def _unread_depth(files: Files, root: str) -> dict[str, str]:
 
 def _mirror_notices(mirrored: list[str], doubtful: list[str], total: int) -> dict[str, str]:
     notices = {}
-    if mirrored:
+    if mirrored and len(mirrored) == total:
+        notices["all_mirrored"] = (
+            f"all {total} pictures are mirror images ({mirrored[0]}) and taken, since none would "
+            "be left; the head is the mirrored one"
+        )
+    elif mirrored:
         notices["mirrored"] = (
             f"{len(mirrored)} of {total} pictures are mirror images and left out, since they show "
             f"another person ({mirrored[0]}); to take them, rename them and their labels"

@@ -32,12 +32,12 @@ class Levels:
 
     Attributes:
         image: one channel of 8 bits, white is the head.
-        classes: what was taken for the head where the picture holds class numbers, for the notice;
-            "" where it holds levels.
+        taken: what was taken for the head where the picture holds class numbers or is transparent
+            all over, for the notice; "" where it holds levels.
     """
 
     image: Image.Image
-    classes: str = ""
+    taken: str = ""
 
     def changed(self, change: Callable[[Image.Image], Image.Image]) -> Levels:
         """Return the same of a changed picture."""
@@ -50,9 +50,9 @@ class Mask:
 
     Attributes:
         weights: [1, size, size] in [0, 1], 1 is the head.
-        oddity: "" for none; "classes" where class numbers were taken for the head; "empty" where
-            it's black all over; "dark" where nothing in it is more than half white; "speck" where
-            hardly anything is.
+        oddity: "" for none; "classes" where class numbers or the colours of a transparent picture
+            were taken for the head; "empty" where it's black all over; "dark" where nothing in it
+            is more than half white; "speck" where hardly anything is.
         found: what it is that's odd, for the notice.
     """
 
@@ -69,25 +69,26 @@ def mask_of(levels: Levels, size: int) -> Mask:
         size: pixels a side.
     """
     square = crop_square(levels.image)
-    highest = int(np.asarray(square).max())
+    numbers = np.asarray(square)
+    highest, white = int(numbers.max()), float((numbers >= _HALF).mean())
     if square.width != size:
         square = square.resize((size, size), Image.Resampling.BOX)
     weights = torch.from_numpy(np.array(square))[None].float() / 255
-    part = float(weights.mean())
+    part = min(float(weights.mean()), white)
     if highest < _HALF:
         oddity = "dark" if highest else "empty"
         return Mask(weights, oddity, f"reaches {highest} of 255")
     if part < _LEAST:
         return Mask(weights, "speck", f"{100 * part:.2f} % of the square are white")
-    return Mask(weights, "classes" if levels.classes else "", levels.classes)
+    return Mask(weights, "classes" if levels.taken else "", levels.taken)
 
 
 def mask_levels(image: Image.Image, where: str) -> Levels:
     """Return what a picture says as a mask.
 
-    Where it has an alpha channel that varies, that channel is the mask. Where it holds classes (as
-    numbers of a palette's colours, as colours on black, or as one small number), all but 0 are the
-    head, and the rim that PASCAL VOC draws around objects counts half.
+    Where it has an alpha channel, that channel is the mask. Where it holds classes (as numbers of a
+    palette's colours, as colours on black, as one small number, or as several with a rim of 255),
+    all but 0 are the head, and the rim that PASCAL VOC draws around objects counts half.
 
     Raises:
         InputError: for floating-point pictures.
@@ -95,8 +96,8 @@ def mask_levels(image: Image.Image, where: str) -> Levels:
     alpha = alpha_of(image)
     if alpha is not None and np.asarray(alpha).any():
         return levels_of(alpha)
-    if alpha is not None:  # nothing but transparent: the colours may be meant all the same
-        image = image.convert("RGBA").convert("RGB")
+    if alpha is not None:
+        return _of_transparent(image)
     if image.mode == "P":
         table = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         numbers = np.asarray(image)
@@ -110,13 +111,38 @@ def mask_levels(image: Image.Image, where: str) -> Levels:
 
 
 def levels_of(image: Image.Image) -> Levels:
-    """Return the levels of one channel of 8 bits; a single small number is that of the head."""
+    """Return the levels of one channel of 8 bits.
+
+    A single small number is that of the head; small ones with a rim of 255 are classes.
+    """
     numbers = np.asarray(image)
     highest = int(numbers.max())
+    if _rimmed(numbers):
+        return _of_classes(numbers)
     several = bool(((numbers > 0) & (numbers < highest)).any())
     if several or not 0 < highest <= _LARGEST_CLASS or (highest > 1 and numbers.min() > 0):
         return Levels(image)
     return _of_classes(numbers, f"reaches {highest} of 255, {highest}")
+
+
+def _rimmed(numbers: NDArray[np.uint8]) -> bool:
+    """Whether small numbers fill more than 255 does, and nothing lies between: classes and a rim.
+
+    Of the soft edge of a white head it's less, and of a speck in faint noise there's no rim.
+    """
+    small, rim = (numbers > 0) & (numbers <= _LARGEST_CLASS), numbers == _RIM
+    known = (numbers == 0) | small | rim
+    return bool(known.all() and _LEAST <= rim.mean() < small.mean())
+
+
+def _of_transparent(image: Image.Image) -> Levels:
+    """Nothing of a transparent picture counts, unless its colours are black and white alone."""
+    colours = np.asarray(image.convert("RGBA"))[..., :3]
+    levels = colours.max(-1)
+    if set(np.unique(colours)) == {0, 255} and bool((colours.min(-1) == levels).all()):
+        taken = "is transparent all over, its white was taken for the head"
+        return Levels(Image.fromarray(levels), taken)
+    return Levels(Image.fromarray(np.zeros_like(levels)))
 
 
 def _of_classes(numbers: NDArray[np.uint8], said: str = "") -> Levels:

@@ -7,23 +7,46 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-# before the ending
-_MARK = re.compile(r"[_-](?:mirror|mirrored|flip|flipped)(?=\.[^./]*$)", re.IGNORECASE)
+from inv3d.io.cameraset import CameraSet
+from inv3d.io.naming import IMAGES, stem_of
+
+_GAPS = "_. -"
+# a word of a file's or folder's name, with the gap before it
+_MARK = re.compile(
+    rf"(?:^|(?<=/)|[{_GAPS}])(?:mirror(?:ed)?|h?flip(?:ped)?|fliplr)(?=$|[/{_GAPS}])", re.IGNORECASE
+)
 _TOLERANCE = 0.01
 
 
-def named_mirrors(names: Collection[str]) -> dict[str, str]:
-    """Return mirror image -> picture, for those whose names say so and whose picture is there."""
-    marked = [name for name in names if _MARK.search(name)]
+def named_mirrors(names: Collection[str], among: Collection[str] = ()) -> dict[str, str]:
+    """Return mirror image -> picture, for those whose names say so and whose picture is there.
+
+    Args:
+        names: of the images.
+        among: which the pictures are looked for; the same if empty.
+    """
+    marked = {name: keys for name in names if (keys := _unmarked(name))}
     if not marked:
         return {}
-    pictures = {_stem(name): name for name in names}
-    partners = {name: pictures.get(_stem(_MARK.sub("", name))) for name in marked}
+    pictures = {_key(stem_of(name)): name for name in among or names}
+    partners = {
+        name: next((pictures[key] for key in keys if key in pictures), "")
+        for name, keys in marked.items()
+    }
     return {name: picture for name, picture in partners.items() if picture}
 
 
-def _stem(name: str) -> str:
-    return name[: name.rfind(".")]
+def _unmarked(name: str) -> list[str]:
+    """Return what a name is without one of its marks, the last one first."""
+    stem = stem_of(name)
+    keys = [_key(stem[: found.start()] + stem[found.end() :]) for found in _MARK.finditer(stem)]
+    return [key for key in reversed(keys) if key]
+
+
+def _key(stem: str) -> str:
+    """A path as it's compared: without `images/`, and without gaps at the ends of its parts."""
+    parts = (part.strip(_GAPS) for part in stem.split("/"))
+    return "/".join(part for part in parts if part not in ("", IMAGES))
 
 
 def is_mirrored(label: Sequence[float], other: Sequence[float]) -> bool:
@@ -34,8 +57,20 @@ def is_mirrored(label: Sequence[float], other: Sequence[float]) -> bool:
     return bool((poses[0].reshape(4, 4) - turned).abs().max() < _TOLERANCE)
 
 
-def split_mirrors(labels: Mapping[str, Sequence[float]]) -> tuple[list[str], list[str]]:
-    """Return the mirror images, and those that are so by name alone."""
-    pairs = named_mirrors(labels)
-    mirrored = [name for name, other in pairs.items() if is_mirrored(labels[name], labels[other])]
+def split_mirrors(found: CameraSet, labels: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the images that are mirror images, and those that are so by name alone.
+
+    The picture that one is of needn't be there: its label is enough.
+
+    Args:
+        found: the labels.
+        labels: name of an image -> name of its label.
+    """
+    pairs = {name: labels[other] for name, other in named_mirrors(labels).items()}
+    alone = {label: name for name, label in labels.items() if name not in pairs}
+    pairs |= {alone[label]: other for label, other in named_mirrors(alone, found.labels).items()}
+    numbers = found.read({*pairs.values(), *(labels[name] for name in pairs)})
+    mirrored = [
+        name for name, other in pairs.items() if is_mirrored(numbers[labels[name]], numbers[other])
+    ]
     return mirrored, [name for name in pairs if name not in set(mirrored)]

@@ -49,7 +49,7 @@ class Images:
         self._there = frozenset(self.paths)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
-            self._by_stem[_stem(path)].append(path)
+            self._by_stem[stem_of(path)].append(path)
 
     def short(self, path: str) -> str:
         """Return a path relative to the capture's folder."""
@@ -66,7 +66,7 @@ class Images:
             InputError: where there are several.
         """
         for candidate in self._candidates(name):
-            found = self._by_stem.get(_stem(candidate), [])
+            found = self._by_stem.get(stem_of(candidate), [])
             if len(found) > 1:
                 raise InputError(
                     f"{self._files.at(candidate)}: doesn't exist, but {len(found)} images that "
@@ -85,16 +85,23 @@ class Images:
         """Find the images of labels; one image has one label.
 
         Raises:
-            InputError: where several images could be meant.
+            InputError: where several images could be meant, or two labels name the same one.
         """
         result, left = Matches(), []
+        owners: dict[str, str] = {}
         for name in names:
             path = self.exactly(name)
+            if path in owners:
+                raise InputError(
+                    f"{self._files.at(path)}: two labels name this image, {owners[path]} and "
+                    f"{name}; leave one out"
+                )
             if path:
                 result.paths[name], result.labels[name] = path, name
+                owners[path] = name
             else:
                 left.append(name)
-        taken = set(result.paths.values())
+        taken = set(owners)
         for name in left:
             path = self.by_stem(name)
             if not path or path in taken:
@@ -146,10 +153,10 @@ def _suffix(name: str) -> str:
 
 
 def _base(path: str) -> str:
-    return PurePosixPath(_stem(path)).name
+    return PurePosixPath(stem_of(path)).name
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
     """A path without the ending of a picture; other endings belong to the name."""
     suffix = _suffix(path)
     return path[: -len(suffix)] if suffix in PICTURES else path

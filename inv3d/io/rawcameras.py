@@ -19,43 +19,61 @@ _TOLERANCE = 1e-3
 
 def are_raw_cameras(document: Any) -> bool:
     """Whether a JSON document holds such cameras."""
-    return (
-        isinstance(document, Mapping)
-        and bool(document)
-        and all(isinstance(v, Mapping) for v in document.values())
-        and any({"pose", "intrinsics"} <= set(v) for v in document.values())
+    entries = _entries(document) if isinstance(document, Mapping) else None
+    return isinstance(entries, Mapping) and any(
+        isinstance(v, Mapping) and {"pose", "intrinsics"} <= set(v) for v in entries.values()
     )
+
+
+def _entries(document: Mapping[str, Any]) -> Any:
+    """Cameras by name, under "cameras" or by themselves."""
+    return document.get("cameras", document)
 
 
 def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
     """Make labels as that pre-processing does: normalised intrinsics, cameras 2.7 from the origin.
 
+    What's wrong with a camera is an error where that camera is asked for.
+
     Raises:
-        InputError: naming the picture whose camera is another.
+        InputError: where a picture has two.
     """
-    labels = {}
-    for written, camera in document.items():
+    labels: dict[str, list[float] | InputError] = {}
+    for written, camera in _entries(document).items():
         name = plain_name(written)
-        at = f"{where}: {name}"
-        pose = _array(camera.get("pose"), (4, 4), f"{at}: pose")
-        intrinsics = _array(camera.get("intrinsics"), (3, 3), f"{at}: intrinsics")
-        distance = float(np.linalg.norm(pose[:3, 3]))
-        if not _are_usual(intrinsics):
-            raise InputError(
-                f"{at}: raw cameras whose pictures aren't the usual crops (focal length "
-                f"{intrinsics[0, 0]:g}, expected {_FOCAL:g}); make a dataset.json of them"
-            )
-        if distance == 0:
-            raise InputError(f"{at}: pose: stands at the origin, in the head; leave it out")
-        pose[:3, 3] *= _RADIUS / distance
-        focal = _FOCAL / _KEPT
-        intrinsics = np.array([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1])
-        labels[name] = [*pose.flatten().tolist(), *intrinsics.tolist()]
+        if name in labels:
+            raise InputError(f"{where}: {name} has two labels; leave one out")
+        try:
+            labels[name] = _label(camera, f"{where}: {name}")
+        except InputError as error:
+            labels[name] = error
     notice = (
         f"{where}: raw cameras, made into labels: focal length {_FOCAL:g} / {_KEPT:g}, centre 0.5, "
         f"{_RADIUS:g} from the origin"
     )
     return CameraSet(where, labels, notices={"raw": notice})
+
+
+def _label(camera: Any, where: str) -> list[float]:
+    """The 25 numbers that become of a camera."""
+    if not isinstance(camera, Mapping):
+        raise InputError(
+            f"{where}: expected pose and intrinsics, found {camera!r:.40}; leave that picture out"
+        )
+    pose = _array(camera.get("pose"), (4, 4), f"{where}: pose")
+    intrinsics = _array(camera.get("intrinsics"), (3, 3), f"{where}: intrinsics")
+    distance = float(np.linalg.norm(pose[:3, 3]))
+    if not _are_usual(intrinsics):
+        raise InputError(
+            f"{where}: raw cameras whose pictures aren't the usual crops (focal length "
+            f"{intrinsics[0, 0]:g}, expected {_FOCAL:g}); make a dataset.json of them"
+        )
+    if distance == 0:
+        raise InputError(f"{where}: pose: stands at the origin, in the head; leave it out")
+    pose[:3, 3] *= _RADIUS / distance
+    focal = _FOCAL / _KEPT
+    square = [focal, 0.0, 0.5, 0.0, focal, 0.5, 0.0, 0.0, 1.0]
+    return [*pose.flatten().tolist(), *square]
 
 
 def _are_usual(intrinsics: np.ndarray) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +25,26 @@ _MASK = "mask_path"
 _ANGLES = ("camera_angle_x", "camera_angle_y")
 # of nerfstudio's distortion_params
 _LISTED = ("k1", "k2", "k3", "k4", "p1", "p2")
+_FACTORS = frozenset({*_LISTED, "k5", "k6"})
+# what a lens is named under; "distortion" may hold numbers, too
+_MODELS = ("camera_model", "camera_type", "distortion_model", "distortion")
+# names of pinholes, and of distortions as OpenCV has them, besides COLMAP's
+_PINHOLES = frozenset(
+    {"PERSPECTIVE", "NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN", "RATIONAL_POLYNOMIAL"}
+)
+# those in which k4 to k6 divide
+_RATIONAL = frozenset({"FULL_OPENCV", "RATIONAL_POLYNOMIAL"})
+# instant-ngp's lenses that aren't pinholes
+_OTHER_LENSES = {
+    "is_fisheye": "FISHEYE",
+    "latlong": "LATLONG",
+    "equirectangular": "EQUIRECTANGULAR",
+    "orthographic": "ORTHOGRAPHIC",
+}
+_DISTORTIONS = (
+    *("distortion_params", "distortion", "distortion_coefficients", "distortion_coeffs"),
+    *("dist_coeffs", "radial_distortion", "tangential_distortion"),
+)
 
 
 def flipped(cam2world: Tensor) -> Tensor:
@@ -34,7 +55,8 @@ def flipped(cam2world: Tensor) -> Tensor:
 def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) -> CameraSet:
     """Read frames: OpenGL camera to world, intrinsics in pixels or as a field of view.
 
-    The intrinsics become those of the square in the middle of the picture.
+    The intrinsics become those of the square in the middle of the picture. Frames without a
+    file_path are called by their position, which says nothing of pictures.
 
     Args:
         document: of the file.
@@ -66,7 +88,9 @@ def read_transforms(document: Mapping[str, Any], where: str, size_of: SizeOf) ->
         matrix = _matrix(frame.get("transform_matrix"), at)
         pinholes[name] = _pinhole({**document, **frame}, at, partial(size_of, name))
         labels[name] = [*flipped(matrix).flatten().tolist(), *pinholes[name].square()]
-    return CameraSet(where, labels, pinholes, True, _notices(document, frames, where))
+    bare = next((i for i, frame in enumerate(frames) if "file_path" not in frame), None)
+    nameless = "" if bare is None else f"{where}: frames[{bare}]"
+    return CameraSet(where, labels, pinholes, True, _notices(document, frames, where), nameless)
 
 
 def _matrix(value: Any, where: str) -> Tensor:
@@ -93,8 +117,8 @@ def _matrix(value: Any, where: str) -> Tensor:
 
 
 def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> Pinhole:
-    fisheye = bool(facts.get("is_fisheye"))
-    check_model("FISHEYE" if fisheye else str(facts.get("camera_model") or "").upper(), where)
+    for model in _models(facts):
+        check_model("" if model in _PINHOLES else model, where)
 
     def fact(name: str, default: float) -> float:
         return _number(facts[name], f"{where}: {name}") if name in facts else default
@@ -119,18 +143,54 @@ def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> P
     return camera
 
 
+def _models(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the lens, in capitals, wherever the facts have one."""
+    yield from (model for name, model in _OTHER_LENSES.items() if facts.get(name))
+    if any(name.startswith("ftheta_") for name in facts):
+        yield "FTHETA"
+    for name in _MODELS:
+        if not isinstance(facts.get(name), list | Mapping):
+            yield re.sub("[- ]", "_", str(facts.get(name) or "")).upper()
+
+
 def _lens(
     facts: Mapping[str, Any], where: str
 ) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, float]]:
-    """The distortion: by names, or as nerfstudio lists it; k5 and k6 are of OpenCV's full model."""
-    listed = facts.get("distortion_params")
-    if isinstance(listed, list) and len(listed) <= len(_LISTED):
-        facts = {**dict(zip(_LISTED, listed, strict=False)), **facts}
-    k = [_number(facts.get(f"k{i}", 0.0), f"{where}: k{i}") for i in range(1, 7)]
-    p1, p2 = (_number(facts.get(name, 0.0), f"{where}: {name}") for name in ("p1", "p2"))
-    full = str(facts.get("camera_model")).upper() == "FULL_OPENCV" or any(k[4:])
+    """The distortion; k5 and k6 are of OpenCV's full model."""
+    named = _factors(facts, where)
+    k = [_number(named.get(f"k{i}", 0.0), f"{where}: k{i}") for i in range(1, 7)]
+    p1, p2 = (_number(named.get(name, 0.0), f"{where}: {name}") for name in ("p1", "p2"))
+    full = any(k[4:]) or not _RATIONAL.isdisjoint(_models(facts))
     radial, divisor = (k[:3], k[3:]) if full else (k[:4], [])
     return tuple(radial), tuple(divisor), (p1, p2)
+
+
+def _factors(facts: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The distortion by name: alone, as nerfstudio lists it, or together under another name.
+
+    Raises:
+        InputError: where it's listed in an order that isn't known.
+    """
+    named: dict[str, Any] = {}
+    for name in _DISTORTIONS:
+        value = facts.get(name)
+        if isinstance(value, Mapping) and {key.lower() for key in value} <= _FACTORS:
+            named |= {key.lower(): factor for key, factor in value.items()}
+        elif name == "distortion_params" and isinstance(value, list) and len(value) <= 6:
+            named |= dict(zip(_LISTED, value, strict=False))
+        elif isinstance(value, list | Mapping) and not _zeros(value):
+            raise InputError(
+                f"{where}: {name} is {value!r:.40}, whose order isn't known; name its numbers k1, "
+                "k2, k3, p1, p2"
+            )
+    return named | {key.lower(): factor for key, factor in facts.items() if key.lower() in _FACTORS}
+
+
+def _zeros(value: Any) -> bool:
+    """Whether there's nothing but 0 in nested lists and objects."""
+    if isinstance(value, Mapping):
+        return all(map(_zeros, value.values()))
+    return all(map(_zeros, value)) if isinstance(value, list) else not value
 
 
 def _angle(angle: float, where: str) -> float:

@@ -369,13 +369,14 @@ def _check_masks(files: CaptureFiles, names: Sequence[str]) -> None:
     """Refuse masks under which nothing would be inverted.
 
     Raises:
-        InputError: naming the first one that's black all over.
+        InputError: naming the first one in which hardly anything is white.
     """
     for name in names:
-        if name in files.black_masks:
+        if name in files.blank_masks:
+            where, what = files.blank_masks[name]
             raise InputError(
-                f"{files.black_masks[name]}: the mask is black all over, so that nothing of "
-                f"{name} would be inverted; give a mask with the head in white, or leave masks out"
+                f"{where}: the mask {what}, so that nothing of {name} would be inverted; give a "
+                "mask with the head in white, or leave masks out"
             )
 
 

@@ -51,6 +51,24 @@ def test_black_masks_are_an_error_where_they_are_used(tmp_path: Path) -> None:
     assert "c/masks/view0.png: reaches 0 of 255, black all over (3 of 3 masks)" in start()
 
 
+@pytest.mark.parametrize(
+    ("rows", "level", "message"),
+    [(4, 100, "isn't white anywhere (reaches 100 of 255)"), (0, 255, "shows no head (0.0")],
+)
+def test_masks_that_are_hardly_white_are_too(
+    tmp_path: Path, rows: int, level: int, message: str
+) -> None:
+    mask = np.zeros((48, 48), np.uint8)
+    mask[: rows + 1, : rows + 1] = level
+    pictures = {f"view{i}.png": png(noise_image(i, 48)) for i in range(3)}
+    masks = {f"masks/{name}": png(mask) for name in pictures}
+    write(content(3) | pictures | masks, tmp_path / "c")
+    result = run("--input", "c", *QUICK, "--out", "run", "--no-report", *MASKED)
+    fails(result, 2, f"c/masks/view1.png: the mask {message}")
+    assert "so that nothing of view1.png would be inverted" in result.stderr
+    start()
+
+
 def test_masks_of_0_and_1_are_those_of_0_and_255(tmp_path: Path) -> None:
     write(masked(255), tmp_path / "c")
     start(*MASKED)

@@ -115,6 +115,21 @@ def test_upside_down(one: GeneratorSpec) -> None:
     assert "multiply columns 1 and 2 of cam2world by -1" in text
 
 
+@each
+def test_a_world_upside_down(one: GeneratorSpec) -> None:
+    camera = views(one, [-70, -42, 13])
+    turned = with_matrices(camera, OPENGL[:, None] * camera.cam2world)
+    text = said(one, turned)[0]
+    assert text.startswith("3 of 3 pictures have the head upside down: the world's y axis points")
+    assert "multiply rows 2 and 3 of cam2world by -1" in text and "columns" not in text
+
+
+def test_upside_down_all_around_has_two_causes() -> None:
+    camera = views(PANOHEAD, [-135, -45, 45, 135])
+    (text,) = said(PANOHEAD, with_matrices(camera, camera.cam2world * PYTORCH3D))
+    assert "multiply columns 1 and 2 of cam2world by -1); or the world's y axis" in text
+
+
 def test_on_its_side() -> None:
     (text,) = said(FFHQ, rolled(views(FFHQ, [0, 20]), 90))
     assert text.startswith("2 of 2 pictures have the head on its side (0.png: rolled by")

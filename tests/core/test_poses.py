@@ -74,6 +74,26 @@ def test_matrices_of_other_conventions_are_refused_with_the_remedy(
     assert advice in text or (INVERT in text and "one spot" in text and INVERT in advice)
 
 
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (lambda m: m, "the world's y axis points down; turn the world (multiply rows 2 and 3"),
+        (lambda m: m * OPENGL, "by -1), and flip y and z (multiply columns 2 and 3 of"),
+        (lambda m: m.inverse(), f"{INVERT}, then turn the world (multiply rows 2 and 3"),
+    ],
+)
+def test_in_a_world_upside_down_the_remedy_brings_cameras_to_the_front(
+    change: object, advice: str
+) -> None:
+    wrong = change(OPENGL[:, None] * SWEEP.cam2world)  # type: ignore[operator]
+    assert advice in remedy(with_matrices(SWEEP, wrong))
+
+
+def test_inverting_is_all_that_converted_matrices_need() -> None:
+    wrong = (SWEEP.cam2world * OPENGL).inverse() * OPENGL
+    assert remedy(with_matrices(SWEEP, wrong)) == INVERT
+
+
 def test_a_camera_at_the_origin_is_named() -> None:
     matrices = SWEEP.cam2world.clone()
     matrices[1, :3, 3] = 0

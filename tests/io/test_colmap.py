@@ -86,6 +86,11 @@ def test_a_folder_with_a_model_is_a_capture(
         torch.testing.assert_close(camera.labels(), found.camera.labels())
 
 
+def test_text_with_a_byte_order_mark(tmp_path: Path) -> None:
+    marked = {name: b"\xef\xbb\xbf" + data for name, data in as_text().items()}
+    assert open_capture(write(capture(marked), tmp_path)).names == NAMES
+
+
 def test_in_a_zip(tmp_path: Path) -> None:
     files = {f"head/{name}": data for name, data in capture(as_binary()).items()}
     assert open_capture(write_zip(files, tmp_path / "c.zip")).names == NAMES

@@ -177,6 +177,13 @@ def test_an_image_has_one_label(tmp_path: Path) -> None:
     assert "1 of 2 labels have no image (a.png)" in found.notices["lost"]
 
 
+def test_two_labels_of_one_image(tmp_path: Path) -> None:
+    files = pictures(["images/a.png"]) | {"dataset.json": labelled(["a.png", "images/a.png"])}
+    assert "images/a.png: two labels name this image, a.png and images/a.png; leave" in refused(
+        write(files, tmp_path)
+    )
+
+
 @pytest.mark.parametrize("name", ["label.json", "labels.json"])
 def test_other_names_of_the_labels(tmp_path: Path, name: str) -> None:
     files = content()

@@ -75,6 +75,12 @@ def test_what_lies_outside_of_the_square_is_no_head() -> None:
     assert mask(png(wide), 8).oddity == "empty"
 
 
+def test_a_speck_on_faint_noise_is_named() -> None:
+    levels = np.random.default_rng(0).integers(0, 5, (64, 64)).astype(np.uint8)
+    levels[9, 9] = 255
+    assert mask(png(levels), 64).oddity == "speck"
+
+
 def test_a_speck_is_named() -> None:
     levels = np.zeros((64, 64), np.uint8)
     levels[9, 9] = 255
@@ -101,6 +107,20 @@ def test_of_coloured_classes_all_but_the_background_is_the_head(mode: str) -> No
     np.testing.assert_allclose(read.weights[0, 0], [0, 1, 1, 127 / 255], atol=1e-6)
     assert read.oddity == "classes"
     assert read.found == "holds 2 classes, all but the background was taken for the head"
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 1, 255), (0, 1, 15, 255), (1, 15, 1, 255)])
+def test_classes_of_grey_have_a_rim_too(numbers: tuple[int, ...]) -> None:
+    read = mask(png(halves(*numbers)), 4)
+    expected = [127 / 255 if n == 255 else float(n > 0) for n in numbers]
+    np.testing.assert_allclose(read.weights[0, 0], expected, atol=1e-6)
+    assert read.oddity == "classes"
+
+
+@pytest.mark.parametrize("numbers", [(0, 40, 255, 255), (0, 40, 40, 100, 200, 255, 0, 0)])
+def test_a_white_head_with_a_soft_edge_has_no_classes(numbers: tuple[int, ...]) -> None:
+    expected = [n / 255 for n in numbers]
+    assert columns(png(halves(*numbers)), len(numbers)) == pytest.approx(expected)
 
 
 def test_a_class_of_255_alone_is_no_rim() -> None:
@@ -137,3 +157,10 @@ def test_an_alpha_channel_that_says_nothing_is_no_mask() -> None:
     grey = np.repeat(halves(0, 255)[..., None], 3, 2)
     clear = np.concatenate([grey, np.zeros((8, 8, 1), np.uint8)], 2)
     assert columns(png(clear), 2) == [0, 1]
+    assert mask(png(clear), 2).found == "is transparent all over, its white was taken for the head"
+
+
+@pytest.mark.parametrize("colours", [np.full((SIZE, SIZE, 3), 255, np.uint8), RGB])
+def test_leftover_colours_of_a_transparent_mask_count_nothing(colours: NDArray[np.uint8]) -> None:
+    clear = np.concatenate([colours, np.zeros((SIZE, SIZE, 1), np.uint8)], 2)
+    assert mask(png(clear), 4).oddity == "empty"

@@ -49,7 +49,43 @@ def test_the_camera_alone_isnt_enough(tmp_path: Path) -> None:
     assert len(found) == 3 and not found.notices
 
 
-@pytest.mark.parametrize("name", ["a_mirror.jpg", "a-flip.png", "a_FLIPPED.png", "a_mirrored.png"])
+def test_the_label_of_the_picture_is_enough(tmp_path: Path) -> None:
+    labels = {"0.png": LABELS[0], "0_mirror.png": mirrored(LABELS[0]), "1.png": LABELS[1]}
+    capture(tmp_path, labels)
+    (tmp_path / "0.png").unlink()
+    found = open_capture(tmp_path)
+    assert found.names == ("1.png",)
+    assert "1 of 2 pictures are mirror images and left out" in found.notices["mirrored"]
+
+
+def test_where_all_are_mirror_images_they_are_taken(tmp_path: Path) -> None:
+    pictures = {f"{i}.png": label for i, label in enumerate(LABELS)}
+    mirrors = {f"{i}_mirror.png": mirrored(label) for i, label in enumerate(LABELS)}
+    capture(tmp_path, mirrors | pictures)
+    for name in pictures:
+        (tmp_path / name).unlink()
+    found = open_capture(tmp_path)
+    assert found.names == tuple(mirrors)
+    assert "all 3 pictures are mirror images (0_mirror.png)" in found.notices["all_mirrored"]
+
+
+@pytest.mark.parametrize(
+    "name", ["mirror/a.png", "images_flip/a.png", "images/mirror/a.png", "flipped_a.png"]
+)
+def test_folders_and_prefixes_name_mirror_images(name: str) -> None:
+    for picture in ("a.png", "images/a.jpg"):
+        assert named_mirrors([name, picture]) == {name: picture}
+
+
+def test_a_folder_called_so_has_pictures_of_its_own() -> None:
+    names = ["mirror/a.png", "mirror/a_mirror.png", "a.png", "mirrors.png"]
+    assert named_mirrors(names) == {"mirror/a.png": "a.png", "mirror/a_mirror.png": "mirror/a.png"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a_mirror.jpg", "a-flip.png", "a_FLIPPED.png", "a_mirrored.png", "a.mirror.png", "a_hflip"],
+)
 def test_names_of_mirror_images(name: str) -> None:
     assert named_mirrors([name, "a.png", "mirror.png", "b_mirror.png"]) == {name: "a.png"}
 

@@ -66,6 +66,25 @@ def test_an_entry_without_a_pose_is_named(tmp_path: Path) -> None:
         open_capture(capture(tmp_path, facts))
 
 
+def test_a_failed_fit_is_named(tmp_path: Path) -> None:
+    message = r"json: 1\.png: expected pose and intrinsics, found None; leave that picture out"
+    with pytest.raises(InputError, match=message):
+        open_capture(capture(tmp_path, document() | {"1.png": None}))
+
+
+@pytest.mark.parametrize("broken", [None, {"pose": [[float("nan")] * 4] * 4, "intrinsics": 1}])
+def test_cameras_of_pictures_that_arent_there_dont_matter(tmp_path: Path, broken: Any) -> None:
+    found = open_capture(capture(tmp_path, document() | {"9.png": broken}))
+    assert found.names == ("0.png", "1.png", "2.png")
+    assert "1 of 4 labels have no image (9.png)" in found.notices["lost"]
+
+
+def test_two_cameras_of_one_picture(tmp_path: Path) -> None:
+    facts = document()
+    with pytest.raises(InputError, match=r"cameras\.json: 0\.png has two labels; leave one out"):
+        open_capture(capture(tmp_path, facts | {"./0.png": facts["1.png"]}))
+
+
 def test_other_ways_to_write_them(tmp_path: Path) -> None:
     expected = open_capture(capture(tmp_path / "a", document())).camera
     focal = 2985.29 / 700
@@ -73,7 +92,7 @@ def test_other_ways_to_write_them(tmp_path: Path) -> None:
     flat = document()
     for entry in flat.values():
         entry["pose"] = [n for row in entry["pose"] for n in row]
-    for name, facts in (("b", document(square)), ("c", flat)):
+    for name, facts in (("b", document(square)), ("c", flat), ("d", {"cameras": flat})):
         found = open_capture(capture(tmp_path / name, facts)).camera
         torch.testing.assert_close(found.labels(), expected.labels())
 

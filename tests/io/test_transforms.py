@@ -142,6 +142,15 @@ def test_distortion_is_taken_out_on_request(tmp_path: Path) -> None:
         ({"camera_model": "OPENCV_FISHEYE"}, "camera model OPENCV_FISHEYE, only pinholes"),
         ({"camera_model": "EQUIRECTANGULAR"}, "camera model EQUIRECTANGULAR, only pinholes"),
         ({"is_fisheye": True}, "camera model FISHEYE, only pinholes"),
+        ({"ftheta_p0": 0.1, "ftheta_p1": 1.0}, "camera model FTHETA, only pinholes"),
+        ({"latlong": True}, "camera model LATLONG, only pinholes"),
+        ({"equirectangular": True}, "camera model EQUIRECTANGULAR, only pinholes"),
+        ({"orthographic": True}, "camera model ORTHOGRAPHIC, only pinholes"),
+        ({"camera_type": "equirectangular"}, "camera model EQUIRECTANGULAR, only pinholes"),
+        ({"distortion_model": "fisheye", "k1": 0.1}, "camera model FISHEYE, only pinholes"),
+        ({"distortion": [-0.3, 0.1, 0, 0, 0]}, "distortion is [-0.3, 0.1, 0, 0, 0], whose order"),
+        ({"dist_coeffs": [[0, 0.1]]}, "dist_coeffs is [[0, 0.1]], whose order isn't known; name"),
+        ({"distortion_params": [-0.3, *[0] * 7]}, "distortion_params is [-0.3, 0, 0, 0, 0, 0, 0, "),
         ({"w": 0}, "frames[0] (images/view0.png): width 0, expected a number above 0"),
         ({"h": -3}, "height -3, expected a number above 0"),
         ({"fl_x": math.nan}, "frames[0] (images/view0.png): fl_x is nan, expected a finite"),
@@ -172,6 +181,17 @@ def test_frames_that_cant_be_used(tmp_path: Path, frame: dict[str, Any], message
     assert message in said(saved(tmp_path, facts))
 
 
+def test_a_frame_without_a_name_has_no_picture(tmp_path: Path) -> None:
+    facts = document([f"images/{i:04d}.png" for i in range(4)])
+    for frame in facts["frames"][1:]:
+        del frame["file_path"]
+    path = saved(tmp_path, facts)
+    assert read_cameras(path)[1] == ("images/0000.png", "0001", "0002", "0003")
+    write({f"images/{i:04d}.png": portrait(i) for i in range(4)}, tmp_path)
+    with pytest.raises(InputError, match=r"frames\[1\]: expected transform_matrix and file_path"):
+        open_capture(tmp_path)
+
+
 @pytest.mark.parametrize("rows", [3, 4])
 def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
     expected, _ = read_cameras(saved(tmp_path / "a", document()))
@@ -186,6 +206,10 @@ def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
     ("facts", "lens"),
     [
         ({"distortion_params": [-0.3, 0.1, 0, 0, 0.01, 0]}, "k1 -0.3, k2 0.1, p1 0.01"),
+        ({"distortion_params": {"k1": -0.3}}, "k1 -0.3"),
+        ({"distortion": {"K1": -0.3, "p2": 0.1}}, "k1 -0.3, p2 0.1"),
+        ({"K1": -0.3}, "k1 -0.3"),
+        ({"distortion_model": "plumb_bob", "k1": -0.3}, "k1 -0.3"),
         ({"k5": 0.2}, "k5 0.2"),
         ({"k4": 0.2, "camera_model": "FULL_OPENCV"}, "k4 0.2"),
     ],
@@ -195,6 +219,18 @@ def test_distortion_however_it_is_written(tmp_path: Path, facts: dict[str, Any],
     assert f"(images/view0.png: {lens})" in open_capture(path).notices["distorted"]
     full = "k5" in facts or "camera_model" in facts
     assert bool(open_capture(path).pinholes["images/view0.png"].divisor) == full
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"camera_type": "perspective", "is_fisheye": False, "orthographic": None},
+        {"distortion_model": "none", "distortion": [0, 0.0], "dist_coeffs": {"data": [[0, 0]]}},
+        {"distortion_params": [0] * 8, "distortion": None},
+    ],
+)
+def test_pinholes_that_say_so_are_silent(tmp_path: Path, facts: dict[str, Any]) -> None:
+    assert "distorted" not in open_capture(capture(tmp_path, document(**facts))).notices
 
 
 def test_a_number_that_isnt_one_is_named(tmp_path: Path) -> None:
