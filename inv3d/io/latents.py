@@ -16,7 +16,7 @@ from torch import Tensor
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.archive import listed
+from inv3d.core.weights.archive import listed, weight_files
 from inv3d.io import labels as camera_labels
 from inv3d.io.arrays import read_arrays
 
@@ -79,6 +79,12 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
 
 
 def _no_latents(names: Sequence[str], path: Path) -> InputError:
+    packed = weight_files(names)
+    if packed:
+        return InputError(
+            f"{path}: no latents but an archive of other files ({listed(names)}); unpack it, and "
+            f"see whether {listed(packed)} has them"
+        )
     held = listed(names) if any(names) else "no tensor, and no names"
     return InputError(
         f"{path}: no latents named 'w' or 'ws'; it holds {held}; save them under one of these names"

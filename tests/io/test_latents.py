@@ -143,6 +143,7 @@ def huge() -> bytes:
         ("a.npz", archive(w=array(WS))[:-40], "a zip archive that is damaged or cut short"),
         ("a.npz", encrypted(archive(w=array(WS))), "not a readable .npz file .*encrypted"),
         ("a.npz", zipped({"x\x1b[2J": b""}), r"it holds x\?\[2J"),
+        ("a.zip", zipped({"net.pkl": b""}), "an archive of other files .*see whether net.pkl has"),
         ("a.npz", archive(w=array(WS)[:-4]), "cut short"),
         ("a.npz", archive(w=array(np.array([{}], dtype=object))), "Python objects, such as a dict"),
         ("a.npz", archive(w=huge()), "25000000000 values"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from inv3d.core.weights.plain import NAMESPACE
-from inv3d.core.weights.state_dict import unwrapped
+from inv3d.core.weights.state_dict import unwrapped, without_part
 from inv3d.core.weights.tensors import MOST_TENSORS
 from inv3d.core.weights.torchfile import StoredTensor
 from inv3d.core.weights.unpickle import Instance
@@ -15,7 +17,11 @@ from inv3d.core.weights.unpickle import Instance
 ENTRIES = ("G_ema", "G", "state_dict")
 # a tensor that every generator of EG3D and PanoHead has, and hardly anything else
 SIGN = "backbone.synthesis.b4.const"
+# what data-parallel training of a part of it puts between
+_WRAPPER = "module"
+_SIGN_WITHIN = re.compile(rf"(?:(.*)\.)?{SIGN}".replace(".", rf"\.(?:{_WRAPPER}\.)*"))
 _MOST_PARTS = 16
+_MOST_NESTED = 64
 V = TypeVar("V")
 
 
