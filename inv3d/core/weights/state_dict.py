@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,7 +195,10 @@ def without_part(named: Mapping[str, V], part: str) -> dict[str, V]:
         named: values by dotted names.
         part: such as "module", which leaves "a.b" of "a.module.b"; the last part stays.
     """
-    short = {re.sub(rf"(?:^|(?<=\.)){part}\.", "", name): value for name, value in named.items()}
+    short = {}
+    for name, value in named.items():
+        *before, last = name.split(".")
+        short[".".join([*(one for one in before if one != part), last])] = value
     return short if len(short) == len(named) else dict(named)
 
 
