@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -74,6 +75,8 @@ def _guarded(check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         text = str(error) if isinstance(error, InvError) else f"{type(error).__name__}: {error}"
         name = check.__name__.replace("_", " ")
         fix = f"reinstall: pip install --force-reinstall {installed_from()}"
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            text, fix = "needs PyTorch", "see the line of PyTorch"
         yield Finding(name, "missing", _first_line(text), fix, fatal=check is embedded_generator)
 
 
@@ -105,13 +108,20 @@ def installed_by() -> Iterator[Finding]:
 def torch_build() -> Iterator[Finding]:
     """PyTorch and what it was built for."""
     try:
-        import torch
+        with warnings.catch_warnings(record=True) as said:
+            import torch
     except Exception as error:
+        # a second import of what is half imported may crash
+        sys.modules["torch"] = None  # type: ignore[assignment]
         text = f"can't be imported ({_first_line(str(error))})"
         yield Finding("PyTorch", "missing", text, f"pip install -U torch, see {_GET_TORCH}")
         return
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
     yield Finding("PyTorch", "ok", f"{torch.__version__}, built for {build}")
+    for warning in said:
+        fix = getattr(warning.message, "fix", f"see {_GET_TORCH}")
+        found = getattr(warning.message, "found", str(warning.message))
+        yield Finding("PyTorch", "warning", _first_line(found), fix)
 
 
 def devices() -> Iterator[Finding]:
@@ -324,6 +334,7 @@ def plugins() -> Iterator[Finding]:
     from inv3d.core.registry.probe import probe_plugins
     from inv3d.core.registry.record import singular
 
+    importlib.import_module("torch")  # which all of ours stand on
     others = probe_plugins(r for r in registry().records if not r.own)
     own = [r if r.status != "ok" else import_plugin(r)[0] for r in registry().records if r.own]
     found = [*own, *others]

@@ -51,7 +51,7 @@ _PAGE = 40
 @click.option(
     "--cameras",
     type=click.Path(path_type=Path),
-    help="With --as-run: the latents' cameras, .npy (25 numbers each) or dataset.json.",
+    help="With --as-run: the latents' cameras: 25 numbers each (.npz, .npy, .pt), or dataset.json.",
 )
 @click.option("--input", "source_capture", help="With --as-run: the capture, for 'eval'.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -66,8 +66,8 @@ def command(
     """Convert the network or the result SOURCE of another project.
 
     A network: a pickle of EG3D or PanoHead as it is published, a .pt, .pth or .safetensors file. A
-    result, with --as-run: the folder of such a project, or a tuned generator. Nothing in the files
-    is run; they are read as data.
+    result, with --as-run: the folder of such a project, a tuned generator, or latents. Nothing in
+    the files is run; they are read as data, whatever they are called.
     """
     if (out is None) == (as_run is None):
         raise UsageError("give one of --out FILE.safetensors and --as-run DIR")

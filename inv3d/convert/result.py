@@ -35,7 +35,15 @@ from inv3d.core.weights.tensors import check_state
 from inv3d.io.arrays import SUFFIXES
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
-from inv3d.io.latents import Latents, latents_of, read_labels, read_latents
+from inv3d.io.latents import (
+    CAMERAS,
+    LATENTS,
+    Latents,
+    holds,
+    latents_of,
+    read_labels,
+    read_latents,
+)
 from inv3d.rundir.files import LOG, RECORD
 from inv3d.rundir.frames import describe_input
 from inv3d.rundir.record import InputPart, Origin, PluginPart, generator_part, new_record
@@ -189,7 +197,7 @@ def _parts(foreign: Foreign) -> Parts:
                 f"{', '.join((*TUNED[:3], *FOUND_LATENTS[:4]))}); name the file itself"
             )
         return Parts(tuned, foreign.latent or latent, foreign.cameras or cameras)
-    if source.suffix in SUFFIXES[:2]:
+    if source.suffix.lower() in SUFFIXES[:2] or holds(source, LATENTS):
         return Parts(None, foreign.latent or source, foreign.cameras)
     form_of(source)
     return Parts(source, foreign.latent, foreign.cameras)
@@ -275,7 +283,8 @@ def _fitted(ws: Tensor, generator: Generator, path: Path | None) -> Tensor:
 
 
 def _cameras(path: Path) -> Camera:
-    return read_labels(path) if path.suffix == ".npy" else read_cameras(path)[0]
+    of_latents = path.suffix.lower() == ".npy" or holds(path, CAMERAS)
+    return read_labels(path) if of_latents else read_cameras(path)[0]
 
 
 def _delta(tuned: RecognisedNetwork, generator: Generator, notices: list[str]) -> dict[str, Tensor]:

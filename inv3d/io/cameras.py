@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+import zipfile
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,11 +15,13 @@ import numpy as np
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
+from inv3d.core.weights.forms import PICKLE, ZIP
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.colmap import colmap_folder, read_colmap
 from inv3d.io.decoding import picture_size
 from inv3d.io.files import Files, FolderFiles, open_files
 from inv3d.io.labels import label_entries, numbers, parse_json, parse_npy
+from inv3d.io.latents import CAMERAS, holds, label_rows
 from inv3d.io.naming import Images
 from inv3d.io.rawcameras import are_raw_cameras, read_raw_cameras
 from inv3d.io.transforms import SizeOf, flipped, read_transforms
@@ -66,8 +70,9 @@ def write_transforms(path: Path, camera: Camera, names: Sequence[str], resolutio
 def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
     """Read cameras and their names from a file, or from the folder or zip of a capture.
 
-    EG3D's `dataset.json` or `labels.npy`, nerfstudio's `transforms.json`, COLMAP's model and raw
-    `cameras.json` are told apart by their contents. What the user should know is a warning.
+    EG3D's `dataset.json` or `labels.npy`, `c` or `cs` of an .npz or .pt file, nerfstudio's
+    `transforms.json`, COLMAP's model and raw `cameras.json` are told apart by their contents. What
+    the user should know is a warning.
 
     Raises:
         InputError: where there are no cameras, or one of them can't be used.
@@ -85,7 +90,7 @@ def camera_set(path: Path) -> CameraSet:
     Raises:
         InputError: where there are none.
     """
-    if path.is_dir() or path.suffix.lower() == ".zip":
+    if os.path.isdir(path) or _is_capture(path):
         files = open_files(path)
         folder = camera_folder(files, "")
         found = find_cameras(files, folder, Images(files, folder))
@@ -97,13 +102,25 @@ def camera_set(path: Path) -> CameraSet:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--camera {path}: can't be read ({reason})") from None
-    if path.suffix.lower() == ".npy":
-        rows = _rows(content, str(path))
-        return CameraSet(str(path), {f"{i:04d}": row for i, row in enumerate(rows.tolist())})
     if path.suffix.lower() in (".bin", ".txt"):
         return read_colmap(FolderFiles(path.parent), "")
+    if content.startswith((ZIP, PICKLE)):
+        return _numbered(path, label_rows(path).double().tolist())
+    if content.startswith(np.lib.format.MAGIC_PREFIX) or path.suffix.lower() == ".npy":
+        return _numbered(path, _rows(content, str(path)).tolist())
     document = parse_json(content, str(path))
     return _of_json(document, str(path), _Beside(path.parent))
+
+
+def _is_capture(path: Path) -> bool:
+    """Whether a file is a zip of other things than arrays, or is called one."""
+    if path.suffix.lower() == ".zip" or not os.path.isfile(path):  # a pipe can be read only once
+        return path.suffix.lower() == ".zip"
+    return zipfile.is_zipfile(path) and not holds(path, CAMERAS)
+
+
+def _numbered(path: Path, rows: list[list[float]]) -> CameraSet:
+    return CameraSet(str(path), {f"{i:04d}": row for i, row in enumerate(rows)})
 
 
 class _Beside:

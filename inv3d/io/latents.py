@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from inv3d.core.camera import LABEL_LENGTH, Camera
-from inv3d.core.errors import InputError
+from inv3d.core.errors import InputError, WeightsError
 from inv3d.core.files import atomic_write
-from inv3d.core.weights.archive import listed
+from inv3d.core.weights.archive import listed, weight_files
 from inv3d.io import labels as camera_labels
 from inv3d.io.arrays import read_arrays
 
@@ -52,8 +51,23 @@ def read_latents(path: Path) -> Latents:
     path = Path(path)
     arrays, names = read_arrays(path, _WANTED)
     if not arrays:
-        raise _no_latents(names, path)
+        raise _none("latents", LATENTS, names, path)
     return latents_of(arrays, path)
+
+
+def holds(path: Path, wanted: Sequence[str]) -> bool:
+    """Whether a file holds latents or cameras and nothing else, whatever its name says.
+
+    Args:
+        path: of the file.
+        wanted: `LATENTS` or `CAMERAS`, at least one of which it must have; an array without a name
+            will do.
+    """
+    try:
+        arrays, names = read_arrays(path, (*wanted, ""))
+    except (InputError, WeightsError):
+        return False
+    return bool(arrays) and set(names) <= set(_WANTED)
 
 
 def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
@@ -64,7 +78,7 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     """
     name = next((n for n in (*LATENTS, "") if n in arrays), None)
     if name is None:
-        raise _no_latents(list(arrays), path)
+        raise _none("latents", LATENTS, list(arrays), path)
     ws = _shaped(arrays[name], path)
     camera = next((arrays[n] for n in CAMERAS if n in arrays), None)
     if camera is None:
@@ -78,10 +92,18 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     return Latents(ws, _cameras(labels, path))
 
 
-def _no_latents(names: Sequence[str], path: Path) -> InputError:
+def _none(what: str, wanted: Sequence[str], names: Sequence[str], path: Path) -> InputError:
+    """Return the error for a file without latents or cameras."""
+    packed = weight_files(names)
+    if packed:
+        return InputError(
+            f"{path}: no {what} but an archive of other files ({listed(names)}); unpack it, and "
+            f"see whether {listed(packed)} has them"
+        )
     held = listed(names) if any(names) else "no tensor, and no names"
     return InputError(
-        f"{path}: no latents named 'w' or 'ws'; it holds {held}; save them under one of these names"
+        f"{path}: no {what} named {' or '.join(map(repr, reversed(wanted)))}; it holds {held}; "
+        "save them under one of these names"
     )
 
 
@@ -111,21 +133,31 @@ def _shaped(ws: Tensor, path: Path) -> Tensor:
 
 
 def read_labels(path: Path) -> Camera:
-    """Read the cameras of latents: .npy with 25 numbers each.
+    """Read the cameras of latents, see `label_rows`.
 
     Raises:
         InputError: where the file isn't such, or a camera isn't one.
         WeightsError: where it's damaged.
     """
+    return _cameras(label_rows(path), path)
+
+
+def label_rows(path: Path) -> Tensor:
+    """Return 25 numbers a camera, [M, 25]: `c` or `cs` of the files that `read_latents` takes.
+
+    Raises:
+        InputError: where the file isn't such.
+        WeightsError: where it's damaged.
+    """
     arrays, names = read_arrays(Path(path), _WANTED)
-    if not arrays:
-        raise _no_latents(names, Path(path))
-    labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), torch.empty(0))
+    labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), None)
+    if labels is None:
+        raise _none("cameras", CAMERAS, names, Path(path))
     if labels.numel() == 0 or labels.numel() % LABEL_LENGTH:
         raise InputError(
             f"{path}: shape {tuple(labels.shape)}, expected {LABEL_LENGTH} numbers a camera"
         )
-    return _cameras(labels.reshape(-1, LABEL_LENGTH), path)
+    return labels.reshape(-1, LABEL_LENGTH)
 
 
 def write_latents(path: Path, ws: Tensor, cameras: Camera) -> None:

@@ -257,6 +257,11 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         (("none.pkl", "-o", "there.safetensors"), 1, "none.pkl: no such file"),
         (("n" * 300, "-o", "n.safetensors"), 1, "can't be read (File name too long)"),
         (("n" * 300, "--as-run", "run"), 1, "can't be read (File name too long)"),
+        (
+            ("w.npz", "--as-run", "run", "--weights", TINY, "--cameras", "n" * 300),
+            2,
+            "n: can't be read (File name too long)",
+        ),
         ((TINY, "-o", "n" * 300 + ".safetensors"), 1, "can't be written (File name too long)"),
         (("net.zip", "-o", "n.safetensors"), 1, "unpack it and give ffhq512-128.pkl"),
         (("evil.pkl", "-o", "n.safetensors"), 1, "names posix.system"),
@@ -376,6 +381,28 @@ def test_latents_alone_with_cameras_from_a_file(tmp_path: Path) -> None:
     assert torch.equal(inversion.ws, foreign.latents()[:, :1].expand(-1, foreign.ROWS, -1))
     torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
     assert not inversion.generator_delta
+
+
+@pytest.mark.parametrize("ending", [".NPY", ".pt", ".pth", ""])
+@pytest.mark.parametrize("by", ["numpy", "torch", "names"])
+def test_latents_and_cameras_are_told_by_their_contents(
+    tmp_path: Path, by: str, ending: str
+) -> None:
+    latents, cameras = tmp_path / f"latents{ending}", tmp_path / f"cameras{ending}"
+    for path, name, value in (
+        (latents, "w", foreign.latents()),
+        (cameras, "c", foreign.cameras().labels()),
+    ):
+        with path.open("wb") as file:
+            if by == "numpy":
+                np.save(file, value.numpy())
+            else:
+                torch.save({name: value} if by == "names" else value, file)
+    run = tmp_path / "run"
+    good(latents, "--as-run", run, "--weights", TINY, "--cameras", cameras)
+    inversion = Inversion.load(run)
+    assert torch.equal(inversion.ws, foreign.latents())
+    torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
 
 
 def test_another_original_is_noticed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,46 @@ def test_without_torch_there_are_still_lines() -> None:
     assert rows["PyTorch"]["state"] == "missing" and "pip install" in rows["PyTorch"]["fix"]
     assert rows["Python"]["state"] == "ok"
     assert rows["embedded generator"]["fatal"]
+
+
+def rows_beside(folder: Path) -> dict[str, list[dict[str, str]]]:
+    """What the doctor says of a machine that finds modules and packages in a folder first."""
+    path = os.pathsep.join([str(folder), str(Path(__file__).resolve().parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "inv3d", "doctor", "--json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": path},
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in json.loads(done.stdout):
+        rows.setdefault(row["check"], []).append(row)
+    return rows
+
+
+def test_a_torch_that_fails_is_imported_once(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text(
+        "import pathlib; pathlib.Path(__file__).with_name('seen').open('a').write('x')\n"
+        "raise OSError('libfoo.so: no such file')"
+    )
+    rows = rows_beside(tmp_path)
+    assert (tmp_path / "seen").read_text() == "x"
+    assert rows["PyTorch"][0]["found"] == "can't be imported (libfoo.so: no such file)"
+    for check in ("devices", "processor", "embedded generator", "plugins"):
+        (row,) = rows[check]
+        assert (row["found"], row["fix"]) == ("needs PyTorch", "see the line of PyTorch")
+    assert "plugin" not in rows
+
+
+def test_a_broken_extension_of_torch_is_named_and_the_rest_works(tmp_path: Path) -> None:
+    (tmp_path / "other-1.dist-info").mkdir()
+    text = "[torch.backends]\nodd = not_there:init\n"
+    (tmp_path / "other-1.dist-info" / "entry_points.txt").write_text(text)
+    rows = rows_beside(tmp_path)
+    good, broken = rows["PyTorch"]
+    assert (good["state"], broken["state"]) == ("ok", "warning")
+    assert broken["found"].startswith("the PyTorch extension 'odd' of other can't be loaded")
+    assert broken["fix"] == "update or uninstall other"
+    assert rows["embedded generator"][0]["state"] == "ok"

@@ -15,7 +15,14 @@ import torch
 
 from inv3d.core.camera import orbit
 from inv3d.core.errors import InputError, InvError
-from inv3d.io.latents import read_labels, read_latents, write_latents
+from inv3d.io.latents import (
+    CAMERAS,
+    LATENTS,
+    holds,
+    read_labels,
+    read_latents,
+    write_latents,
+)
 from tests.children import outcome
 
 WS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
@@ -143,6 +150,7 @@ def huge() -> bytes:
         ("a.npz", archive(w=array(WS))[:-40], "a zip archive that is damaged or cut short"),
         ("a.npz", encrypted(archive(w=array(WS))), "not a readable .npz file .*encrypted"),
         ("a.npz", zipped({"x\x1b[2J": b""}), r"it holds x\?\[2J"),
+        ("a.zip", zipped({"net.pkl": b""}), "an archive of other files .*see whether net.pkl has"),
         ("a.npz", archive(w=array(WS)[:-4]), "cut short"),
         ("a.npz", archive(w=array(np.array([{}], dtype=object))), "Python objects, such as a dict"),
         ("a.npz", archive(w=huge()), "25000000000 values"),
@@ -201,5 +209,35 @@ def test_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", LABELS * 0)
     with pytest.raises(InputError, match="cam2world isn't a rotation"):
         read_labels(tmp_path / "c.npy")
+    np.savez(tmp_path / "c.npz", w=WS)
+    with pytest.raises(InputError, match="no cameras named 'c' or 'cs'; it holds w; save them"):
+        read_labels(tmp_path / "c.npz")
     with pytest.raises(InputError, match="no such file; give the path of a file of latents"):
         read_labels(tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize(
+    ("value", "latents", "cameras"),
+    [
+        (torch.ones(2, 3), True, True),
+        ({"ws": torch.ones(2, 3)}, True, False),
+        ({"c": torch.ones(1, 25)}, False, True),
+        ({"w": torch.ones(2, 3), "c": torch.ones(1, 25)}, True, True),
+        ({"w": torch.ones(2, 3), "G": {"a.b": torch.ones(1)}}, False, False),
+        ({"a.b": torch.ones(1)}, False, False),
+        ([torch.ones(2, 3)], False, False),
+    ],
+)
+def test_files_that_hold_latents_or_cameras_alone(
+    tmp_path: Path, value: Any, latents: bool, cameras: bool
+) -> None:
+    (tmp_path / "a.bin").write_bytes(saved(value))
+    assert (holds(tmp_path / "a.bin", LATENTS), holds(tmp_path / "a.bin", CAMERAS)) == (
+        latents,
+        cameras,
+    )
+
+
+@pytest.mark.parametrize("name", ["none.pt", "n" * 300, "."])
+def test_what_cant_be_read_holds_nothing(tmp_path: Path, name: str) -> None:
+    assert not holds(tmp_path / name, LATENTS)

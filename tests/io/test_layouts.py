@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import threading
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -320,6 +323,34 @@ def test_rows_of_an_array_are_cameras(tmp_path: Path) -> None:
     camera, names = read_cameras(tmp_path / "c.npy")
     assert names == ("0000", "0001", "0002")
     torch.testing.assert_close(camera.cam2world, ring(3).cam2world.float())
+
+
+def test_cameras_are_told_by_their_contents(tmp_path: Path) -> None:
+    """Whatever a file is called; arrays as those of latents are among them."""
+    rows = np.array(labels_of(ring(3)))
+    np.save(tmp_path / "a.npy", rows)
+    (tmp_path / "a.npy").rename(tmp_path / "array.json")
+    np.savez(tmp_path / "named.npz", c=rows)
+    torch.save(torch.from_numpy(rows), tmp_path / "alone.pt")
+    torch.save({"cs": torch.from_numpy(rows)}, tmp_path / "named.npy")
+    write_zip(content(3), tmp_path / "capture.archive")
+    for path in sorted(tmp_path.iterdir()):
+        camera, _ = read_cameras(path)
+        torch.testing.assert_close(camera.cam2world, ring(3).cam2world.float(), msg=path.name)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + ".npy", "none.zip/a"])
+def test_cameras_that_cant_be_read_are_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^--camera {re.escape(str(tmp_path / name))}: can't be"):
+        read_cameras(tmp_path / name)
+
+
+def test_cameras_may_come_through_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    text = json.dumps({"labels": [["a.png", labels_of(ring(1))[0]]]})
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(text,), daemon=True)
+    writer.start()
+    assert read_cameras(tmp_path / "pipe")[1] == ("a.png",)
 
 
 class Counted(str):

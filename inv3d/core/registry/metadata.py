@@ -42,10 +42,15 @@ def declared() -> Iterator[Declared]:
         text, fault = _entry_points(distribution)
         if not (fault or _OURS.search(text.encode(errors="replace"))):
             continue
-        name = _said(distribution, "name") or _folder_name(distribution)
+        name = name_of(distribution)
         if normal(name) not in seen:
             seen.add(normal(name))
             yield Declared(name, _said(distribution, "version"), text, fault)
+
+
+def name_of(distribution: importlib.metadata.Distribution) -> str:
+    """Return a distribution's name, that of its metadata folder where it has none."""
+    return _said(distribution, "name") or _folder_name(distribution)
 
 
 def normal(name: str) -> str:

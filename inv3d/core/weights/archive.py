@@ -17,7 +17,10 @@ _LONGEST_DIRECTORY = 4 << 20
 _BLOCK = 1 << 20
 # in the container of torch.save: everything but the numbers
 TREE = "data.pkl"
-_ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors")
+# of files in archives that may be what is looked for, nested archives among them
+_ENDINGS = (".pkl", ".pt", ".pth", ".th", ".ckpt", ".bin", ".safetensors", ".tar", ".zip")
+# what macOS packs beside every file
+_LEFT_BEHIND = "__MACOSX/"
 _MOST_SHOWN = 6
 
 
@@ -42,6 +45,9 @@ def open_archive(data: memoryview) -> zipfile.ZipFile:
             f"is a zip archive that is damaged or cut short ({plain_text(str(error))})"
         ) from None
     source.longest_read = len(data)
+    for entry in archive.infolist():  # older Windows tools pack so
+        entry.filename = entry.filename.replace("\\", "/")
+    archive.NameToInfo = {entry.filename: entry for entry in archive.infolist()}
     return archive
 
 
@@ -74,14 +80,20 @@ def is_torch_save(names: Sequence[str]) -> bool:
 
 def other_archive(names: Sequence[str]) -> Refused:
     """Return the error for an archive that torch.save didn't write."""
-    if any(name.endswith(".npy") for name in names):
+    if names and all(name.endswith(".npy") for name in names):
         return Refused("is an archive of NumPy arrays, no network")
-    weights = [name for name in names if name.endswith(_ENDINGS)]
+    names = [name for name in names if not name.startswith(_LEFT_BEHIND)]
+    weights = weight_files(names)
     wanted = listed(weights) if weights else "the weight file"
     return Refused(
         f"is a zip archive of other files ({listed(names)}), not one of torch.save",
         f"unpack it and give {wanted}",
     )
+
+
+def weight_files(names: Sequence[str]) -> list[str]:
+    """Return those of an archive's members that may be weight files, by their endings."""
+    return [name for name in names if name.lower().endswith(_ENDINGS)]
 
 
 def listed(names: Sequence[Any]) -> str:

@@ -24,8 +24,10 @@ from inv3d.core.weights.torchfile import (
 )
 from inv3d.core.weights.unpickle import Instance, Refused
 
-# what data-parallel training and torch.compile put before every name
+# what data-parallel training and torch.compile put before every name of what they wrap
 _WRAPPERS = ("module.", "_orig_mod.")
+# what no module of a network's own is called, wherever it stands
+_COMPILED = "_orig_mod"
 V = TypeVar("V")
 
 
@@ -176,11 +178,28 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def unwrapped(named: Mapping[str, V]) -> dict[str, V]:
-    """Return values by names without what wrappers put before every one of them."""
-    named = dict(named)
+    """Return values by names without what wrappers put before every one of them.
+
+    What compiling puts before the names of a part of a network is left out as well.
+    """
+    named = without_part(named, _COMPILED)
     while wrapper := _wrapper(named):
         named = {name.removeprefix(wrapper): value for name, value in named.items()}
     return named
+
+
+def without_part(named: Mapping[str, V], part: str) -> dict[str, V]:
+    """Return values by names without one of their parts, as they are where two would be one.
+
+    Args:
+        named: values by dotted names.
+        part: such as "module", which leaves "a.b" of "a.module.b"; the last part stays.
+    """
+    short = {}
+    for name, value in named.items():
+        *before, last = name.split(".")
+        short[".".join([*(one for one in before if one != part), last])] = value
+    return short if len(short) == len(named) else dict(named)
 
 
 def _wrapper(names: Collection[str]) -> str:

@@ -90,7 +90,7 @@ def _say_what_else(path: Path, start: bytes) -> None:
     remedy = "fetch or write it again"
     if start.startswith(ZIP):
         _check_other_archive(path)
-    if start[:1] in (PICKLE, ZIP[:1]):
+    if start.startswith((PICKLE, ZIP)):
         remedy = _CONVERT
     raise WeightsError(f"{path}: not a readable safetensors file but {what}; {remedy}")
 

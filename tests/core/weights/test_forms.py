@@ -7,11 +7,14 @@ import gzip
 import io
 import lzma
 import os
+import pickle
 import re
 import struct
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,15 +54,36 @@ def test_every_form_is_told_by_its_contents(tmp_path: Path) -> None:
         (b"", "an empty file"),
         (b"<!DOCTYPE html>", "a web page, not the file itself"),
         (b"\n\n \t <html>", "a web page, not the file itself"),
+        (b" " * 5000 + b"<html>", "a web page, not the file itself"),
+        (b"\0" * 16 + b"<html>", "a web page, not the file itself"),
+        ("<html>".encode("utf-8-sig"), "a web page, not the file itself"),
+        ("<html>".encode("utf-16"), "a web page, not the file itself"),
+        ("Access denied".encode("utf-16"), r"text \('Access denied'\)"),
         (b' {"error": 1}', "JSON text"),
         (b"Too many requests\nwait", r"text \('Too many requests'\)"),
         ("Détail: non trouvé".encode(), r"text \('D\?tail: non trouv\?'\)"),
+        (("é" * 600).encode()[:511], r"text \('\?{60}'\)"),
+        (b"caf\xe9 is no text in UTF-8", "something else"),
         (b"\x1b[2J is no text", "something else"),
         (b"\x00" * 600, "something else"),
         (gzip.compress(b"x"), "a gzip archive; unpack it"),
         (bz2.compress(b"x"), "a bzip2 archive; unpack it"),
         (lzma.compress(b"x"), "an xz archive; unpack it"),
+        (lzma.compress(b"x", lzma.FORMAT_ALONE), "an LZMA archive; unpack it"),
+        (b'\x04"M\x18d@\xa7', "an LZ4 archive; unpack it"),
+        (b"\x1f\x9d\x90aaa", r"a compress archive \(.Z\); unpack it"),
+        (b"PK\x05\x06" + bytes(18), "a zip archive with nothing in it; fetch it again"),
+        (b"PK\x07\x08PK\x03\x04", "the first part of a zip archive in several"),
         (b"\x93NUMPY\x01\x00", "a NumPy array"),
+        (b"GIF89a", "a picture"),
+        (b"RIFF\x24\0\0\0WEBPVP8 ", "a picture"),
+        (b"\0\0\0\x18ftypmp42", "an MP4 video"),
+        (b"%PDF-1.4", "a PDF document"),
+        (b"GGUF\x03\0\0\0", "a GGUF file"),
+        (pickle.dumps({"a": 1}, 0), "a pickle of an old protocol"),
+        (pickle.dumps([1], 1), "a pickle of an old protocol"),
+        (pickle.dumps(np.ones(2), 0), "a pickle of an old protocol"),
+        (b"closed\nfor today\n", r"text \('closed'\)"),
     ],
 )
 def test_other_files_are_named(tmp_path: Path, data: bytes, message: str) -> None:
@@ -85,17 +109,56 @@ def test_what_is_no_file(tmp_path: Path) -> None:
                 read(path)
 
 
-def test_an_archive_of_other_files_says_what_to_unpack(tmp_path: Path) -> None:
-    path = tmp_path / "net.zip"
+def zipped(path: Path, members: Mapping[str, bytes]) -> Path:
+    """A zip whose members have just these names."""
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("ffhq512-128.pkl", b"network")
-        archive.writestr("README.txt", b"hello")
+        for name, data in members.items():
+            entry = zipfile.ZipInfo()
+            entry.filename = name
+            archive.writestr(entry, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "held", "wanted"),
+    [
+        (
+            ("ffhq512-128.pkl", "README.txt"),
+            "ffhq512-128.pkl, README.txt",
+            "ffhq512-128.pkl",
+        ),
+        (("NET.PKL", "a.txt"), "NET.PKL, a.txt", "NET.PKL"),
+        (("net.pkl", "__MACOSX/._net.pkl"), "net.pkl", "net.pkl"),
+        (("a\\net.bin", "w.npy"), "a/net.bin, w.npy", "a/net.bin"),
+        (("net.zip",), "net.zip", "net.zip"),
+        (("README.txt",), "README.txt", "the weight file"),
+    ],
+)
+def test_an_archive_of_other_files_says_what_to_unpack(
+    tmp_path: Path, names: Sequence[str], held: str, wanted: str
+) -> None:
+    path = zipped(tmp_path / "net.zip", dict.fromkeys(names, b"x"))
     with pytest.raises(WeightsError) as caught:
         read_state_dict(path)
     assert str(caught.value) == (
-        f"{path}: is a zip archive of other files (ffhq512-128.pkl, README.txt), not one of "
-        "torch.save; nothing in it was run: unpack it and give ffhq512-128.pkl"
+        f"{path}: is a zip archive of other files ({held}), not one of "
+        f"torch.save; nothing in it was run: unpack it and give {wanted}"
     )
+
+
+def test_a_file_of_torch_save_that_was_packed_again_with_backslashes(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "net.pt")
+    with zipfile.ZipFile(tmp_path / "net.pt") as archive:
+        members = {name.replace("/", "\\"): archive.read(name) for name in archive.namelist()}
+    path = zipped(tmp_path / "again.pt", members)
+    assert torch.equal(read_state_dict(path)["a"], torch.ones(2))
+
+
+@pytest.mark.parametrize("data", [b"Please log in", b"PK\x05\x06" + bytes(18)])
+def test_only_networks_are_to_be_converted(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"; fetch or write it again$"):
+        read_tensors(tmp_path / "a.safetensors")
 
 
 def many_tensors(count: int) -> bytes:

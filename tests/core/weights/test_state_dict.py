@@ -135,6 +135,13 @@ def test_what_wraps_a_network_is_taken_off(tmp_path: Path, wrapper: str) -> None
     assert set(read_state_dict(tmp_path / "some.pt")) == {"module.a", "b"}
 
 
+def test_what_compiling_a_part_adds_is_taken_off(tmp_path: Path) -> None:
+    wrapped = {name.replace(".", "._orig_mod.", 1): tensor for name, tensor in WHOLE.items()}
+    written(tmp_path / "net.pt", {"state_dict": wrapped | {"encoder.module.x": torch.ones(1)}})
+    found = read_state_dict(tmp_path / "net.pt", "state_dict")
+    same(found, WHOLE | {"encoder.module.x": torch.ones(1)})
+
+
 def test_parts_may_lie_deeper(tmp_path: Path) -> None:
     tree = {"ema": {"net": {"state_dict": WHOLE}, "opts": OPTIONS, "avg": AVERAGE}, "a.b": ENCODER}
     path = written(tmp_path / "net.pt", tree)

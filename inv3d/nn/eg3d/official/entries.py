@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from inv3d.core.weights.plain import NAMESPACE
-from inv3d.core.weights.state_dict import unwrapped
+from inv3d.core.weights.state_dict import unwrapped, without_part
 from inv3d.core.weights.tensors import MOST_TENSORS
 from inv3d.core.weights.torchfile import StoredTensor
 from inv3d.core.weights.unpickle import Instance
@@ -15,7 +16,11 @@ from inv3d.core.weights.unpickle import Instance
 ENTRIES = ("G_ema", "G", "state_dict")
 # a tensor that every generator of EG3D and PanoHead has, and hardly anything else
 SIGN = "backbone.synthesis.b4.const"
+# what data-parallel training of a part of it puts between
+_WRAPPER = "module"
+_SIGN_WITHIN = re.compile(r"(?:(.*)\.)?" + SIGN.replace(".", rf"\.(?:{_WRAPPER}\.)*"))
 _MOST_PARTS = 16
+_MOST_ENTRIES = 300
 V = TypeVar("V")
 
 
@@ -23,17 +28,35 @@ def entries_of(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Return modules and state dicts by name; "" is a file that is one state dict itself.
 
     A state dict with generators in it, such as an inversion encoder's, is these: "state_dict.G".
+    So is a dict of networks: "model.G".
     """
     if is_state(tree):
         return dict(parts_of(tree))
     entries: dict[str, Any] = {}
-    for name, value in tree.items():
-        if is_module(value):
-            entries[str(name)] = value
-        elif is_state(value):
-            for part, named in parts_of(value).items():
-                entries[f"{name}.{part}" if part else str(name)] = named
+    found: dict[int, Mapping[str, Any]] = {}  # a file may name one thing countless times
+    for names, value in _held(tree):
+        if id(value) not in found:
+            found[id(value)] = _networks(value)
+        for part, network in found[id(value)].items():
+            entries[".".join(filter(None, (*names, part)))] = network
+        if len(entries) > _MOST_ENTRIES:
+            break
     return entries
+
+
+def _held(tree: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what a dict holds by name, then what the dicts in it do."""
+    yield from (((str(name),), value) for name, value in tree.items())
+    for name, value in tree.items():
+        if isinstance(value, dict) and len(value) <= _MOST_ENTRIES:
+            yield from (((str(name), str(inner)), held) for inner, held in value.items())
+
+
+def _networks(value: Any) -> Mapping[str, Any]:
+    """Return the networks in a value by name; "" is the value itself."""
+    if is_module(value):
+        return {"": value}
+    return parts_of(value) if is_state(value) else {}
 
 
 def parts_of(named: Mapping[str, V]) -> dict[str, dict[str, V]]:
@@ -47,10 +70,13 @@ def parts_of(named: Mapping[str, V]) -> dict[str, dict[str, V]]:
         is one itself, or has none in it.
     """
     named = unwrapped(named)
-    within = [name.removesuffix(f".{SIGN}") for name in named if name.endswith(f".{SIGN}")]
-    if SIGN in named or not within:
+    within = [sign[1] for name in named if (sign := _SIGN_WITHIN.fullmatch(name))]
+    if not within:
         return {"": named}
-    return {part: unwrapped(_under(f"{part}.", named)) for part in within[:_MOST_PARTS]}
+    if None in within:
+        return {"": without_part(named, _WRAPPER)}
+    parts = {part: _under(f"{part}.", named) for part in within[:_MOST_PARTS]}
+    return {part: without_part(inside, _WRAPPER) for part, inside in parts.items()}
 
 
 def _under(prefix: str, named: Mapping[str, V]) -> dict[str, V]:

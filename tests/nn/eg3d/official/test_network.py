@@ -131,6 +131,10 @@ def beside(prefix: str, *others: str) -> dict[str, Tensor]:
         ({"opts": argparse.Namespace(n=14), "net": beside("decoder", "encoder")}, "net.decoder"),
         (beside("net.decoder.module", "net.encoder"), "net.decoder.module"),
         ({"state_dict": beside("G") | beside("G_ema", "D")}, "state_dict.G_ema"),
+        ({"model": {"G": GENERATOR, "G_ema": GENERATOR}, "args": {"n": 14}}, "model.G_ema"),
+        ({"D": {"b4.bias": torch.zeros(1)}, "model": {"G_ema": GENERATOR}}, "model.G_ema"),
+        ({"model": {"net": beside("decoder", "encoder")}}, "model.net.decoder"),
+        (beside("G._orig_mod", "D"), "G"),
     ],
 )
 def test_a_generator_is_found_within_a_larger_state_dict(
@@ -145,6 +149,38 @@ def test_a_generator_is_found_within_a_larger_state_dict(
     if all(isinstance(value, Tensor) for value in tree.values()):
         write_tensors(tmp_path / "net.safetensors", tree, {})
         same(read_network(tmp_path / "net.safetensors").tensors, GENERATOR)
+
+
+@pytest.mark.parametrize("wrapper", ["module", "_orig_mod", "_orig_mod.module"])
+@pytest.mark.parametrize("wrapped", ["backbone", "backbone.synthesis", "decoder"])
+@pytest.mark.parametrize("before", ["", "G_ema."])
+def test_wrappers_of_single_modules_are_taken_off(
+    tmp_path: Path, before: str, wrapped: str, wrapper: str
+) -> None:
+    names = {name: name.replace(f"{wrapped}.", f"{wrapped}.{wrapper}.") for name in GENERATOR}
+    state = {f"{before}{names[name]}": tensor for name, tensor in GENERATOR.items()}
+    torch.save({"state_dict": state}, tmp_path / "net.pt")
+    same(read_network(tmp_path / "net.pt").tensors, GENERATOR)
+
+
+def test_an_average_keeps_its_count_out_of_the_network(tmp_path: Path) -> None:
+    state = beside("module") | {"n_averaged": torch.tensor(3)}
+    torch.save(state, tmp_path / "net.pt")
+    same(read_network(tmp_path / "net.pt").tensors, GENERATOR)
+
+
+def test_names_that_would_be_one_stay(tmp_path: Path) -> None:
+    state = GENERATOR | {"a.module.b": torch.zeros(1), "a.b": torch.ones(1)}
+    torch.save(state, tmp_path / "net.pt")
+    same(read_network(tmp_path / "net.pt").tensors, state)
+
+
+def test_one_state_dict_under_many_names_costs_little(tmp_path: Path) -> None:
+    shared = {f"{'a' * 200}.{i}": torch.empty(0) for i in range(3000)}
+    many = dict.fromkeys(map(str, range(250)), shared)
+    torch.save(dict.fromkeys(map(str, range(250)), many), tmp_path / "net.pt")
+    found = outcome(read_network, tmp_path / "net.pt")
+    assert found.memory < 100 << 20
 
 
 def test_a_part_that_is_no_generator_is_not_there(tmp_path: Path) -> None:
