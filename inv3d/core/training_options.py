@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from inv3d.core.config import PluginConfig, found_again
+
+# what a training has with any data and any machine, beside what its paper says
+_OF_THE_PLACE = frozenset(
+    {"accumulate", "precision", "keep", "mirror", "rebalance", "yaw_deg", "pitch_deg", "truncation"}
+    | {"pool", "hold_out"}
+)
 
 
 class TrainingConfig(PluginConfig):
@@ -91,6 +97,15 @@ class TrainingConfig(PluginConfig):
     )
 
     _begin_found_again = field_validator("begin")(found_again)
+
+    @classmethod
+    def plainly(cls, **given: Any) -> dict[str, Any]:
+        """Return all defaults, for a preset that wins over what suits a generator.
+
+        Args:
+            given: options that the preset has otherwise, or that have no default of the source's.
+        """
+        return cls().model_dump(exclude=set(_OF_THE_PLACE)) | given
 
     def rate(self, step: int) -> float:
         """Return the factor of the learning rate at a step: up, plateau, half a cosine down."""

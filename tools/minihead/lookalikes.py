@@ -3,7 +3,8 @@
     python -m tools.minihead.lookalikes --out inv3d/assets/lookalikes.safetensors
 
 Each person is rendered beside one whose numbers differ a little, by the same cameras, in the same
-light, clothes and expression. The cosines of such pairs, sorted, are the scale of loss `lookalikes`.
+light, clothes and expression. The cosines of such pairs, sorted, are the scale of loss
+`lookalikes`.
 """
 
 from __future__ import annotations

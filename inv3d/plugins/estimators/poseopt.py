@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ _NEAR = 1e-3
 # where tanh still has a slope
 _WITHIN = 0.8
 
-_OFFICIAL: dict[str, Any] = {"yaw_deg": 18.0, "pitch_deg": 9.0, "batch": 32, "lr": 1e-4}
+_OFFICIAL = PoseTraining.plainly(yaw_deg=18.0, pitch_deg=9.0, pool=0)
 
 
 class PoseEstimator(Estimator[PoseEstimatorConfig], Trainable[PoseTraining]):

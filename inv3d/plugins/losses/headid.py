@@ -73,9 +73,9 @@ class HeadID(_HeadNetworkLoss[Tensor]):
 class Lookalikes(Loss[LookalikesConfig, Tensor]):
     """Share of near-identical heads that look more like the target, by the identity network.
 
-    Cosines of all heads that are fitted well are nearly 1. Here they're put on the scale of those of
-    heads that differ a little, in a fiftieth of the variance of their numbers, seen by the same
-    camera in the same light: 0 is nearer than all of them, 0.5 as far as one is in the middle.
+    Cosines of all heads that are fitted well are nearly 1. Here they're put on the scale of those
+    of heads that differ a little, by a fifth of their numbers' spread, seen by the same camera in
+    the same light: 0 is nearer than all of them, 0.5 as far as the one in the middle.
 
     Args:
         config: options.
@@ -106,11 +106,12 @@ class Lookalikes(Loss[LookalikesConfig, Tensor]):
             WeightsError: where one of them is missing.
         """
         scale = read_tensors(asset("lookalikes.safetensors"))[0][config.network]
-        return cls(config, HeadID.create(HeadIDConfig(network=config.network)), scale)
+        return cls(config, HeadID.create(HeadIDConfig(network=config.network, weights=None)), scale)
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' unit embeddings, [N, 128]."""
-        return self.identity.prepare(target)
+        embeddings: Tensor = self.identity.prepare(target)
+        return embeddings
 
     def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return the share of every view, [N] in [0, 1]; linear between the scale's marks."""
@@ -119,7 +120,8 @@ class Lookalikes(Loss[LookalikesConfig, Tensor]):
         above = torch.searchsorted(self.scale, cosine.detach().contiguous()).clamp(1, last)
         low, high = self.scale[above - 1], self.scale[above]
         part = ((cosine - low) / (high - low).clamp_min(_STEP)).clamp(0, 1)
-        return 1 - (above - 1 + part) / last
+        share: Tensor = 1 - (above - 1 + part) / last
+        return share
 
 
 class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):

@@ -82,13 +82,13 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
     Training: ClassVar[type[TrainingConfig]] = DualEncoderTraining
     weights = (IR_SE50_WEIGHTS,)
     training_presets: ClassVar[Presets] = {
-        "paper": {
-            "losses": {
+        "paper": DualEncoderTraining.plainly(
+            losses={
                 "mse": {"weight": 1.0, "resolution": 256},
                 "lpips": {"weight": 0.8, "net": "alex"},
                 "arcface": 0.5,
-            },
-        }
+            }
+        )
     }
     _shown: Callable[[], Diagnostic] | None = None
 

@@ -49,14 +49,14 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
     Training: ClassVar[type[TrainingConfig]] = E4ETraining
     weights = (IR_SE50_WEIGHTS,)
     training_presets: ClassVar[Presets] = {
-        "paper": {
-            "losses": {
+        "paper": E4ETraining.plainly(
+            losses={
                 "mse": {"weight": 1.0, "resolution": 256},
                 "lpips": {"weight": 0.8, "net": "alex"},
                 "arcface": 0.5,
             },
-            "trunk": IR_SE50_WEIGHTS.name,
-        }
+            trunk=IR_SE50_WEIGHTS.name,
+        )
     }
 
     def published(self, path: Path, spec: GeneratorSpec) -> Published:

@@ -28,5 +28,5 @@ class PSP(LatentEncoder[PSPConfig, PSPTraining]):
     Training: ClassVar[type[TrainingConfig]] = PSPTraining
     weights = (IR_SE50_WEIGHTS,)
     training_presets: ClassVar[Presets] = {
-        "paper": {"losses": LOSSES, "trunk": IR_SE50_WEIGHTS.name}
+        "paper": PSPTraining.plainly(losses=LOSSES, trunk=IR_SE50_WEIGHTS.name)
     }

@@ -15,7 +15,8 @@ from inv3d.core.inverter import Inverter, Steps
 from inv3d.core.plugin import Presets
 from inv3d.plugins.methods.options import PTIConfig
 
-_LPIPS = {"weight": 1.0, "net": "alex"}
+# pictures at full size
+_LPIPS = {"weight": 1.0, "net": "alex", "resize": 0}
 
 
 class PTI(Inverter[PTIConfig]):
@@ -44,6 +45,7 @@ class PTI(Inverter[PTIConfig]):
             },
             "tuning": {
                 "steps": 350,
+                "lr": 3e-4,
                 "rampup": 0.0,
                 "rampdown": 0.0,
                 "threshold": 0.06,

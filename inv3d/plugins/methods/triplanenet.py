@@ -51,6 +51,7 @@ FIRST, SECOND = "first", "second"
 _AWAY = 0.6
 # the papers compare pixels at this size
 AT_256 = {"weight": 1.0, "resolution": 256}
+LOSSES = {"mse": AT_256, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.1}
 
 
 class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraining]):
@@ -67,12 +68,19 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
     weights = (IR_SE50_WEIGHTS,)
     presets: ClassVar[Presets] = {"version-1": {"branch": {"version": 1}}}
     training_presets: ClassVar[Presets] = {
-        "paper": {
-            "losses": {"mse": AT_256, "lpips": {"weight": 0.8, "net": "alex"}, "arcface": 0.1},
-            "second_losses": {"mse": 0.0, "smooth_l1": AT_256},
-            "trunk": IR_SE50_WEIGHTS.name,
-        },
-        "version-1": {"mirrored": 0.0},
+        "paper": TriPlaneNetTraining.plainly(
+            losses=LOSSES,
+            second_losses={"mse": 0.0, "smooth_l1": AT_256},
+            trunk=IR_SE50_WEIGHTS.name,
+        ),
+        "version-1": TriPlaneNetTraining.plainly(
+            steps=1_000_000,
+            batch=4,
+            mirrored=0.0,
+            losses=LOSSES,
+            second_losses={"lpips": {"weight": 0.1, "net": "alex"}},
+            trunk=IR_SE50_WEIGHTS.name,
+        ),
     }
     _seen: Callable[[], Tensor] | None = None
 

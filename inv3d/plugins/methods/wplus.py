@@ -33,6 +33,7 @@ class WPlus(Inverter[WPlusConfig]):
         "paper": {"views_per_step": None, "latent": PAPER_SEARCH},
         "pti-family": {
             "views_per_step": None,
+            "default_losses": False,
             "latent": {
                 "optimizer": "adam",
                 "steps": 450,
@@ -40,6 +41,7 @@ class WPlus(Inverter[WPlusConfig]):
                 "pull": 0.0,
                 "noise_maps": 1e5,
                 "samples": 600,
+                "losses": {"lpips": {"weight": 1.0, "net": "vgg"}},
             },
         },
         "fast": {"latent": FAST_SEARCH},

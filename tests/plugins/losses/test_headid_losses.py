@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
-from inv3d.core.loss import Target
+from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.headid import HeadIDA, HeadIDB, build_headid, unit_channels
@@ -49,6 +49,21 @@ def test_headid_is_one_minus_cosine(config):
     assert torch.allclose(first.norm(dim=1), torch.ones(3), atol=1e-5)
     expected = 1 - F.cosine_similarity(first, second)
     assert torch.allclose(loss(Rendering(image=a), loss.prepare(Target(b))), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["a", "b"])
+def test_lookalikes_are_counted_on_the_scale_of_their_cosines(network):
+    loss = load_loss("lookalikes", {"network": network})
+    scale, last = loss.scale, len(loss.scale) - 1
+    assert (scale.diff() >= 0).all() and scale[-1] <= 1.0001
+    cosines = torch.stack([scale[0] - 0.1, scale[64], scale[128], (scale[200] + scale[201]) / 2])
+    cosines = torch.cat([cosines, scale.new_ones(1)]).requires_grad_()
+    loss.identity.forward = lambda rendering, cache: 1 - cosines
+    found = loss(Rendering(image=None), None)
+    expected = torch.tensor([1.0, 1 - 64 / last, 1 - 128 / last, 1 - 200.5 / last, 0.0])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    found.sum().backward()
+    assert cosines.grad.isfinite().all() and (cosines.grad <= 0).all() and cosines.grad.any()
 
 
 def test_headfeat_is_the_sum_over_layers(config):

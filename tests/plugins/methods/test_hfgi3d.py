@@ -144,6 +144,14 @@ def test_sizes_of_the_mask_are_those_of_pictures_of_512_pixels() -> None:
     assert float(large.mean()) == pytest.approx(float(small.mean()), abs=0.01)
 
 
+@pytest.mark.parametrize("size", [128, 256, 512, 1024])
+def test_the_mask_of_a_symmetric_picture_is_symmetric(size: int) -> None:
+    seen = torch.zeros(1, 1, size, size)
+    seen[..., size // 4 : -size // 4, size // 8 : -size // 8] = 1
+    mask = visible_mask(seen, torch.ones_like(seen), VisibleOptions())
+    torch.testing.assert_close(mask, mask.flip(-1), rtol=0, atol=1e-5)
+
+
 def test_the_edge_of_the_frame_is_left_out_but_not_empty_space() -> None:
     size = 64
     source, views = surfaces(0.0, size=size), surfaces(0.5, size=size)

@@ -78,3 +78,29 @@ def test_paper_and_official_presets_of_multilatent_differ_where_the_sources_do()
     assert differing == {"start", "latent", "distance_form", "interpolation_at", "depth_form"}
     assert (paper["latent"]["lr"], official["latent"]["lr"]) == (0.1, 0.01)
     assert paper["latent"]["steps"] == official["latent"]["steps"] == 500
+
+
+TRAINED = ("psp", "e4e", "triplanenet", "dualencoder")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trainings_of_a_paper_win_over_what_suits_the_embedded_generator(name: str) -> None:
+    kind = registry().load("methods", name)
+    suited = registry().load("generators", "minihead").training_options[name]
+    given = merge(suited, kind.training_presets["paper"])
+    training = build_config(kind.Training, given, name).model_dump()
+    plain = kind.Training().model_dump()
+    for option in ("steps", "batch", "lr", "latent", "render_every", "average", "cooldown"):
+        assert training[option] == plain[option], option
+    assert training["latent"] == 0 and training["render_every"] == 1
+    assert training.get("first") is None
+
+
+def test_single_latents_of_original_pti_are_compared_as_it_does() -> None:
+    for name, stage in (("pti", "latent"), ("pti", "tuning"), ("wplus", "latent")):
+        kind, preset = registry().load("methods", name), {"wplus": "pti-family"}
+        options = kind.presets[preset.get(name, "pti-original")]
+        assert options["default_losses"] is False
+        lpips = options[stage]["losses"]["lpips"]
+        assert lpips["net"] == ("vgg" if stage == "latent" else "alex")
+        assert lpips.get("resize", 256) == (256 if stage == "latent" else 0)

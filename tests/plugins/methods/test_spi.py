@@ -54,6 +54,8 @@ def test_the_weight_is_even_and_grows_to_the_side() -> None:
     torch.testing.assert_close(weight, weight.flip(0))
     assert (weight[12:].diff() >= 0).all() and 0 <= weight.min() and weight.max() <= 0.5
     assert not weight[yaw.abs() < 0.19].any()
+    narrow = mirror_weight(VIEWS_PRIOR.orbit(yaw), deviation=0.1, front=0.0)
+    assert (narrow >= 0).all()
     wide = mirror_weight(VIEWS_PRIOR.orbit(yaw), deviation=0.6, front=0.0)
     assert bool((wide > 0).all())
 

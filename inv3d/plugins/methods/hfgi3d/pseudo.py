@@ -166,13 +166,20 @@ def visible_mask(seen: Tensor, frame: Tensor, options: VisibleOptions) -> Tensor
     """
     scale = seen.shape[-1] / _SIZE
     shrink, outline, feather = (
-        max(1, round(size * scale))
-        for size in (options.shrink, options.shrink_outline, options.feather)
+        _scaled(size, scale) for size in (options.shrink, options.shrink_outline, options.feather)
     )
     feather += 1 - feather % 2  # a blur has a middle
     return soft_mask(seen, frame, shrink=shrink, shrink_outline=outline, feather=feather).clamp(
         0, 1
     )
+
+
+def _scaled(size: int, scale: float) -> int:
+    """Return a size for other pictures; odd, for what has no middle would move by half a pixel."""
+    if scale == 1:
+        return size
+    scaled = max(1, round(size * scale))
+    return scaled + 1 - scaled % 2
 
 
 def blend(warped: Tensor, occluded: Tensor, mask: Tensor, options: VisibleOptions) -> Tensor:

@@ -167,6 +167,7 @@ _CONTEXTUAL = {
 }
 _OFFICIAL = {
     "default_losses": False,
+    "prior": {"deviation": 0.29, "front": 0.2},
     "latent": {
         "optimizer": "adam",
         "steps": 500,

@@ -29,7 +29,8 @@ def mirror_weight(camera: Camera, *, deviation: float, front: float) -> Tensor:
     """Return how much the mirrored view tells, [N] from 0 to 0.5.
 
     Half of 1 minus the scaled normal density of the angle, so that rare views from the side count
-    more; 0 near the front, where the mirrored view is the view itself.
+    more; 0 where a narrow density is above the scale, and near the front, where the mirrored view
+    is the view itself.
 
     Args:
         camera: N cameras.
@@ -38,7 +39,7 @@ def mirror_weight(camera: Camera, *, deviation: float, front: float) -> Tensor:
     """
     angle = side_angle(camera)
     density = torch.exp(-angle.square() / (2 * deviation**2)) / (deviation * math.sqrt(math.tau))
-    weight = (1 - density / _SCALE) / 2
+    weight = (1 - density / _SCALE).clamp_min(0) / 2
     return torch.where(angle.abs() < front, torch.zeros_like(weight), weight)
 
 
