@@ -62,6 +62,28 @@ def test_a_zip_is_unpacked_once(tmp_path: Path) -> None:
     assert picture.stat().st_ino == before and picture.with_name("view1.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "items", "pictures"),
+    [
+        (("a/1.png", "a/2.png", "b/1.png"), ("a/1.png", "c/1.png"), ["a", "c"], ["1.png"]),
+        (("old/a/1.png", "old/b/1.png"), ("new/a/2.png", "new/b/2.png"), ["a", "b"], ["2.png"]),
+    ],
+)
+def test_what_is_no_longer_in_a_zip_is_no_item(
+    tmp_path: Path,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    items: list[str],
+    pictures: list[str],
+) -> None:
+    source, captures = tmp_path / "set.zip", put(tmp_path / "captures", "mine/a.png")
+    find_items(write_zip(dict.fromkeys(before, b"x"), source), captures)
+    found = find_items(write_zip(dict.fromkeys(after, b"x"), source), captures)
+    assert [item.name for item in found] == items
+    assert os.listdir(found[0].input) == pictures
+    assert (captures / "mine/a.png").is_file()
+
+
 def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> None:
     assert "points outside" in refusal(write_zip({"../a.png": b"x"}, tmp_path / "out.zip"))
     damaged = tmp_path / "damaged.zip"
