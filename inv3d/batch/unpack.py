@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def unpacked(source: Path, folder: Path) -> Path:
             folder /= _digest(members)
             for member in members:
                 _unpack(archive, member, folder / plain_name(member.filename))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
+    # a damaged zip shows itself in any of these ways
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"CAPTURES {source}: can't be unpacked ({error}); pack it again") from None
     return _inner(folder) if members else folder
 

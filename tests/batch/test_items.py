@@ -89,6 +89,12 @@ def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> N
     damaged = tmp_path / "damaged.zip"
     damaged.write_bytes(b"PK nothing")
     assert "can't be unpacked" in refusal(damaged)
+    source = write_zip({"a/1.png": bytes(range(256)) * 20}, tmp_path / "member.zip")
+    packed = bytearray(source.read_bytes())
+    begin = packed.index(b"a/1.png") + len("a/1.png")
+    packed[begin : begin + 3] = (byte ^ 0xFF for byte in packed[begin : begin + 3])
+    source.write_bytes(packed)
+    assert "member.zip: can't be unpacked (Error -3" in refusal(source)
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     assert "nothing to invert" in refusal(tmp_path / "empty.zip")
