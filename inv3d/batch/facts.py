@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
+from inv3d.core.config import build_config
 from inv3d.core.errors import UsageError
+from inv3d.core.files import file_digest
+from inv3d.core.generator import Generator
+from inv3d.core.inversion import FILE as INVERSION
+from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.record import singular
+from inv3d.core.trained import FILE as TRAINED
 from inv3d.runs.prepare import Plugins, Request
+from inv3d.runs.used_files import used_files
 
 _BYTES = 1 << 20
 # what a process of torch takes, and how often a generator's parameters are there in an optimisation
@@ -26,6 +34,7 @@ class Facts:
         files: SHA-256 of the files that method and losses read, sorted.
         torch: version, on which the last digits may depend.
         memory: bytes that a worker takes on the CPU, estimated.
+        init: SHA-256 of the files that --init stands for, sorted.
     """
 
     versions: Mapping[str, str]
@@ -33,6 +42,7 @@ class Facts:
     files: tuple[str, ...]
     torch: str
     memory: int
+    init: tuple[str, ...] = ()
 
 
 def gather(request: Request) -> Facts:
@@ -54,7 +64,23 @@ def gather(request: Request) -> Facts:
         tuple(sorted(set(found.used_files(generator).values()))),
         version("torch"),
         _PROCESS + _COPIES * size,
+        _init_digests(request.init, generator),
     )
+
+
+def _init_digests(init: Path | None, generator: Generator) -> tuple[str, ...]:
+    """Return SHA-256 of a result or training, or of what a method without steps reads."""
+    if init is None:
+        return ()
+    if init.exists():
+        files = (init / name for name in (INVERSION, TRAINED))
+        return tuple(file_digest(file) for file in files if file.is_file())
+    name = str(init)
+    if name not in {record.name for record in registry().of_kind("methods")}:
+        return ()
+    method: type[AnyInverter] = registry().load("methods", name)
+    config = build_config(method.Config, generator.method_options.get(name, {}), f"method {name}")
+    return tuple(sorted(set(used_files(method, config, generator.spec.default_losses).values())))
 
 
 def check_same(driver: Facts, worker: Facts, name: str) -> None:
@@ -83,4 +109,9 @@ def check_same(driver: Facts, worker: Facts, name: str) -> None:
         raise UsageError(
             f"{name}: the weight files of its method and losses aren't those of this process; "
             "copy them there ('3dinv weights list' shows where)"
+        )
+    if worker.init != driver.init:
+        raise UsageError(
+            f"{name}: the files that --init stands for aren't those of this process; copy them "
+            "there"
         )

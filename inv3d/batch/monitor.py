@@ -198,8 +198,12 @@ class JsonLines:
         return None
 
     def _say(self, event: str, **facts: Any) -> None:
+        """Write a line; where nobody reads any more, go on without."""
         text = json.dumps(finite({"event": event, **facts}), ensure_ascii=False, allow_nan=False)
-        click.echo(text, file=self._stream)
+        try:
+            click.echo(text, file=self._stream)
+        except BrokenPipeError:
+            write_nowhere(self._stream)
 
     def begin(self, found: Mapping[str, int]) -> None:
         """Say what there is to do."""

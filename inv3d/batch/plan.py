@@ -34,7 +34,8 @@ class Plan:
 
     Attributes:
         asked: options, plain values.
-        digest: of them, of the generator's fingerprint and of the files that are read.
+        digest: of them, of the generator's fingerprint and of the files that are read, those of
+            --init included.
         pictures: whether each run has a report with pictures.
     """
 
@@ -47,7 +48,8 @@ class Plan:
         """Return the plan of a request."""
         asked = {name: value for name, value in asdict(request).items() if name not in _ASIDE}
         asked = json.loads(json.dumps(asked, default=str))
-        whole = json.dumps([asked, facts.fingerprint, facts.files], sort_keys=True)
+        files = [*facts.files, *facts.init]
+        whole = json.dumps([asked, facts.fingerprint, files], sort_keys=True)
         return Plan(asked, _short(hashlib.sha256(whole.encode())), request.pictures)
 
     def part(self, item: Item) -> dict[str, Any]:
@@ -115,7 +117,10 @@ def _difference(before: Any, plan: Plan) -> str:
         old = known.get(name)
         if old != value:
             return f"{name} was {_text(old)}, and is {_text(value)} now"
-    return "the generator's weights or files of its losses have changed, or options were left out"
+    return (
+        "the generator's weights, files of its losses or those of --init have changed, or options "
+        "were left out"
+    )
 
 
 def _text(value: Any) -> str:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import time
 import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from inv3d.core.errors import InputError
 from inv3d.core.files import atomic_write
 from inv3d.io.files import check_inside, plain_name
 
+_DIGITS = 16
+
 
 def unpacked(source: Path, folder: Path) -> Path:
-    """Unpack a zip into a folder and return the folder that holds the items.
+    """Unpack a zip and return the folder that holds the items.
 
+    A zip that has changed has a folder of its own, so that nothing of its former self is an item.
     Files that are there already, as large and as old as in the zip, stay: what was unpacked before
     an interruption isn't unpacked again, and counts as unchanged.
 
     Args:
         source: the zip.
-        folder: made where it isn't there.
+        folder: in which that of the zip is made where it isn't there.
 
     Raises:
         InputError: where it can't be read, or a name in it points outside.
@@ -32,11 +39,19 @@ def unpacked(source: Path, folder: Path) -> Path:
             members = [m for m in archive.infolist() if not m.is_dir()]
             for member in members:
                 check_inside(member.filename, str(source))
+            folder /= _digest(members)
             for member in members:
                 _unpack(archive, member, folder / plain_name(member.filename))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError) as error:
+    # a damaged zip shows itself in any of these ways
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"CAPTURES {source}: can't be unpacked ({error}); pack it again") from None
     return _inner(folder) if members else folder
+
+
+def _digest(members: Sequence[zipfile.ZipInfo]) -> str:
+    """Return what changes when a file of a zip is another one, or has another name or time."""
+    facts = sorted((m.filename, m.CRC, m.file_size, m.date_time) for m in members)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:_DIGITS]
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:

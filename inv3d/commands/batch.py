@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,13 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     if not 0 <= share <= 1:
         raise click.BadParameter(f"{value!r} is none of 'any', 'none' and a number with %")
     return share
+
+
+def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse what no clock ever reaches."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds; leave it out for no limit")
+    return value
 
 
 @click.command("batch")
@@ -75,6 +83,7 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     "--item-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
+    callback=_seconds,
     help="After which an item is given up.",
 )
 @click.option(

@@ -130,6 +130,7 @@ def test_workers_lost_at_random_cost_no_item_and_double_none(seed: int) -> None:
         (replace(FACTS, versions={}), "has 3dinv nothing, and this process 1; install the same"),
         (replace(FACTS, fingerprint="0" * 16), "its generator has the fingerprint 0000"),
         (replace(FACTS, files=("a",)), "the weight files of its method and losses aren't those"),
+        (replace(FACTS, init=("a",)), "the files that --init stands for aren't those of this"),
         ("unknown method 'x'", "w1 (process 7 on here): unknown method 'x'"),
         ("lost: no module inv3d", "w1: can't start (lost: no module inv3d)"),
     ],

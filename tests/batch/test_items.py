@@ -62,11 +62,39 @@ def test_a_zip_is_unpacked_once(tmp_path: Path) -> None:
     assert picture.stat().st_ino == before and picture.with_name("view1.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "items", "pictures"),
+    [
+        (("a/1.png", "a/2.png", "b/1.png"), ("a/1.png", "c/1.png"), ["a", "c"], ["1.png"]),
+        (("old/a/1.png", "old/b/1.png"), ("new/a/2.png", "new/b/2.png"), ["a", "b"], ["2.png"]),
+    ],
+)
+def test_what_is_no_longer_in_a_zip_is_no_item(
+    tmp_path: Path,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    items: list[str],
+    pictures: list[str],
+) -> None:
+    source, captures = tmp_path / "set.zip", put(tmp_path / "captures", "mine/a.png")
+    find_items(write_zip(dict.fromkeys(before, b"x"), source), captures)
+    found = find_items(write_zip(dict.fromkeys(after, b"x"), source), captures)
+    assert [item.name for item in found] == items
+    assert os.listdir(found[0].input) == pictures
+    assert (captures / "mine/a.png").is_file()
+
+
 def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> None:
     assert "points outside" in refusal(write_zip({"../a.png": b"x"}, tmp_path / "out.zip"))
     damaged = tmp_path / "damaged.zip"
     damaged.write_bytes(b"PK nothing")
     assert "can't be unpacked" in refusal(damaged)
+    source = write_zip({"a/1.png": bytes(range(256)) * 20}, tmp_path / "member.zip")
+    packed = bytearray(source.read_bytes())
+    begin = packed.index(b"a/1.png") + len("a/1.png")
+    packed[begin : begin + 3] = (byte ^ 0xFF for byte in packed[begin : begin + 3])
+    source.write_bytes(packed)
+    assert "member.zip: can't be unpacked (Error -3" in refusal(source)
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
     assert "nothing to invert" in refusal(tmp_path / "empty.zip")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 
 import pytest
 from rich.cells import cell_len
@@ -52,6 +54,17 @@ def test_programs_are_given_an_object_a_line(capsys: pytest.CaptureFixture[str])
     ]
     assert said[0]["items"] == 5 and said[3]["steps"] == 9 and said[6]["error"] == FAILED.error
     assert said[4]["a_second"] > 0
+
+
+@pytest.mark.parametrize(("kind", "name"), [(JsonLines, "stdout"), (PlainLines, "stderr")])
+def test_where_nobody_reads_any_more_it_goes_on(
+    kind: type[Monitor], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as stream:
+        monkeypatch.setattr(sys, name, stream)
+        tell(kind())
 
 
 def test_a_terminal_shows_a_table() -> None:

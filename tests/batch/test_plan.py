@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,6 +56,38 @@ def test_what_is_asked_otherwise_is_said(tmp_path: Path) -> None:
         assert look(tmp_path, item, Plan.of(same, gather(same))).state == "done"
     facts = replace(gather(request()), fingerprint="0" * 16)
     assert "weights" in look(tmp_path, item, Plan.of(request(), facts)).why
+
+
+@pytest.mark.parametrize("kept_in", ["inversion.safetensors", "trained.safetensors"])
+def test_a_start_counts_by_content_not_by_path(tmp_path: Path, kept_in: str) -> None:
+    (item,) = write_captures(tmp_path / "captures", 1)
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / kept_in).write_bytes(b"one")
+    plain, asked = Plan.of(request(), gather(request())), request(init=start)
+    before = Plan.of(asked, gather(asked))
+    (start / kept_in).touch()
+    assert Plan.of(asked, gather(asked)) == before != plain
+    (start / kept_in).write_bytes(b"two")
+    after = Plan.of(asked, gather(asked))
+    assert (after.asked, after.digest == before.digest) == (before.asked, False)
+    path = run_of(tmp_path, item.name) / "run.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"status": "finished", "batch": before.part(item)}))
+    found = look(tmp_path, item, after)
+    assert found.state == "other" and "those of --init have changed" in found.why
+
+
+def test_the_networks_of_a_method_that_is_the_start_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = request(init=Path("psp"))
+    before = gather(asked)
+    monkeypatch.setattr("inv3d.batch.facts.used_files", lambda *_: {"psp.safetensors": "0" * 64})
+    after = gather(asked)
+    assert after.init == ("0" * 64,) and replace(after, init=before.init) == before
+    assert gather(request(init=Path("nowhere"))).init == ()
 
 
 def test_an_input_counts_as_changed_by_content_not_by_date(tmp_path: Path) -> None:

@@ -191,6 +191,14 @@ def test_shares_are_counted_exactly() -> None:
     [
         (("nowhere", *QUICK), "CAPTURES nowhere: no such folder, list or zip"),
         (("heads", *QUICK, "--fail", "some"), "'some' is none of 'any', 'none' and a number"),
+        (
+            ("heads", *QUICK, "--item-timeout", "nan"),
+            "'--item-timeout': nan is no number of seconds",
+        ),
+        (
+            ("heads", *QUICK, "--item-timeout", "inf"),
+            "'--item-timeout': inf is no number of seconds",
+        ),
         (("heads", "--method", "wplis"), "unknown method 'wplis'; did you mean 'wplus'?"),
         (("heads", *QUICK, "--set", "latent.stepz=1"), "unknown option 'latent.stepz' of method"),
         (("heads", *QUICK, "--executor", "slurm"), "--executor slurm: no plugin offers it"),
