@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, UsageError
 from inv3d.core.files import (
     atomic_directory,
     finite,
@@ -158,6 +158,24 @@ class RunDirectory:
             os.truncate(log, sum(map(len, lines)))
         except OSError as error:
             raise not_written(log, error) from error
+
+
+def check_spared(out: Path, used: Mapping[Path, str]) -> None:
+    """Refuse a directory for a new run that would replace what the run is made from.
+
+    Args:
+        out: the directory.
+        used: directories that must stay, and what each of them is.
+
+    Raises:
+        UsageError: where it's one of them, or one of them lies in it.
+    """
+    place = Path(os.path.realpath(out))
+    for path, what in used.items():
+        real = Path(os.path.realpath(path))
+        if real.is_relative_to(place):
+            word = "is" if real == place else "holds"
+            raise UsageError(f"--out {out}: {word} {what}, which stays as it is; choose another")
 
 
 def _remedy(path: Path) -> str:

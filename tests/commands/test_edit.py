@@ -144,6 +144,15 @@ def test_far_out_is_said_and_kept(runs: Path, tmp_path: Path) -> None:
     assert "standard deviations" in record(tmp_path / "x")["warnings"][0]
 
 
+def test_runs_that_take_part_are_never_replaced(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(runs / "one")
+    before = [everything(runs / name) for name in ("one", "other")]
+    mixing = (tmp_path / "link", "--editor", "interpolate", "--with", runs / "other", "--overwrite")
+    assert "is the run itself" in fault(edit, *mixing, "-o", runs / "one")
+    assert "is the run that --with" in fault(edit, *mixing, "-o", runs / "one" / ".." / "other")
+    assert [everything(runs / name) for name in ("one", "other")] == before
+
+
 @pytest.mark.parametrize("name", ["interpolate", "stylemix"])
 def test_another_run_takes_part(runs: Path, tmp_path: Path, name: str) -> None:
     good(

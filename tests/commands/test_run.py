@@ -166,6 +166,8 @@ def test_a_run_starts_from_another(capture: Path, tmp_path: Path) -> None:
     first = read_log(tmp_path / "b" / "steps.jsonl")[0]["losses"]["mse"]
     assert first < read_log(tmp_path / "a" / "steps.jsonl")[0]["losses"]["mse"]
     fails(run(*arguments, "--out", "c", "--set", "generator.seed=5"), 1, "fingerprint")
+    (tmp_path / "link").symlink_to("a")
+    fails(run(*arguments, "--out", "link", "--overwrite"), 2, "is what --init names, which stays")
     fails(run(*QUICK, "--input", capture, "--init", "nowhere"), 1, "no inversion.safetensors")
 
 
