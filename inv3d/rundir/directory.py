@@ -22,7 +22,7 @@ from inv3d.core.files import (
 )
 from inv3d.rundir.files import CHECKPOINT, LOG, RECORD
 from inv3d.rundir.lock import held
-from inv3d.rundir.opening import read_record
+from inv3d.rundir.opening import read_record, way_on
 from inv3d.rundir.record import Status, timestamp
 
 if TYPE_CHECKING:
@@ -181,11 +181,12 @@ def check_spared(out: Path, used: Mapping[Path, str]) -> None:
 def _remedy(path: Path) -> str:
     """Say how to go on with a run that was left unfinished; empty where there's none."""
     try:
-        status = read_record(path).get("status")
+        record = read_record(path)
     except RunError:
         return ""
+    status = record.get("status")
     if status in ("running", "interrupted", "failed"):
-        return f" and holds an unfinished run; go on with it by '3dinv run --resume {path}'"
+        return f" and holds an unfinished run; {way_on(record, path)}"
     if status == "unreported":
         return f" and holds a run without its report; make it with '3dinv eval {path} --save'"
     return ""

@@ -39,11 +39,18 @@ from inv3d.rundir.files import BEFORE_AFTER, RECORD, STRENGTH_VIDEO
 from inv3d.rundir.frames import Frames
 from inv3d.rundir.lock import held
 from inv3d.rundir.opening import Run, open_generator, open_run, run_capture
-from inv3d.rundir.record import GeneratorPart, Origin, PluginPart, new_record, provenance, read_part
+from inv3d.rundir.record import (
+    EDIT,
+    GeneratorPart,
+    Origin,
+    PluginPart,
+    new_record,
+    provenance,
+    read_part,
+)
 from inv3d.runs import finish
 from inv3d.runs.conclude import conclude
 
-EDIT = "edit"
 SHOWN_YAWS = (0.0, 40.0, -40.0)
 VIDEO_FRAMES = 36
 FPS = 18
