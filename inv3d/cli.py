@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -106,6 +107,9 @@ class Program(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; every error ends it with one line on stderr and an exit code."""
         extra["standalone_mode"] = False
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # as stderr does it: a path that isn't UTF-8 is spelt out, and ends nothing
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings(), tolerant_metadata():
                 warnings.showwarning = _show_warning

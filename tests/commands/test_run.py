@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -443,6 +445,22 @@ def test_an_unfinished_run_in_the_way_can_be_gone_on_with(capture: Path, tmp_pat
             json.dumps({**record(tmp_path / "run"), "status": status})
         )
         fails(run(*arguments), 1, said)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_path_that_is_not_utf8_costs_nothing(
+    capture: Path, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    source, out = (tmp_path / os.fsdecode(name) for name in (b"capt\xe9", b"caf\xe9"))
+    shutil.copytree(capture, source)
+    result = run("--input", source, *QUICK, "--no-report", "--out", out, *form)
+    assert result.exit_code == 0, result.stderr
+    assert record(out)["status"] == "finished"
+    assert "capt\\udce9" in (out / "report.html").read_text()
+    if form:
+        assert json.loads(result.stdout)["directory"] == str(out)
+    else:
+        assert f"everything is in {tmp_path}/caf\\udce9" in result.stdout
 
 
 def test_the_record_has_the_losses_that_ran(capture: Path, tmp_path: Path) -> None:

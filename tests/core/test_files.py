@@ -141,6 +141,14 @@ def test_json_without_numbers_that_arent_finite(tmp_path: Path) -> None:
     assert read_json(path) == {"a": [1.5, None, [None]], "2": {"b": None}}
 
 
+def test_bytes_that_arent_utf8_are_spelt_out(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / name, name)
+    assert (tmp_path / name).read_text() == "caf\\udce9"
+    write_json(tmp_path / "a.json", name)
+    assert read_json(tmp_path / "a.json") == name
+
+
 def test_json_that_cant_be_read(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"a\.json: can't be read \(No such file or directory\)"):
         read_json(tmp_path / "a.json")
