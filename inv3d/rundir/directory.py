@@ -57,6 +57,7 @@ class RunDirectory:
         Raises:
             RunError: where it exists and mustn't be overwritten (not asked for, no run, or a run
                 that another process is writing), or can't be written.
+            UsageError: where its path isn't UTF-8.
         """
         path = path.absolute()
         _check_free(path, overwrite)
@@ -193,7 +194,12 @@ def _remedy(path: Path) -> str:
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a path that holds anything but a run that may be replaced."""
+    """Refuse a path that holds anything but a run that may be replaced, or can't be read back."""
+    if any("\udc80" <= c <= "\udcff" for c in str(path)):
+        raise UsageError(
+            f"--out {str(path)!a}: isn't UTF-8, so safetensors reads no files there; choose "
+            "another"
+        )
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir():
         raise RunError(f"{nearest}: a file is in the way; choose another --out")

@@ -447,20 +447,20 @@ def test_an_unfinished_run_in_the_way_can_be_gone_on_with(capture: Path, tmp_pat
         fails(run(*arguments), 1, said)
 
 
-@pytest.mark.parametrize("form", [(), ("--json",)])
-def test_a_path_that_is_not_utf8_costs_nothing(
-    capture: Path, tmp_path: Path, form: tuple[str, ...]
-) -> None:
-    source, out = (tmp_path / os.fsdecode(name) for name in (b"capt\xe9", b"caf\xe9"))
+def test_a_capture_whose_path_is_not_utf8_is_inverted(capture: Path, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9")
     shutil.copytree(capture, source)
-    result = run("--input", source, *QUICK, "--no-report", "--out", out, *form)
+    result = run("--input", source, *QUICK, "--no-report", "--out", "a", "--json")
     assert result.exit_code == 0, result.stderr
-    assert record(out)["status"] == "finished"
-    assert "capt\\udce9" in (out / "report.html").read_text()
-    if form:
-        assert json.loads(result.stdout)["directory"] == str(out)
-    else:
-        assert f"everything is in {tmp_path}/caf\\udce9" in result.stdout
+    assert json.loads(result.stdout)["run"]["input"]["path"] == str(source)
+    assert "caf\\udce9" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_a_run_directory_that_is_not_utf8_could_not_be_read(capture: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    arguments = ("--input", capture, *QUICK, "--no-report", "--out", out)
+    fails(run(*arguments), 2, "caf\\udce9': isn't UTF-8, so safetensors reads no files there")
+    assert not out.exists()
 
 
 def test_the_record_has_the_losses_that_ran(capture: Path, tmp_path: Path) -> None:
