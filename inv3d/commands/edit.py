@@ -237,6 +237,7 @@ def _number(name: str, text: str) -> float:
 
 
 def _edit(editing: Editing, edits: Sequence[Edit], options: Mapping[str, Any]) -> dict[str, Any]:
+    from inv3d.runs.display import Lines
     from inv3d.runs.edit import write_edited
 
     directory, metrics = write_edited(
@@ -247,7 +248,7 @@ def _edit(editing: Editing, edits: Sequence[Edit], options: Mapping[str, Any]) -
         pictures=not options["no_report"],
         report=not options["no_report"],
         command=["3dinv", *sys.argv[1:]],
-        say=lambda text: click.echo(text, err=True),
+        say=Lines().say,
     )
     return {"directory": str(directory.path), "run": directory.record, "metrics": metrics}
 
@@ -272,8 +273,10 @@ def _sheet(
 ) -> dict[str, Any]:
     from inv3d.report.edits import edit_sheet
     from inv3d.report.pictures import save_png
+    from inv3d.runs.display import Lines
     from inv3d.runs.edit import shown_cameras
 
+    say = Lines().say
     strengths = [_number("strengths", part) for part in options["strengths"].split(",")]
     out = options["out"] or editing.run.directory / f"edits-{editing.editor.name}.png"
     if out.suffix.lower() != ".png":
@@ -286,7 +289,7 @@ def _sheet(
     camera = shown_cameras(editing.run.generator, options["yaw_deg"] or _SHEET_YAWS)
     frame = edit_sheet(
         editing.palette, made, strengths, camera, editing.reopen,
-        lambda title: click.echo(f"rendering {title}", err=True),
+        lambda title: say(f"rendering {title}"),
     )  # fmt: skip
     save_png(out, frame)
     return {

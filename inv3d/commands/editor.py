@@ -195,11 +195,12 @@ def measure(
     strengths = [named_strength(text) for text in edits]
 
     from inv3d.core.device import resolve_device
+    from inv3d.runs.display import Lines
     from inv3d.runs.measure_edits import measure_edits
 
     rows = measure_edits(
         name, runs, strengths, directions=directions, samples=samples,
-        device=resolve_device(device), say=lambda text: click.echo(text, err=True),
+        device=resolve_device(device), say=Lines().say,
     )  # fmt: skip
     if as_json:
         print_json(rows)

@@ -197,8 +197,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     """Refuse a path that holds anything but a run that may be replaced, or can't be read back."""
     if any("\udc80" <= c <= "\udcff" for c in str(path)):
         raise UsageError(
-            f"--out {str(path)!a}: isn't UTF-8, so safetensors reads no files there; choose "
-            "another"
+            f"--out {str(path)!a}: isn't UTF-8, so safetensors reads no files there; choose another"
         )
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir():
