@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -156,6 +157,8 @@ def _unexpected(error: BaseException) -> str:
     said, record = f"{type(error).__name__}: {whole_text(error)}", culprit(error)
     if record is None and isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; choose another path"
+    if record is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+        return f"stdout can't be written ({str(error.strerror).lower()}); send it elsewhere"
     if record is None:
         return f"{said} (this is a bug; run with --debug and report it)"
     return (

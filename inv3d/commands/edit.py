@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import ConfigError, PluginError, UsageError, WeightsError, suggest
 from inv3d.core.registry.discovery import registry
@@ -60,7 +61,11 @@ _WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
     "--strengths", default="-3,-1.5,0,1.5,3", show_default=True, help="Columns of the sheet."
 )
 @click.option(
-    "--yaw-deg", type=float, multiple=True, help="View of the sheet; repeat.  [default: 0, 45]"
+    "--yaw-deg",
+    type=float,
+    callback=finite,
+    multiple=True,
+    help="View of the sheet; repeat.  [default: 0, 45]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -346,6 +346,8 @@ def test_directions_are_shown_and_kept_where_asked(runs: Path, tmp_path: Path) -
     )  # fmt: skip
     assert facts["file"] == str(out) and facts["tensors"]["components"] == [3, 8]
     assert "needs no directions" in good(editor, "show", "stylemix", "--generator", "toy")
+    facts = answer(editor, "show", "stylemix", "--generator", "toy")
+    assert facts == {"file": None, "editor": "stylemix", "generator": "toy"}
 
 
 def test_directions_of_others_are_taken(runs: Path, tmp_path: Path) -> None:
