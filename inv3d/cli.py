@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -106,6 +108,9 @@ class Program(click.Group):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the program; every error ends it with one line on stderr and an exit code."""
         extra["standalone_mode"] = False
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # as stderr does it: a path that isn't UTF-8 is spelt out, and ends nothing
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings(), tolerant_metadata():
                 warnings.showwarning = _show_warning
@@ -152,6 +157,8 @@ def _unexpected(error: BaseException) -> str:
     said, record = f"{type(error).__name__}: {whole_text(error)}", culprit(error)
     if record is None and isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; choose another path"
+    if record is None and isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO):
+        return f"stdout can't be written ({str(error.strerror).lower()}); send it elsewhere"
     if record is None:
         return f"{said} (this is a bug; run with --debug and report it)"
     return (

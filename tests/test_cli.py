@@ -111,6 +111,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> type[list[BaseException]]:
          "error: ValueError: oops (this is a bug; run with --debug and report it)"),
         (OSError(36, "File name too long", "x" * 300), 1,
          f"error: {'x' * 300}: file name too long; choose another path"),
+        (OSError(28, "No space left on device"), 1,
+         "error: stdout can't be written (no space left on device); send it elsewhere"),
         (KeyboardInterrupt(), 130, "error: stopped"),
     ],
 )  # fmt: skip

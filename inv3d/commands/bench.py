@@ -164,8 +164,11 @@ def command(ctx: click.Context, /, what: str | None, **options: Any) -> None:
         raise UsageError(f"--cpu-time: {device} isn't a CPU; leave it out, or take --device cpu")
     settle_process()
     report = _measure(what, options, device)
-    _write(report, options)
-    _show(report, options)
+    try:
+        _write(report, options)
+    finally:
+        # what took minutes to measure is shown, whatever is wrong with the files
+        _show(report, options)
     if not report.ok:
         raise RunError(
             f"ours and the reference differ: {'; '.join(report.differing())}; see the errors in "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import ConfigError, PluginError, UsageError, WeightsError, suggest
 from inv3d.core.registry.discovery import registry
@@ -60,7 +61,11 @@ _WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
     "--strengths", default="-3,-1.5,0,1.5,3", show_default=True, help="Columns of the sheet."
 )
 @click.option(
-    "--yaw-deg", type=float, multiple=True, help="View of the sheet; repeat.  [default: 0, 45]"
+    "--yaw-deg",
+    type=float,
+    callback=finite,
+    multiple=True,
+    help="View of the sheet; repeat.  [default: 0, 45]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -237,6 +242,7 @@ def _number(name: str, text: str) -> float:
 
 
 def _edit(editing: Editing, edits: Sequence[Edit], options: Mapping[str, Any]) -> dict[str, Any]:
+    from inv3d.runs.display import Lines
     from inv3d.runs.edit import write_edited
 
     directory, metrics = write_edited(
@@ -247,7 +253,7 @@ def _edit(editing: Editing, edits: Sequence[Edit], options: Mapping[str, Any]) -
         pictures=not options["no_report"],
         report=not options["no_report"],
         command=["3dinv", *sys.argv[1:]],
-        say=lambda text: click.echo(text, err=True),
+        say=Lines().say,
     )
     return {"directory": str(directory.path), "run": directory.record, "metrics": metrics}
 
@@ -272,8 +278,10 @@ def _sheet(
 ) -> dict[str, Any]:
     from inv3d.report.edits import edit_sheet
     from inv3d.report.pictures import save_png
+    from inv3d.runs.display import Lines
     from inv3d.runs.edit import shown_cameras
 
+    say = Lines().say
     strengths = [_number("strengths", part) for part in options["strengths"].split(",")]
     out = options["out"] or editing.run.directory / f"edits-{editing.editor.name}.png"
     if out.suffix.lower() != ".png":
@@ -286,7 +294,7 @@ def _sheet(
     camera = shown_cameras(editing.run.generator, options["yaw_deg"] or _SHEET_YAWS)
     frame = edit_sheet(
         editing.palette, made, strengths, camera, editing.reopen,
-        lambda title: click.echo(f"rendering {title}", err=True),
+        lambda title: say(f"rendering {title}"),
     )  # fmt: skip
     save_png(out, frame)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,10 +155,12 @@ def show(
     editor = load_editor(name)
     generator = _generator(generator_name, {}, weights, device)
     found = find_directions(editor, generator, directions)
-    if found is None:
+    if found is not None:
+        _say(found, directions, as_json)
+    elif as_json:
+        print_json({"file": None, "editor": name, "generator": generator_name})
+    else:
         click.echo(f"{name} needs no directions; its options: 3dinv info {name}")
-        return
-    _say(found, directions, as_json)
 
 
 @command.command("measure")
@@ -195,11 +198,12 @@ def measure(
     strengths = [named_strength(text) for text in edits]
 
     from inv3d.core.device import resolve_device
+    from inv3d.runs.display import Lines
     from inv3d.runs.measure_edits import measure_edits
 
     rows = measure_edits(
         name, runs, strengths, directions=directions, samples=samples,
-        device=resolve_device(device), say=lambda text: click.echo(text, err=True),
+        device=resolve_device(device), say=Lines().say,
     )  # fmt: skip
     if as_json:
         print_json(rows)
@@ -222,9 +226,12 @@ def named_strength(text: str) -> tuple[str, float]:
     """
     name, _, value = text.partition("=")
     try:
-        return name.replace("-", "_"), float(value)
+        strength = float(value)
     except ValueError:
-        raise UsageError(f"--edit {text}: expected NAME=STRENGTH, such as smile=1.5") from None
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise UsageError(f"--edit {text}: expected NAME=STRENGTH, such as smile=1.5")
+    return name.replace("-", "_"), strength
 
 
 def _text(value: float | None) -> str:

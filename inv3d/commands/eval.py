@@ -72,6 +72,7 @@ def _saved(run: Run, frames: Frames, device: str) -> dict[str, Any]:
     from inv3d.core.files import write_json
     from inv3d.rundir.directory import RunDirectory
     from inv3d.runs.conclude import report_again
+    from inv3d.runs.display import Lines
 
     directory = RunDirectory.reopen(run.directory)
     if directory.record.get("status") == "finished":
@@ -79,10 +80,9 @@ def _saved(run: Run, frames: Frames, device: str) -> dict[str, Any]:
         write_json(run.directory / METRICS, metrics)
         return metrics
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    return report_again(directory, run, frames, device=resolve_device(device), on_progress=say)
+    return report_again(
+        directory, run, frames, device=resolve_device(device), on_progress=Lines().say
+    )
 
 
 def _measured(run: Run, frames: Frames, device: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
@@ -47,6 +48,7 @@ LATENTS = "projected_w.npz"
 @click.option(
     "--level",
     type=click.FloatRange(0, min_open=True),
+    callback=finite,
     help="Density (opacity a world unit) of the surface.  "
     "[default: a thirty-second of the box is half opaque]",
 )
@@ -63,6 +65,7 @@ LATENTS = "projected_w.npz"
 @click.option(
     "--yaw-deg",
     type=float,
+    callback=finite,
     default=0.0,
     show_default=True,
     help="Of the latent, for runs with several latents.",

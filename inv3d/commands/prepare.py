@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
@@ -69,7 +70,13 @@ if TYPE_CHECKING:
     metavar="[NAME=]DEGREES",
     help="Yaw of all pictures, or of one by its name, instead of the estimate.",
 )
-@click.option("--pitch", type=float, default=0.0, help="Pitch of pictures whose yaw is given.")
+@click.option(
+    "--pitch",
+    type=float,
+    callback=finite,
+    default=0.0,
+    help="Pitch of pictures whose yaw is given.",
+)
 @click.option(
     "--landmarks",
     type=click.Path(path_type=Path),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
 
@@ -30,8 +31,20 @@ _COLUMNS = 8
     type=click.Path(path_type=Path),
     help=".png, .mp4, .gif, .npy (raw depth), or a new folder for PNG files.",
 )
-@click.option("--yaw-deg", type=float, multiple=True, help="Camera angle; repeat for more views.")
-@click.option("--pitch-deg", type=float, multiple=True, help="One, or one for every --yaw-deg.")
+@click.option(
+    "--yaw-deg",
+    type=float,
+    callback=finite,
+    multiple=True,
+    help="Camera angle; repeat for more views.",
+)
+@click.option(
+    "--pitch-deg",
+    type=float,
+    callback=finite,
+    multiple=True,
+    help="One, or one for every --yaw-deg.",
+)
 @click.option("--orbit", help="front-sweep, full or ellipse.  [default for videos: by generator]")
 @click.option(
     "--camera",
@@ -56,6 +69,7 @@ _COLUMNS = 8
 @click.option(
     "--fps",
     type=click.FloatRange(1, 120),
+    callback=finite,
     default=24,
     show_default=True,
     help="Pictures a second of a video.",

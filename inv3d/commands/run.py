@@ -272,17 +272,23 @@ def _resume(
                 f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
                 f"the run's {RECORD}; leave it out"
             )
+    if options["resume"] and options["out"]:
+        raise ConfigError("-o can't be given with --resume DIR, which names the run; leave one out")
     from inv3d.rundir.directory import RunDirectory
+    from inv3d.rundir.opening import read_metrics, way_on
+    from inv3d.rundir.record import EDIT
 
     named = options["resume"] or options["out"]
     directory = RunDirectory.reopen(Path(named) if named else _latest())
+    if EDIT in directory.record and not directory.is_finished:
+        way = way_on(directory.record, directory.path)
+        raise RunError(f"{directory.path}: an edited run, which has no steps to go on with; {way}")
 
-    from inv3d.rundir.opening import read_metrics
     from inv3d.runs.display import open_display
     from inv3d.runs.execute import resume
     from inv3d.runs.process import settle_process
 
-    if directory.record.get("status") == "finished":
+    if directory.is_finished:
         directory.drop_checkpoint()
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path), []
@@ -295,14 +301,18 @@ def _resume(
 
 
 def _latest() -> Path:
-    """Return the unfinished run in `runs/` that was begun last."""
-    from inv3d.core.files import read_json
+    """Return the run in `runs/` that was begun last of those that have steps left."""
+    from inv3d.rundir.opening import read_record
+    from inv3d.rundir.record import EDIT
 
-    found = [
-        (record.get("started", ""), path.parent)
-        for path in RUNS.glob(f"*/{RECORD}")
-        if (record := read_json(path)).get("status") != "finished"
-    ]
+    found = []
+    for path in RUNS.glob(f"*/{RECORD}"):
+        try:
+            record = read_record(path.parent)
+        except RunError:  # of no use, and no reason to leave the others
+            continue
+        if record.get("status") != "finished" and EDIT not in record:
+            found.append((record.get("started", ""), path.parent))
     if not found:
         raise RunError(f"no unfinished run in {RUNS}/; name one with --resume DIR")
     return max(found)[1]

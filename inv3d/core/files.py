@@ -6,8 +6,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,25 +23,44 @@ _BLOCK = 1 << 20
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its place when the block ends well.
 
+    Where `path` is a link, what it leads to is replaced; a pipe or a device stays what it is and
+    gets the contents.
+
     Raises:
         RunError: where the file can't be written (no permission, disk full).
     """
     path = Path(path)
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-        beside.touch(exist_ok=False)
-        temporary, mode = beside, beside.stat().st_mode
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        with _poured_into(path) if special else _replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise not_written(path, error) from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
+    try:
         yield temporary
         # some writers put a file of their own in its place
         temporary.chmod(mode)
         temporary.replace(path)
-    except OSError as error:
-        raise not_written(path, error) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _poured_into(path: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with temporary.open("rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def not_written(path: Path, error: OSError) -> RunError:
@@ -50,9 +71,9 @@ def not_written(path: Path, error: OSError) -> RunError:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; bytes of paths that aren't UTF-8 are spelt out."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, UsageError
 from inv3d.core.files import (
     atomic_directory,
     finite,
@@ -22,7 +22,7 @@ from inv3d.core.files import (
 )
 from inv3d.rundir.files import CHECKPOINT, LOG, RECORD
 from inv3d.rundir.lock import held
-from inv3d.rundir.opening import read_record
+from inv3d.rundir.opening import read_record, way_on
 from inv3d.rundir.record import Status, timestamp
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class RunDirectory:
         Raises:
             RunError: where it exists and mustn't be overwritten (not asked for, no run, or a run
                 that another process is writing), or can't be written.
+            UsageError: where its path isn't UTF-8.
         """
         path = path.absolute()
         _check_free(path, overwrite)
@@ -160,21 +161,44 @@ class RunDirectory:
             raise not_written(log, error) from error
 
 
+def check_spared(out: Path, used: Mapping[Path, str]) -> None:
+    """Refuse a directory for a new run that would replace what the run is made from.
+
+    Args:
+        out: the directory.
+        used: directories that must stay, and what each of them is.
+
+    Raises:
+        UsageError: where it's one of them, or one of them lies in it.
+    """
+    place = Path(os.path.realpath(out))
+    for path, what in used.items():
+        real = Path(os.path.realpath(path))
+        if real.is_relative_to(place):
+            word = "is" if real == place else "holds"
+            raise UsageError(f"--out {out}: {word} {what}, which stays as it is; choose another")
+
+
 def _remedy(path: Path) -> str:
     """Say how to go on with a run that was left unfinished; empty where there's none."""
     try:
-        status = read_record(path).get("status")
+        record = read_record(path)
     except RunError:
         return ""
+    status = record.get("status")
     if status in ("running", "interrupted", "failed"):
-        return f" and holds an unfinished run; go on with it by '3dinv run --resume {path}'"
+        return f" and holds an unfinished run; {way_on(record, path)}"
     if status == "unreported":
         return f" and holds a run without its report; make it with '3dinv eval {path} --save'"
     return ""
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
-    """Refuse a path that holds anything but a run that may be replaced."""
+    """Refuse a path that holds anything but a run that may be replaced, or can't be read back."""
+    if any("\udc80" <= c <= "\udcff" for c in str(path)):
+        raise UsageError(
+            f"--out {str(path)!a}: isn't UTF-8, so safetensors reads no files there; choose another"
+        )
     nearest = next(place for place in (path, *path.parents) if place.exists())
     if not nearest.is_dir():
         raise RunError(f"{nearest}: a file is in the way; choose another --out")

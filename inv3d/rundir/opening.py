@@ -14,6 +14,7 @@ from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.record import OWN_DISTRIBUTION, singular
 from inv3d.rundir.files import METRICS, RECORD
 from inv3d.rundir.record import (
+    EDIT,
     GeneratorPart,
     InputPart,
     Metrics,
@@ -82,9 +83,20 @@ def read_result(directory: Path) -> tuple[dict[str, Any], Inversion]:
     if not (directory / FILE).is_file():
         raise RunError(
             f"{directory}: the run isn't finished (status: {record.get('status', 'unknown')}); "
-            f"continue it with '3dinv run --resume {directory}'"
+            f"{way_on(record, directory)}"
         )
     return record, Inversion.load(directory)
+
+
+def way_on(record: Mapping[str, Any], directory: Path) -> str:
+    """Say how to go on with a run that was left before its end."""
+    from inv3d.core.inversion import FILE
+
+    if EDIT not in record:
+        return f"go on with it by '3dinv run --resume {directory}'"
+    if (directory / FILE).is_file():
+        return f"make its report with '3dinv eval {directory} --save'"
+    return "make the edit again with '3dinv edit' and --overwrite"
 
 
 def read_metrics(directory: Path) -> dict[str, Any]:

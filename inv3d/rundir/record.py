@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 # unreported: the result is saved, but its report could not be made
 Status = Literal["running", "interrupted", "failed", "unreported", "finished"]
+# what the record of an edited run has besides: the editor, its edits and the runs they were made of
+EDIT = "edit"
 _VERSIONS = ("3dinv", "torch", "numpy", "pillow", "safetensors", "pydantic")
 P = TypeVar("P", bound=BaseModel)
 

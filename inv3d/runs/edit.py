@@ -34,16 +34,23 @@ from inv3d.io.video import write_video
 from inv3d.report import pictures as pics
 from inv3d.report.edits import Palette, rising, side_by_side, strength_frames, views
 from inv3d.report.orbit import default_orbit, orbit_path
-from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.directory import RunDirectory, check_spared
 from inv3d.rundir.files import BEFORE_AFTER, RECORD, STRENGTH_VIDEO
 from inv3d.rundir.frames import Frames
 from inv3d.rundir.lock import held
 from inv3d.rundir.opening import Run, open_generator, open_run, run_capture
-from inv3d.rundir.record import GeneratorPart, Origin, PluginPart, new_record, provenance, read_part
+from inv3d.rundir.record import (
+    EDIT,
+    GeneratorPart,
+    Origin,
+    PluginPart,
+    new_record,
+    provenance,
+    read_part,
+)
 from inv3d.runs import finish
 from inv3d.runs.conclude import conclude
 
-EDIT = "edit"
 SHOWN_YAWS = (0.0, 40.0, -40.0)
 VIDEO_FRAMES = 36
 FPS = 18
@@ -194,8 +201,8 @@ def write_edited(
     Raises:
         InvError: where an edit can't be made, in which case no directory is left.
     """
-    if out.absolute() == editing.run.directory.absolute():
-        raise UsageError(f"--out {out}: is the run itself, which stays as it is; choose another")
+    partners = {path: f"the run that --with {path} names" for path in editing.partners}
+    check_spared(out, {**partners, editing.run.directory: "the run itself"})
     started = time.perf_counter()
     edited = editing.apply(edits)
     seconds = {EDIT: time.perf_counter() - started}

@@ -19,7 +19,7 @@ from inv3d.core.fit.state import RunState
 from inv3d.core.inversion import Inversion
 from inv3d.core.inverter import Steps
 from inv3d.core.registry.hooks import Observers, hooks, open_loggers
-from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.directory import RunDirectory, check_spared
 from inv3d.rundir.files import LOG
 from inv3d.rundir.frames import located
 from inv3d.rundir.lock import held
@@ -63,6 +63,8 @@ def start(
         InvError: where the run can't begin, in which case no directory is left, or can't go on,
             or has no report in the end, in which case its result stays.
     """
+    if run.plan.init is not None and run.plan.init.path is not None:
+        check_spared(out, {run.plan.init.path: "what --init names"})
     watching = _watching(display, loggers)
     record = new_record(run.plan, warnings=run.notices, command=command)
     if batch is not None:

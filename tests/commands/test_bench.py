@@ -136,6 +136,17 @@ def test_what_differs_ends_with_exit_code_1(
     assert checked(file.read_text())["ok"] is False
 
 
+def test_numbers_are_shown_where_the_file_cant_be_written(
+    chosen: list[Choice], tmp_path: Path
+) -> None:
+    (tmp_path / "full").write_text("")
+    place = tmp_path / "full" / "report.json"
+    result = bench("superres", *QUICK, "--views", 1, "--no-memory", "--no-exact", "--out", place)
+    assert result.exit_code == 1
+    assert "can't be written" in result.stderr
+    assert "superres" in result.stdout
+
+
 def test_methods(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("INV3D_PLUGINS", TOY)
     registry.cache_clear()

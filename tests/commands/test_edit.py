@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,29 @@ def test_far_out_is_said_and_kept(runs: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "warning: component 0: the latent ends" in result.stderr
     assert "standard deviations" in record(tmp_path / "x")["warnings"][0]
+
+
+def test_runs_that_take_part_are_never_replaced(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(runs / "one")
+    before = [everything(runs / name) for name in ("one", "other")]
+    mixing = (tmp_path / "link", "--editor", "interpolate", "--with", runs / "other", "--overwrite")
+    assert "is the run itself" in fault(edit, *mixing, "-o", runs / "one")
+    assert "is the run that --with" in fault(edit, *mixing, "-o", runs / "one" / ".." / "other")
+    assert [everything(runs / name) for name in ("one", "other")] == before
+
+
+def test_a_reader_that_leaves_does_not_end_the_edit(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    words = (runs / "one", "--editor", "interpolate", "--with", runs / "other", "-o", out)
+    command = shlex.join([sys.executable, "-m", "inv3d", "edit", *map(str, words)])
+    subprocess.run(["sh", "-c", f"{command} 2>&1 >/dev/null | head -c 1"], check=True)
+    assert record(out)["status"] == "finished"
+    assert (out / "report.html").is_file()
+    # nor that of eval, which makes the report again
+    (out / "run.json").write_text(json.dumps(record(out) | {"status": "unreported"}))
+    command = shlex.join([sys.executable, "-m", "inv3d", "eval", str(out), "--save"])
+    subprocess.run(["sh", "-c", f"{command} 2>&1 >/dev/null | head -c 1"], check=True)
+    assert record(out)["status"] == "finished"
 
 
 @pytest.mark.parametrize("name", ["interpolate", "stylemix"])
@@ -320,6 +346,8 @@ def test_directions_are_shown_and_kept_where_asked(runs: Path, tmp_path: Path) -
     )  # fmt: skip
     assert facts["file"] == str(out) and facts["tensors"]["components"] == [3, 8]
     assert "needs no directions" in good(editor, "show", "stylemix", "--generator", "toy")
+    facts = answer(editor, "show", "stylemix", "--generator", "toy")
+    assert facts == {"file": None, "editor": "stylemix", "generator": "toy"}
 
 
 def test_directions_of_others_are_taken(runs: Path, tmp_path: Path) -> None:

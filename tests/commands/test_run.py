@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +168,8 @@ def test_a_run_starts_from_another(capture: Path, tmp_path: Path) -> None:
     first = read_log(tmp_path / "b" / "steps.jsonl")[0]["losses"]["mse"]
     assert first < read_log(tmp_path / "a" / "steps.jsonl")[0]["losses"]["mse"]
     fails(run(*arguments, "--out", "c", "--set", "generator.seed=5"), 1, "fingerprint")
+    (tmp_path / "link").symlink_to("a")
+    fails(run(*arguments, "--out", "link", "--overwrite"), 2, "is what --init names, which stays")
     fails(run(*QUICK, "--input", capture, "--init", "nowhere"), 1, "no inversion.safetensors")
 
 
@@ -441,6 +445,22 @@ def test_an_unfinished_run_in_the_way_can_be_gone_on_with(capture: Path, tmp_pat
             json.dumps({**record(tmp_path / "run"), "status": status})
         )
         fails(run(*arguments), 1, said)
+
+
+def test_a_capture_whose_path_is_not_utf8_is_inverted(capture: Path, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(capture, source)
+    result = run("--input", source, *QUICK, "--no-report", "--out", "a", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["run"]["input"]["path"] == str(source)
+    assert "caf\\udce9" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_a_run_directory_that_is_not_utf8_could_not_be_read(capture: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    arguments = ("--input", capture, *QUICK, "--no-report", "--out", out)
+    fails(run(*arguments), 2, "caf\\udce9': isn't UTF-8, so safetensors reads no files there")
+    assert not out.exists()
 
 
 def test_the_record_has_the_losses_that_ran(capture: Path, tmp_path: Path) -> None:

@@ -263,6 +263,31 @@ def test_without_a_name_the_latest_unfinished_run_is_resumed(stopped: Path, tmp_
     fails(resume(), 1, "no unfinished run in runs/")
 
 
+def test_only_runs_that_can_go_on_are_the_latest(stopped: Path, tmp_path: Path) -> None:
+    edited = record(stopped) | {"edit": {}, "status": "running", "started": "9"}
+    for name, text in (("a", "[]"), ("b", ""), ("c", json.dumps(edited))):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text(text)
+    fails(resume(), 1, "no unfinished run in runs/")
+    stopped.rename(tmp_path / "runs" / "d")
+    assert resume().exit_code == 0
+    assert record(tmp_path / "runs" / "d")["status"] == "finished"
+
+
+def test_an_edited_run_has_no_steps_to_go_on_with(stopped: Path, capture: Path) -> None:
+    edited = record(stopped) | {"edit": {}, "status": "running"}
+    (stopped / "run.json").write_text(json.dumps(edited))
+    way = f"make its report with '3dinv eval {stopped} --save'"
+    fails(resume(stopped), 1, way)
+    fails(run_toy("--input", capture, *QUICK, "--out", stopped), 1, way)
+    (stopped / "inversion.safetensors").unlink()
+    fails(resume(stopped), 1, "make the edit again with '3dinv edit' and --overwrite")
+
+
+def test_one_run_is_named(stopped: Path) -> None:
+    fails(resume(stopped, "-o", "other"), 2, "-o can't be given with --resume DIR")
+
+
 def test_a_finished_run_is_shown_again(stopped: Path) -> None:
     resume(stopped)
     before = (stopped / "inversion.safetensors").stat().st_mtime_ns

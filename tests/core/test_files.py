@@ -45,6 +45,31 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path, error: type[BaseException
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_what_a_link_leads_to_is_replaced(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    for name, target in (("link", "a.txt"), ("dangling", "new.txt")):
+        (tmp_path / name).symlink_to(target)
+        write_text(tmp_path / name, "new")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target).read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "dangling", "link", "new.txt"]
+
+
+def test_a_pipe_stays_one_and_gets_the_contents(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "hello")
+        assert os.read(reader, 100) == b"hello"
+        # what stdout is called where it's a pipe leads to no path at all
+        write_text(Path(f"/proc/self/fd/{reader}"), "again")
+        assert os.read(reader, 100) == b"again"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
+
+
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -114,6 +139,14 @@ def test_json_without_numbers_that_arent_finite(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"a": [1.5, float("nan"), (float("inf"),)], 2: {"b": None}})
     assert read_json(path) == {"a": [1.5, None, [None]], "2": {"b": None}}
+
+
+def test_bytes_that_arent_utf8_are_spelt_out(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / name, name)
+    assert (tmp_path / name).read_text() == "caf\\udce9"
+    write_json(tmp_path / "a.json", name)
+    assert read_json(tmp_path / "a.json") == name
 
 
 def test_json_that_cant_be_read(tmp_path: Path) -> None:

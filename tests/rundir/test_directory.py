@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from inv3d.core.errors import RunError
+from inv3d.core.errors import RunError, UsageError
 from inv3d.core.files import read_json
 from inv3d.core.fit.loop import Progress
-from inv3d.rundir.directory import RunDirectory
+from inv3d.rundir.directory import RunDirectory, check_spared
 from inv3d.rundir.files import LOG, RECORD
 from inv3d.rundir.log import read_log
 
@@ -59,6 +59,19 @@ def test_a_kill_while_it_is_made_leaves_nothing_in_the_way(
 def test_giving_up_leaves_no_trace(tmp_path: Path) -> None:
     RunDirectory.create(tmp_path / "a" / "b", RECORD_OF).abandon()
     assert names(tmp_path) == []
+
+
+def test_what_a_run_is_made_from_is_spared(tmp_path: Path) -> None:
+    (tmp_path / "a" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a")
+    kept = {tmp_path / "a": "the run itself"}
+    for out in ("a", "link", "new/../a", "a/inner/.."):
+        with pytest.raises(UsageError, match="is the run itself, which stays as it is"):
+            check_spared(tmp_path / out, kept)
+    with pytest.raises(UsageError, match="holds the run itself"):
+        check_spared(tmp_path, kept)
+    for out in ("b", "ab", "a/inner"):
+        check_spared(tmp_path / out, kept)
 
 
 def test_after_a_step_nothing_is_given_up(tmp_path: Path) -> None:
