@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.finite import finite
 from inv3d.commands.run import command as run
 from inv3d.commands.run import given_options, request_of
 from inv3d.core.errors import RunError
@@ -33,13 +33,6 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
     if not 0 <= share <= 1:
         raise click.BadParameter(f"{value!r} is none of 'any', 'none' and a number with %")
     return share
-
-
-def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """Refuse what no clock ever reaches."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number of seconds; leave it out for no limit")
-    return value
 
 
 @click.command("batch")
@@ -83,7 +76,7 @@ def _seconds(ctx: click.Context, parameter: click.Parameter, value: float | None
     "--item-timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    callback=_seconds,
+    callback=finite,
     help="After which an item is given up.",
 )
 @click.option(

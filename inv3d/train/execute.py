@@ -150,6 +150,7 @@ def _follow(
         try:
             while trainer.done < trainer.training.steps and not trainer.step(feed).stop:
                 pass
+            trainer.team.wait()
         finally:
             feed.close()
     return directory
@@ -241,7 +242,9 @@ def _take_steps(
             if saved:
                 directory.keep(trainer, prepared)
         if taken.stop and not last:
+            trainer.team.wait()
             raise InterruptedRun("stopped")
+    trainer.team.wait()
 
 
 def _evaluate(

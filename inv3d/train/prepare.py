@@ -147,6 +147,7 @@ def prepare_training(
         "processes": team.size,
     }
     read = {**config.model_dump(), OF_TRAINING: training.model_dump()}
+    read[OF_GENERATOR] = given.model_dump()
     request = replace(request, options=_with_whole_paths(request.options, read))
     notices = _notices(sources, generator) if team.leads else []
     return PreparedTraining(request, trainer, sources, config, facts, notices)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import ConfigError, InterruptedRun, RunError
+from inv3d.core.errors import ConfigError, RunError
 
 # processes wait so long for one that evaluates, or stands still
 _PATIENCE = timedelta(days=7)
@@ -48,6 +48,16 @@ class Team:
             parts = torch.split(flat, [tensor.numel() for tensor in same])
             for tensor, part in zip(same, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
+
+    def wait(self) -> None:
+        """Wait until all are here, before any leaves: the first one keeps the addresses of all.
+
+        Raises:
+            RunError: where one of them has ended.
+        """
+        if self.size > 1:
+            with _others_there():
+                distributed.barrier()
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over the processes; gradients are summed over them too."""
@@ -112,21 +122,14 @@ def meeting(device: torch.device) -> Iterator[Team]:
         device: of this process; CPUs exchange by gloo, GPUs by nccl.
 
     Yields:
-        Which one this is. Those that come to their end, or are asked to stop, leave together: the
-        first one keeps the addresses of all.
+        Which one this is; in the end it leaves.
 
     Raises:
         ConfigError: where the variables that name the processes are no numbers.
-        RunError: where another process has ended before its time.
     """
     team = _join(device)
     try:
-        try:
-            yield team
-        except InterruptedRun:
-            _wait_for_all(team)
-            raise
-        _wait_for_all(team)
+        yield team
     finally:
         if team.size > 1 and distributed.is_initialized():
             distributed.destroy_process_group()
@@ -149,9 +152,3 @@ def _join(device: torch.device) -> Team:
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=_PATIENCE)
     return Team(rank, size)
-
-
-def _wait_for_all(team: Team) -> None:
-    if team.size > 1:
-        with _others_there():
-            distributed.barrier()

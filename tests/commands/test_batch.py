@@ -193,11 +193,11 @@ def test_shares_are_counted_exactly() -> None:
         (("heads", *QUICK, "--fail", "some"), "'some' is none of 'any', 'none' and a number"),
         (
             ("heads", *QUICK, "--item-timeout", "nan"),
-            "'--item-timeout': nan is no number of seconds",
+            "'--item-timeout': nan isn't a finite number",
         ),
         (
             ("heads", *QUICK, "--item-timeout", "inf"),
-            "'--item-timeout': inf is no number of seconds",
+            "'--item-timeout': inf isn't a finite number",
         ),
         (("heads", "--method", "wplis"), "unknown method 'wplis'; did you mean 'wplus'?"),
         (("heads", *QUICK, "--set", "latent.stepz=1"), "unknown option 'latent.stepz' of method"),

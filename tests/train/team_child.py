@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -63,7 +64,9 @@ def main() -> None:
         assert norm.running_mean is not None and normal.dtype == torch.bfloat16
         found["mean"] = norm.running_mean.tolist()
         torch.optim.Adam(parameters).step()
+        team.wait()
     found["threads"] = threads()
+    os.environ["MASTER_PORT"] = os.environ["OTHER_PORT"]  # the first may not be free again yet
     try:
         with meeting(torch.device("cpu")) as team:
             team.average([torch.zeros(1)])

@@ -19,10 +19,12 @@ from tests.train.team_child import network, norm_of, penalty, pictures
 @pytest.fixture(scope="module")
 def found() -> list[dict[str, Any]]:
     """What each of two processes finds."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        ports = [str(free.getsockname()[1]) for free in (one, other)]
+    shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    shared |= dict(zip(("MASTER_PORT", "OTHER_PORT"), ports, strict=True))
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.train.team_child"],
