@@ -19,6 +19,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.weights.tensors import read_tensors
 from inv3d.plugins.generators.minihead import MiniHead
+from tools.minihead.factors import GAIN
 from tools.minihead.layout import Z_DIM
 from tools.minihead.network import LEARNED, build, write_weights
 
@@ -71,13 +72,34 @@ def rescale(network: MiniHead, scales: Tensor) -> None:
 
 
 @torch.no_grad()
+def spread_of(network: MiniHead) -> Tensor:
+    """Spread [w_dim] of every number of w."""
+    rng = torch.Generator().manual_seed(7)
+    z = torch.randn(SAMPLES, Z_DIM, generator=rng).to(network.backbone.mapping.w_avg)
+    return network.map(z)[:, 0].std(0)
+
+
+@torch.no_grad()
+def even_out(network: MiniHead) -> Tensor:
+    """Undo `balance` for training: let small factors stand out again; return the scales [w_dim].
+
+    A step of Adam moves every weight as far, so that what reads a number of small spread would
+    hardly learn.
+    """
+    wanted = torch.ones_like(network.backbone.mapping.w_avg)
+    wanted[LEARNED:] = GAIN
+    scales = wanted / spread_of(network).clamp(min=1e-6)
+    rescale(network, scales)
+    return scales
+
+
+@torch.no_grad()
 def balance(network: MiniHead, heads: int = 12) -> Tensor:
     """Let the spread of every number of w be its effect on pictures; return the scales [w_dim].
 
     The mean spread becomes one.
     """
-    rng = torch.Generator().manual_seed(7)
-    spread = network.map(torch.randn(SAMPLES, Z_DIM, generator=rng))[:, 0].std(0)
+    spread = spread_of(network)
     wanted = effects(network, heads)
     wanted = (wanted / wanted.mean()).clamp(min=FLOOR)
     scales = wanted / wanted.mean() / spread.clamp(min=1e-6)

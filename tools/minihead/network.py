@@ -104,7 +104,7 @@ def set_mean_latent(network: MiniHead, samples: int = 20_000, seed: int = 7) -> 
 def write_weights(network: MiniHead, path: Path, training: dict[str, Any]) -> None:
     """Write half-precision weights with the architecture and how they were trained."""
     set_mean_latent(network)
-    tensors = {key: value.half() for key, value in network.state_dict().items()}
+    tensors = {key: value.half().cpu() for key, value in network.state_dict().items()}
     metadata = {
         "kind": "triplane",
         "name": NAME,

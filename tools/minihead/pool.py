@@ -118,6 +118,7 @@ class Pool:
         self.cam2world = torch.zeros(size, views, 4, 4, device=device)
         self.focal = torch.zeros(size, views, device=device)
         self.filled = self.next = 0
+        self.from_files = False
 
     @torch.no_grad()
     def add(self, count: int) -> None:
@@ -145,10 +146,13 @@ class Pool:
         return {name: getattr(self, name)[: self.filled] for name in STORED}
 
     def load(self, files: Sequence[Path]) -> None:
-        """Take what `make_pool` wrote into files as the whole ring."""
+        """Take what `make_pool` wrote into files, beside what such files gave before."""
         shards = [read_tensors(path)[0] for path in files]
         for name in STORED:
-            setattr(self, name, torch.cat([shard.pop(name) for shard in shards]).to(self.z.device))
+            before = [getattr(self, name)] if self.from_files else []
+            more = torch.cat([shard.pop(name) for shard in shards]).to(self.z.device)
+            setattr(self, name, torch.cat([*before, more]))
+        self.from_files = True
         self.filled, self.next = len(self.z), 0
         self.views = self.rgb.shape[1]
 

@@ -31,9 +31,11 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera, intrinsics_matrix
 from inv3d.core.scene import Scene
+from inv3d.plugins.generators.minihead import MiniHead
 from inv3d.plugins.losses.headid import HeadFeatures
 from inv3d.plugins.losses.options import HeadIDConfig
 from inv3d.runs.process import settle_process
+from tools.minihead.balance import even_out, rescale
 from tools.minihead.heads import Heads
 from tools.minihead.network import NAME, build, warm_start, with_factors, write_weights
 from tools.minihead.pool import SIZE, Pool, Views, is_pairs
@@ -127,6 +129,7 @@ class Trainer:
         self.average = build(plan.seed).to(device).eval()
         self.judge = HeadFeatures.create(HeadIDConfig(network="a")).to(device)
         self.rng, self.common = torch.Generator(), torch.Generator()
+        self.scales = torch.ones(self.network.architecture.w_dim, device=device)
         self.step = 0
         self.log: list[dict[str, float]] = []
         self.optimizer = self._optimizer()
@@ -175,21 +178,32 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scales": self.scales,
             "step": self.step,
             "log": self.log,
         }
 
     def begin(self, weights: Path | None, factor_steps: int = 3000) -> None:
-        """Fit the known factors, and begin from weights that were written before."""
-        with_factors(self.network, factor_steps)
-        if weights is not None:
+        """Begin from weights that were written before, or with known factors that are fitted."""
+        if weights is None:
+            with_factors(self.network, factor_steps)
+        else:
             warm_start(self.network, weights)
+            self.scales = even_out(self.network)
         self.average.load_state_dict(self.network.state_dict())
 
     def load(self, state: dict[str, Any]) -> None:
         for name in ("network", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.step, self.log = state["step"], state["log"]
+        self.scales, self.step, self.log = state["scales"], state["step"], state["log"]
+
+    def result(self) -> MiniHead:
+        """The averaged network; where the mapping is kept, w is scaled as before."""
+        network = build(self.plan.seed).to(self.device).eval()
+        network.load_state_dict(self.average.state_dict())
+        if self.plan.keep_mapping:
+            rescale(network, 1 / self.scales)
+        return network
 
 
 def camera_of(views: Views) -> Camera:
@@ -371,6 +385,8 @@ def image_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     plan, step = trainer.plan, trainer.step - trainer.plan.surface_steps
     trainer.set_rate(rate_at(step, plan.image_steps, plan.image_lr, plan.cooldown))
     views = pool.draw(plan.image_heads, plan.image_views, trainer.rng)
+    # Random places along rays would change pictures by more than what pairs differ in.
+    trainer.network.sampling = "deterministic" if pool.pairs else "stochastic"
     scene = trainer.scene_of(views)
     losses, image, wanted = image_losses(trainer, scene, views.only(1))
     points = surface_losses(trainer, scene, views, plan.image_rays)
@@ -427,7 +443,7 @@ def save(trainer: Trainer, out: Path) -> None:
     temporary.replace(out / "checkpoint.pt")
     command = "python -m tools.minihead.train " + " ".join(sys.argv[1:])
     write_weights(
-        trainer.average,
+        trainer.result(),
         out / f"{NAME}.safetensors",
         {"command": command, "plan": asdict(trainer.plan), "steps": trainer.step},
     )
@@ -438,9 +454,7 @@ def fill(trainer: Trainer, files: Sequence[Path], pairs: bool) -> Pool | None:
     """Return heads or pairs: from files where there are any, else heads that are rendered now."""
     plan = trainer.plan
     pool = Pool(Heads(trainer.device), plan.pool, plan.pool_views, SIZE, trainer.rng, pairs=pairs)
-    mine = [file for file in files if is_pairs(file) == pairs]
-    if distributed.is_initialized():
-        mine = mine[rank() :: distributed.get_world_size()]
+    mine = shared_out(files, pairs)
     if mine:
         pool.load(mine)
         return pool
@@ -451,6 +465,39 @@ def fill(trainer: Trainer, files: Sequence[Path], pairs: bool) -> Pool | None:
     return pool
 
 
+def shared_out(files: Sequence[Path], pairs: bool) -> list[Path]:
+    """Return those of heads or of pairs that this process learns from."""
+    mine = [file for file in files if is_pairs(file) == pairs]
+    if distributed.is_initialized():
+        mine = mine[rank() :: distributed.get_world_size()]
+    return mine
+
+
+class Arrivals:
+    """Files that `make_pool` writes while training goes on.
+
+    Args:
+        folders: where.
+        known: files that are in use.
+    """
+
+    def __init__(self, folders: Sequence[Path], known: Sequence[Path]) -> None:
+        self._folders, self._known = folders, set(known)
+
+    def take(self, *pools: Pool | None) -> None:
+        """Let pools have what is new for them."""
+        new = [file for file in files_of(self._folders) if file not in self._known]
+        self._known.update(new)
+        for pool in pools:
+            mine = shared_out(new, pool.pairs) if pool is not None else []
+            if pool is not None and mine:
+                pool.load(mine)
+
+
+def files_of(folders: Sequence[Path]) -> list[Path]:
+    return sorted(file for folder in folders for file in folder.glob("*.safetensors"))
+
+
 def train(
     trainer: Trainer,
     pool: Pool,
@@ -458,6 +505,7 @@ def train(
     out: Path,
     time_limit: float = math.inf,
     every: float = 300.0,
+    arrivals: Arrivals | None = None,
 ) -> None:
     """Go on from the trainer's step to the end of the plan, or until the time is up.
 
@@ -468,6 +516,7 @@ def train(
         out: folder of the checkpoint.
         time_limit: seconds.
         every: seconds between checkpoints.
+        arrivals: what more there is to learn from, looked for at every report.
     """
     plan, started = trainer.plan, time.monotonic()
     saved = started
@@ -480,6 +529,8 @@ def train(
         if trainer.step % 50 == 0:
             report(trainer, rows, time.monotonic() - started)
             rows = []
+            if arrivals is not None:
+                arrivals.take(pool, pairs)
         if time.monotonic() - saved > every:
             save(trainer, out)
             saved = time.monotonic()
@@ -529,10 +580,10 @@ def main(
         print(f"going on from {found} at step {trainer.step}", flush=True)
     else:
         trainer.begin(weights)
-    files = sorted(file for folder in pool for file in folder.glob("*.safetensors"))
+    files = files_of(pool)
     heads, pairs = (fill(trainer, files, wanted) for wanted in (False, True))
     assert heads is not None
-    train(trainer, heads, pairs, out, time_limit, every)
+    train(trainer, heads, pairs, out, time_limit, every, Arrivals(pool, files))
 
 
 if __name__ == "__main__":
