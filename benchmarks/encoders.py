@@ -141,6 +141,10 @@ def main(
     if threads:
         torch.set_num_threads(threads)
     place = resolve_device(device)
+    if graphs and (place.type != "cuda" or cpu_time):
+        raise click.UsageError(
+            "--graphs: records on a CUDA device, by the wall clock; leave it out"
+        )
     generator = make_case(Choice(size, rays=rays)).generator.to(place).eval().requires_grad_(False)
     clock = time.process_time if cpu_time else time.perf_counter
     rows = []

@@ -108,6 +108,8 @@ class Trainable(Plugin, ABC, Generic[T]):
     ) -> None:
         """Give fresh networks weights to begin with, such as those of a file; none by default.
 
+        It isn't called where `training.begin` names an earlier training, which `kept` begins with.
+
         Args:
             network: that `build` returned.
             generator: that it was built for.

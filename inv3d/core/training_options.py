@@ -30,7 +30,8 @@ class TrainingConfig(PluginConfig):
     begin: Path | None = Field(
         default=None,
         description="earlier training of the same plugin whose networks this one begins with: a "
-        "directory or file, for these weights of the generator or others",
+        "directory or file, for these weights of the generator or others; what other options begin "
+        "with is left out then",
     )
     batch: int = Field(
         default=4, ge=1, description="pictures a step, those of all processes together"

@@ -97,10 +97,11 @@ class Trainer:
     def _begin(self, network: nn.Module, generator: Generator) -> None:
         """Give fresh networks the weights that the options name."""
         plugin, training = self.plugin, self.training
-        plugin.begin(network, generator, training, torch.Generator().manual_seed(self.seed))
-        if training.begin is not None:
-            kept, config = plugin.kept(network), plugin.config  # type: ignore[attr-defined]
-            begin_with(training.begin, plugin.name, config, kept, generator)
+        if training.begin is None:
+            plugin.begin(network, generator, training, torch.Generator().manual_seed(self.seed))
+            return
+        kept, config = plugin.kept(network), plugin.config  # type: ignore[attr-defined]
+        begin_with(training.begin, plugin.name, config, kept, generator)
 
     def rehearse(self, feed: Feed) -> None:
         """Compute the losses of the next step and forget them.

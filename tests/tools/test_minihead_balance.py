@@ -9,9 +9,10 @@ import torch
 
 from inv3d.core.weights.tensors import asset
 from inv3d.plugins.generators.minihead import MiniHead
-from tools.minihead.balance import FLOOR, balance, effects, rescale
+from tools.minihead.balance import FLOOR, balance, effects, even_out, rescale
+from tools.minihead.factors import GAIN
 from tools.minihead.layout import Z_DIM
-from tools.minihead.network import build, warm_start, write_weights
+from tools.minihead.network import LEARNED, build, warm_start, write_weights
 
 
 @pytest.fixture
@@ -50,3 +51,14 @@ def test_spreads_become_effects(network: MiniHead) -> None:
     seen = effects(network, heads=1)
     wanted = (seen / seen.mean()).clamp(min=FLOOR)
     torch.testing.assert_close(spread, wanted / wanted.mean(), rtol=0.1, atol=0.05)
+
+
+def test_every_factor_stands_out_for_training_and_back_again(network: MiniHead) -> None:
+    z = torch.randn(4000, Z_DIM, generator=rng(5))
+    before = network.map(z)[:, 0]
+    scales = even_out(network)
+    spread, wanted = network.map(z)[:, 0].std(0), torch.ones(network.spec.w_dim)
+    wanted[LEARNED:] = GAIN
+    torch.testing.assert_close(spread, wanted, rtol=0.1, atol=0)
+    rescale(network, 1 / scales)
+    torch.testing.assert_close(network.map(z)[:, 0], before, rtol=1e-5, atol=1e-5)

@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,11 +14,12 @@ from click.testing import CliRunner
 from torch.nn import functional as F
 
 from inv3d.core.generator import load_generator
-from inv3d.core.weights.tensors import read_tensors
+from inv3d.core.weights.tensors import asset, read_tensors, write_tensors
 from inv3d.io.dataset import open_capture
 from inv3d.plugins.generators.minihead import MiniHead
 from inv3d.train.latents import read_known_latents
 from tools.minihead import make_pictures, make_pool
+from tools.minihead import train as training
 from tools.minihead.cameras import CLOSE_UPS, FOCAL
 from tools.minihead.factors import FACTORS, RAMPS, factors, fit_known_factors
 from tools.minihead.heads import Heads
@@ -27,11 +29,14 @@ from tools.minihead.pool import MANLY, SIZE, SMALL, Pool, is_pairs, pairs_z, tra
 from tools.minihead.train import (
     FACIAL,
     LAST_ROW,
+    Arrivals,
     Plan,
     Trainer,
     camera_of,
     difference_loss,
+    files_of,
     fill,
+    image_step,
     importance,
     rate_at,
     roughness,
@@ -67,6 +72,11 @@ def pairs(heads: Heads) -> Pool:
     made = Pool(heads, 4, 2, SIZE, rng(2), supersample=1, pairs=True)
     made.add(4)
     return made
+
+
+@pytest.fixture(scope="module")
+def no_pairs(heads: Heads) -> Pool:
+    return Pool(heads, 0, 2, SIZE, rng(2), pairs=True)
 
 
 def begun() -> Trainer:
@@ -134,12 +144,82 @@ def test_texture_counts_wherever_it_lies_but_not_less_of_it() -> None:
     assert wrong[0] < 0.25 * wrong[1]
 
 
-def test_a_mapping_network_may_be_kept(pool: Pool) -> None:
+def test_a_mapping_network_may_be_kept(pool: Pool, no_pairs: Pool) -> None:
     trainer = Trainer(replace(PLAN, keep_mapping=1), torch.device("cpu"))
     before = copy.deepcopy(trainer.network.state_dict())
-    train_step(trainer, pool, None)
+    train_step(trainer, pool, no_pairs)
     moved = {n for n, v in trainer.network.state_dict().items() if not torch.equal(v, before[n])}
     assert moved and not any(".mapping." in name for name in moved)
+
+
+def test_a_kept_mapping_is_written_as_it_was(tmp_path: Path, pool: Pool, no_pairs: Pool) -> None:
+    weights = asset("minihead.safetensors")
+    trainer = Trainer(replace(PLAN, keep_mapping=1), torch.device("cpu"))
+    trainer.begin(weights)
+    train(trainer, pool, no_pairs, tmp_path, time_limit=0)
+    before, after = (read_tensors(f)[0] for f in (weights, tmp_path / f"{NAME}.safetensors"))
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    # the mean is of other sums, and may round otherwise
+    assert {name for name in before if ".mapping." in name and "w_avg" not in name} <= same
+    assert not {name for name in before if name.endswith("affine.weight")} <= same
+
+
+def test_pairs_are_compared_without_random_places_along_rays(pool: Pool, pairs: Pool) -> None:
+    trainer = begun()
+    seen = []
+    for kind in (pairs, pool):
+        image_step(trainer, kind)
+        seen.append(trainer.network.sampling)
+    assert seen == ["deterministic", "stochastic"]
+
+
+def test_files_that_come_while_training_goes_on_are_taken_once(
+    tmp_path: Path, heads: Heads, pool: Pool, pairs: Pool
+) -> None:
+    def shard(name: str, kind: Pool) -> None:
+        write_tensors(tmp_path / name, kind.tensors(), {"pairs": kind.pairs})
+
+    shard("0.safetensors", pool)
+    found, two = (fill(begun(), files_of([tmp_path]), kind) for kind in (False, True))
+    assert (found.filled, two.filled) == (4, 0)
+    arrivals = Arrivals([tmp_path], files_of([tmp_path]))
+    shard("1.safetensors", pool)
+    shard("2.safetensors", pairs)
+    (tmp_path / ".3.5b2f.safetensors").write_bytes(b"half of a file")
+    for _ in range(2):
+        arrivals.take(found, two)
+        assert (found.filled, two.filled) == (8, 4)
+    assert torch.equal(found.z[:4], found.z[4:]) and torch.equal(found.rgb[4:], pool.rgb)
+    shard("4.safetensors", two)
+    with pytest.raises(ValueError, match=r"4\.safetensors: 2 views a head, expected 1 "):
+        narrow = Pool(heads, 2, 1, SIZE, rng(9), supersample=1, pairs=True)
+        narrow.add(2)
+        shard("narrow.safetensors", narrow)
+        fill(begun(), [tmp_path / "narrow.safetensors", tmp_path / "4.safetensors"], True)
+
+
+def test_processes_share_out_what_comes_whenever_they_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: Pool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{number}.safetensors" for number in range(12)]
+    for name in names:
+        write_tensors(Path(name), {"z": pool.z}, {"pairs": False})
+    taken = []
+    for process, looks in enumerate(([names], [names[:5], names[:6], names])):
+        monkeypatch.setattr(training, "rank", lambda process=process: process)
+        monkeypatch.setattr(training.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(training.distributed, "get_world_size", lambda: 2)
+        mine: list[Path] = []
+        fake = SimpleNamespace(pairs=False, load=mine.extend)
+        arrivals = Arrivals([], [])
+        for seen in looks:
+            there = [Path(name) for name in seen]
+            monkeypatch.setattr(training, "files_of", lambda _, there=there: there)
+            arrivals.take(fake)  # type: ignore[arg-type]
+        taken.append({file.name for file in mine})
+    assert taken[0] | taken[1] == set(names) and not taken[0] & taken[1]
+    assert min(map(len, taken)) >= 2
 
 
 def test_the_difference_loss_is_relative_to_the_true_change() -> None:
@@ -197,8 +277,8 @@ def test_pools_in_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monke
     trainer = begun()
     for wanted in (False, True):
         found = fill(trainer, files, wanted)
-        assert found is not None and found.pairs == wanted and found.filled == 2
-    assert fill(trainer, files[:1], True) is None
+        assert found.pairs == wanted and found.filled == 2
+    assert not fill(trainer, files[:1], True).filled
     _check_pictures(tmp_path)
 
 
@@ -242,9 +322,11 @@ def test_known_factors_follow_what_z_stands_for() -> None:
     assert w.shape == (4000, LEARNED + FACTORS)
 
 
-def test_training_begins_from_weights_that_were_written(tmp_path: Path, pool: Pool) -> None:
+def test_training_begins_from_weights_that_were_written(
+    tmp_path: Path, pool: Pool, no_pairs: Pool
+) -> None:
     trainer = begun()
-    train(trainer, pool, None, tmp_path, time_limit=0)
+    train(trainer, pool, no_pairs, tmp_path, time_limit=0)
     again = build(5)
     warm_start(again, tmp_path / f"{NAME}.safetensors")
     made = MiniHead.create(MiniHead.Config(), tmp_path / f"{NAME}.safetensors")

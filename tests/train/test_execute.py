@@ -28,6 +28,7 @@ from inv3d.core.errors import (
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
+from inv3d.core.training import Trainable
 from inv3d.core.weights.tensors import read_tensors
 from inv3d.rundir.lock import held
 from inv3d.runs.display import Told
@@ -258,6 +259,19 @@ def test_a_training_begins_with_networks_for_other_weights_of_the_generator(
     for name in weights:
         torch.testing.assert_close(new.tensors[name], old.tensors[name], rtol=0, atol=1e-9)
     assert new.training["begin"] == str(tmp_path / "old")
+
+
+def test_what_a_plugin_begins_with_by_itself_is_not_asked_for_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(), tmp_path / "old")
+    asked: list[object] = []
+    monkeypatch.setattr(Trainable, "begin", lambda *_: asked.append(None))
+    _train(_request(steps=1), tmp_path / "fresh")
+    assert asked
+    asked.clear()
+    _train(_request(steps=1, begin=tmp_path / "old"), tmp_path / "begun")
+    assert not asked
 
 
 @pytest.mark.parametrize(

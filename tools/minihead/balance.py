@@ -38,7 +38,7 @@ def effects(network: MiniHead, heads: int, seed: int = 9, rays: int = 32) -> Ten
         rays: a side.
     """
     rng = torch.Generator().manual_seed(seed)
-    spread = network.map(torch.randn(SAMPLES, Z_DIM, generator=rng))[:, 0].std(0)
+    spread = spread_of(network)
     total = torch.zeros_like(spread)
     yaw = torch.randn(heads, generator=rng) * 0.6
     for number in range(heads):
@@ -81,10 +81,10 @@ def spread_of(network: MiniHead) -> Tensor:
 
 @torch.no_grad()
 def even_out(network: MiniHead) -> Tensor:
-    """Undo `balance` for training: let small factors stand out again; return the scales [w_dim].
+    """Let small factors stand out for training, as `balance` doesn't; return the scales [w_dim].
 
-    A step of Adam moves every weight as far, so that what reads a number of small spread would
-    hardly learn.
+    Learned numbers get a spread of one, known factors of GAIN. A step of Adam moves every weight
+    as far, so that what reads a number of small spread would hardly learn.
     """
     wanted = torch.ones_like(network.backbone.mapping.w_avg)
     wanted[LEARNED:] = GAIN

@@ -86,7 +86,7 @@ def pairs_z(heads: Heads, count: int, rng: torch.Generator) -> Tensor:
 
 
 class Pool:
-    """The last `size` heads that were rendered, 8 bits a colour.
+    """The last `size` heads that were rendered, or those of files, 8 bits a colour.
 
     Args:
         heads: the head model.
@@ -146,15 +146,28 @@ class Pool:
         return {name: getattr(self, name)[: self.filled] for name in STORED}
 
     def load(self, files: Sequence[Path]) -> None:
-        """Take what `make_pool` wrote into files, beside what such files gave before."""
+        """Take what `make_pool` wrote into files, beside that of earlier files.
+
+        The first files take the place of heads that were rendered; the ring is as large as all
+        files together from then on.
+
+        Raises:
+            ValueError: where files have different numbers of views.
+        """
         shards = [read_tensors(path)[0] for path in files]
+        if not self.from_files:
+            self.next, self.views = 0, shards[0]["rgb"].shape[1]
+        for path, shard in zip(files, shards, strict=True):
+            if shard["rgb"].shape[1] != self.views:
+                raise ValueError(
+                    f"{path}: {shard['rgb'].shape[1]} views a head, expected {self.views} as in "
+                    "the files before it; render pools with the same --views"
+                )
         for name in STORED:
             before = [getattr(self, name)] if self.from_files else []
             more = torch.cat([shard.pop(name) for shard in shards]).to(self.z.device)
             setattr(self, name, torch.cat([*before, more]))
-        self.from_files = True
-        self.filled, self.next = len(self.z), 0
-        self.views = self.rgb.shape[1]
+        self.from_files, self.filled = True, len(self.z)
 
     def draw(self, heads: int, views: int, rng: torch.Generator) -> Views:
         """Return random heads seen from some of their cameras; of a pool of pairs, whole pairs."""

@@ -3,8 +3,9 @@
     python -m tools.minihead.train --out out/minihead --pool out/pool --pool out/pairs
 
 z is known for every rendered head, so that the generator learns by supervision. Progress is kept
-in OUT/checkpoint.pt: the same command goes on after a kill, to the same numbers as without it. It
-may go on with more pools, or to another end: `--plan image_steps=...`.
+in OUT/checkpoint.pt: the same command goes on after a kill, with pools that are complete to the
+same numbers as without it. It may go on with more pools, or to another end: `--plan
+image_steps=...`. Files that `make_pool` writes meanwhile are taken at every report.
 
 Two processes of one thread do more in the same time than one process of two threads:
 
@@ -13,11 +14,13 @@ Two processes of one thread do more in the same time than one process of two thr
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import os
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -77,8 +80,8 @@ class Plan:
     image_rays: int = 320
     fewest_rays: int = 48
     surfaces: float = 0.5
-    pairs_every: int = 4
-    difference: float = 0.12
+    pairs_every: int = 2
+    difference: float = 0.25
     likeness: float = 0.05
     surface_lr: float = 4e-3
     image_lr: float = 2e-3
@@ -195,12 +198,12 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         for name in ("network", "average", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
-        self.scales, self.step, self.log = state["scales"], state["step"], state["log"]
+        self.scales = state.get("scales", self.scales)
+        self.step, self.log = state["step"], state["log"]
 
     def result(self) -> MiniHead:
         """The averaged network; where the mapping is kept, w is scaled as before."""
-        network = build(self.plan.seed).to(self.device).eval()
-        network.load_state_dict(self.average.state_dict())
+        network = copy.deepcopy(self.average)
         if self.plan.keep_mapping:
             rescale(network, 1 / self.scales)
         return network
@@ -402,13 +405,13 @@ def image_step(trainer: Trainer, pool: Pool) -> dict[str, Tensor]:
     return losses
 
 
-def train_step(trainer: Trainer, pool: Pool, pairs: Pool | None) -> dict[str, Tensor]:
+def train_step(trainer: Trainer, pool: Pool, pairs: Pool) -> dict[str, Tensor]:
     """One step of the phase that it's time for; now and then one of pairs, where there are any."""
     plan = trainer.plan
     trainer.seed()
     if trainer.step < plan.surface_steps:
         return surface_step(trainer, pool)
-    if pairs is not None and trainer.step % plan.pairs_every == 0:
+    if pairs.filled and trainer.step % plan.pairs_every == 0:
         return image_step(trainer, pairs)
     return image_step(trainer, pool)
 
@@ -450,31 +453,26 @@ def save(trainer: Trainer, out: Path) -> None:
     write_log(trainer, out / "log.csv")
 
 
-def fill(trainer: Trainer, files: Sequence[Path], pairs: bool) -> Pool | None:
-    """Return heads or pairs: from files where there are any, else heads that are rendered now."""
-    plan = trainer.plan
-    pool = Pool(Heads(trainer.device), plan.pool, plan.pool_views, SIZE, trainer.rng, pairs=pairs)
-    mine = shared_out(files, pairs)
+def fill(trainer: Trainer, files: Sequence[Path], pairs: bool) -> Pool:
+    """Return heads or pairs of files; where there are none, no pairs, and heads rendered now."""
+    plan, size = trainer.plan, 0 if pairs else trainer.plan.pool
+    pool = Pool(Heads(trainer.device), size, plan.pool_views, SIZE, trainer.rng, pairs=pairs)
+    mine = [file for file in files if is_pairs(file) == pairs]
+    if distributed.is_initialized():
+        mine = mine[rank() :: distributed.get_world_size()]
     if mine:
         pool.load(mine)
+    if mine or pairs:
         return pool
-    if pairs:
-        return None
     while pool.filled < min(plan.pool, 512):
         pool.add(32)
     return pool
 
 
-def shared_out(files: Sequence[Path], pairs: bool) -> list[Path]:
-    """Return those of heads or of pairs that this process learns from."""
-    mine = [file for file in files if is_pairs(file) == pairs]
-    if distributed.is_initialized():
-        mine = mine[rank() :: distributed.get_world_size()]
-    return mine
-
-
 class Arrivals:
     """Files that `make_pool` writes while training goes on.
+
+    Processes that train together look at different moments, so that a file's name says whose it is.
 
     Args:
         folders: where.
@@ -484,24 +482,31 @@ class Arrivals:
     def __init__(self, folders: Sequence[Path], known: Sequence[Path]) -> None:
         self._folders, self._known = folders, set(known)
 
-    def take(self, *pools: Pool | None) -> None:
+    def take(self, *pools: Pool) -> None:
         """Let pools have what is new for them."""
         new = [file for file in files_of(self._folders) if file not in self._known]
         self._known.update(new)
+        mine = [(file, is_pairs(file)) for file in new if _is_mine(file)]
         for pool in pools:
-            mine = shared_out(new, pool.pairs) if pool is not None else []
-            if pool is not None and mine:
-                pool.load(mine)
+            chosen = [file for file, pairs in mine if pairs == pool.pairs]
+            if chosen:
+                pool.load(chosen)
+
+
+def _is_mine(file: Path) -> bool:
+    together = distributed.get_world_size() if distributed.is_initialized() else 1
+    return zlib.crc32(str(file).encode()) % together == rank()
 
 
 def files_of(folders: Sequence[Path]) -> list[Path]:
-    return sorted(file for folder in folders for file in folder.glob("*.safetensors"))
+    """Return what `make_pool` has written; it gives files that aren't complete a hidden name."""
+    return sorted(file for folder in folders for file in folder.glob("[!.]*.safetensors"))
 
 
 def train(
     trainer: Trainer,
     pool: Pool,
-    pairs: Pool | None,
+    pairs: Pool,
     out: Path,
     time_limit: float = math.inf,
     every: float = 300.0,
@@ -512,7 +517,7 @@ def train(
     Args:
         trainer: what learns.
         pool: heads.
-        pairs: pairs of heads.
+        pairs: pairs of heads, may be empty.
         out: folder of the checkpoint.
         time_limit: seconds.
         every: seconds between checkpoints.
@@ -582,7 +587,6 @@ def main(
         trainer.begin(weights)
     files = files_of(pool)
     heads, pairs = (fill(trainer, files, wanted) for wanted in (False, True))
-    assert heads is not None
     train(trainer, heads, pairs, out, time_limit, every, Arrivals(pool, files))
 
 
