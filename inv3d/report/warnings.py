@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +21,8 @@ FAR_DEVIATIONS = 4.0
 STILL_FALLING = 0.03
 # the same where the rate falls to nothing, which lowers a loss by itself
 STILL_FALLING_RAMPED = 0.08
+# standard errors: steps that take a few views each have losses that differ by their views
+CERTAIN = 2.0
 RISEN = 1.5
 OVERFIT = 2.0
 LOW_IDENTITY_DROP = 0.3
@@ -88,18 +92,28 @@ def loss_warnings(log: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(values) < _MIN_STEPS:
             continue
         window = max(2, round(len(values) * _WINDOW))
+        share = STILL_FALLING_RAMPED if _ramped(rows) else STILL_FALLING
         last, before = _median(values[-window:]), _median(values[-2 * window : -window])
         if last > RISEN * _median(sorted(values)[:window]):
             found.append(
                 f"stage '{name}' ended at {last / min(values):.1f} times its lowest loss; "
                 "try a lower learning rate"
             )
-        elif last < before * (1 - (STILL_FALLING_RAMPED if _ramped(rows) else STILL_FALLING)):
+        elif _falling(values[-2 * window :], share):
             found.append(
                 f"stage '{name}' was still improving at its end (by {1 - last / before:.0%} over "
                 f"the last {window} steps); more steps may help"
             )
     return found
+
+
+def _falling(values: Sequence[float], share: float) -> bool:
+    """Whether the second half of some losses is lower by a share, and by more than by chance."""
+    half = len(values) // 2
+    before, last = values[:half], values[half:]
+    fall = _median(before) - _median(last)
+    error = math.sqrt((statistics.variance(before) + statistics.variance(last)) / half)
+    return fall > share * _median(before) and fall > CERTAIN * error
 
 
 def _ramped(rows: Sequence[Mapping[str, Any]]) -> bool:

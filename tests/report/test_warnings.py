@@ -92,6 +92,14 @@ def test_a_rate_that_falls_to_nothing_lowers_the_loss_by_itself(
     assert bool(loss_warnings(falling)) is ramped
 
 
+@pytest.mark.parametrize(("fall", "warned"), [(0.1, False), (0.5, True)])
+def test_what_views_in_turn_do_to_a_loss_is_no_improvement(fall: float, warned: bool) -> None:
+    views = [0.35, 0.41, 0.28, 0.34, 0.30, 0.40, 0.27]
+    losses = [2.0] * 30 + [views[step % 7] for step in range(18)]
+    losses[-5:] = [value * (1 - fall) for value in losses[-5:]]
+    assert bool(loss_warnings(log(losses))) is warned
+
+
 def test_a_stage_that_went_wrong() -> None:
     values = [math.exp(-step / 20) for step in range(60)] + [0.5] * 20
     (text,) = loss_warnings(log(values, "tuning"))

@@ -77,10 +77,10 @@ METHOD_OPTIONS: Presets = {
         "views_per_step": 2,
         "distance": 0.3,
         "depth": 20.0,
-        "depth_every": 3,
+        "depth_every": 4,
         "start": {"latent": {"optimizer": "lbfgs", "steps": 12}},
         "latent": {"steps": 4},
-        "tuning": {"steps": 54, "lr": 5e-3, "rampup": 0.1, "rampdown": 0.4},
+        "tuning": {"steps": 48, "lr": 5e-3, "rampup": 0.1, "rampdown": 0.4},
     },
     "hfgi3d": {
         "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},
