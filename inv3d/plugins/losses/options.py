@@ -42,8 +42,13 @@ class SymmetryConfig(PluginConfig):
 
     form: Literal["squared", "smooth_l1"] = Field(
         "squared",
-        description="difference of the pixels: squared, or smooth L1 with beta 1 (TriPlaneNet: "
-        "squared in its first branch, smooth L1 in its second)",
+        description="difference of the pixels: squared, or smooth L1 (TriPlaneNet: squared in its "
+        "first branch, smooth L1 in its second)",
+    )
+    beta: float = Field(
+        1.0,
+        gt=0,
+        description="of smooth L1: difference in colour units below which it is quadratic",
     )
     uncertainty: str = Field(
         "uncertainty", description="name of the method's map that says how uncertain a pixel is"

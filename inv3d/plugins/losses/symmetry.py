@@ -52,4 +52,4 @@ class Symmetry(Loss[SymmetryConfig, dict[str, Tensor]]):
     def _difference(self, image: Tensor, target: Tensor) -> Tensor:
         if self.config.form == "squared":
             return (image - target).square()
-        return F.smooth_l1_loss(image, target, reduction="none")
+        return F.smooth_l1_loss(image, target, reduction="none", beta=self.config.beta)

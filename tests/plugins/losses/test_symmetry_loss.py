@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from inv3d.core.errors import InputError
 from inv3d.core.fit.objective import Objective, WeightedLoss
@@ -27,6 +28,13 @@ def test_golden(form, golden, normalise):
     values = symmetry(Rendering(image=CASE["render"]), symmetry.prepare(target()))
     expected = CASE[f"{golden}_norm{int(normalise)}"]
     assert values.shape == (2,) and torch.allclose(values.mean(), expected, rtol=1e-5)
+
+
+def test_beta_is_that_of_smooth_l1():
+    symmetry = loss(form="smooth_l1", beta=0.1)
+    values = symmetry(Rendering(image=CASE["render"]), symmetry.prepare(target()))
+    error = F.smooth_l1_loss(CASE["render"], CASE["mirror"], reduction="none", beta=0.1).mean(1)
+    torch.testing.assert_close(values, (error / (CASE["conf"] + 1)).mean((1, 2)))
 
 
 def test_uncertain_pixels_count_less_and_the_paper_divides_by_the_map_itself():

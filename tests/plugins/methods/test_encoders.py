@@ -12,6 +12,7 @@ import torch
 from inv3d.core.camera import Camera
 from inv3d.core.errors import ConfigError, MismatchError, UnsupportedError, WeightsError
 from inv3d.core.fit.context import Context
+from inv3d.core.fit.terms import LossTerm
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.inverter import load_method
 from inv3d.core.latent import latent_statistics
@@ -21,6 +22,7 @@ from inv3d.nn.encoders.encode import make_encoder
 from inv3d.nn.encoders.options import EncoderOptions
 from inv3d.plugins.generators.eg3d import EG3D
 from inv3d.plugins.generators.panohead import PanoHead
+from inv3d.plugins.methods.encoders.branches import _mirror_terms
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.plugins.methods.encoder_trainings import (
     CPU,
@@ -451,3 +453,15 @@ def test_hybrid_takes_few_steps_and_no_method_with_steps() -> None:
     with pytest.raises(ConfigError, match="method wplus takes steps of its own"):
         method = load_method("hybrid", {"encoder": "wplus"})
         method.invert(generator, one_picture(generator), Context.create(CPU))
+
+
+def test_mirrored_pixels_keep_what_their_loss_was_asked_for() -> None:
+    asked = {"l1": {"weight": 2.0, "of": "raw", "resolution": 32, "mask": False}}
+    asked["near"] = {"loss": "smooth_l1", "weight": 1.0, "beta": 0.1}
+    asked["lpips"] = {"weight": 0.8}
+    terms = {name: LossTerm.model_validate(term) for name, term in asked.items()}
+    made = _mirror_terms(terms)
+    assert made["l1"].of == "raw" and made["l1"].weight == 2.0
+    assert made["l1"].options == {"form": "smooth_l1", "resolution": 32}
+    assert made["near"].loss == "symmetry" and made["near"].options["beta"] == 0.1
+    assert made["lpips"] is terms["lpips"]

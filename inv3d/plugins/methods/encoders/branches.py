@@ -168,9 +168,8 @@ def _mirror_terms(terms: Mapping[str, LossTerm]) -> dict[str, LossTerm]:
     for name, term in terms.items():
         form = _PIXELS.get(term.loss or name)
         if form is not None:
-            size = {n: v for n, v in term.options.items() if n == "resolution"}
-            options = {"loss": "symmetry", "weight": term.weight, "form": form, **size}
-            term = LossTerm.model_validate(options)
+            given = {n: v for n, v in term.model_dump().items() if n != "mask"}
+            term = LossTerm.model_validate(given | {"loss": "symmetry", "form": form})
         made[name] = term
     return made
 
