@@ -66,7 +66,7 @@ def dual_sheet(generator: Generator, picture: Capture, around: Capture) -> list[
         "dualencoder",
         config,
         generator,
-        context,
+        [context],
         lambda options: make_encoders(options, generator.spec, channels),
         unpublished,
     )
