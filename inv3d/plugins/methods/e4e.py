@@ -94,7 +94,8 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
     def deltas(self, lesson: Lesson[E4ETraining], step: int) -> int:
         """Return how many latents may differ from the first at a step."""
         training, most = lesson.training, lesson.generator.spec.num_ws - 1
-        if not lesson.network.training or step >= training.steps:
+        begun = training.begin is not None  # networks whose latents differ already
+        if begun or not lesson.network.training or step >= training.steps:
             return most
         past = step - training.progressive
         return min(most, past // training.progressive_every + 1) if past >= 0 else 0

@@ -77,6 +77,8 @@ def test_e4e_lets_latents_differ_one_after_another() -> None:
     lesson, method = training.trainer.lesson, training.method
     deltas = [method.deltas(lesson, step) for step in range(9)]
     assert deltas == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    begun = replace(lesson, training=lesson.training.model_copy(update={"begin": Path("e4e")}))
+    assert method.deltas(begun, 0) == generator.spec.num_ws - 1
     batch = training.feed.batch(0, 0)
     ws = method.latents(lesson, batch) - lesson.average
     assert torch.allclose(ws, ws[:, :1].expand_as(ws), atol=1e-6)

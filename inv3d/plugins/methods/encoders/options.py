@@ -155,7 +155,8 @@ class E4ETraining(EncoderTraining):
     progressive: int = Field(
         default=20_000,
         ge=0,
-        description="first step at which a latent may differ from the first. e4e: 20000",
+        description="first step at which a latent may differ from the first; all may from the "
+        "beginning with `begin`. e4e: 20000",
     )
     progressive_every: int = Field(
         default=2_000, ge=1, description="steps after which one more may. e4e: 2000"
