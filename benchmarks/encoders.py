@@ -21,6 +21,7 @@ from inv3d.bench.timing import finish
 from inv3d.commands.output import print_json, print_table
 from inv3d.core.config import build_config
 from inv3d.core.device import resolve_device
+from inv3d.core.fit.replay import CudaGraphs
 from inv3d.nn.choices import Precision
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.encoders.triplanenet import TriPlaneNet
@@ -98,20 +99,10 @@ def milliseconds(
 
 
 @torch.no_grad()
-def recorded(work: Callable[[], Any]) -> Callable[[], None]:
-    """Return what does the same again as a CUDA graph, without Python between its launches.
-
-    Raises:
-        RuntimeError: where something in it waits for the device.
-    """
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        work()
-    torch.cuda.current_stream().wait_stream(stream)
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
+def recorded(work: Callable[[], Any], device: torch.device) -> Callable[[], None]:
+    """Return what does the same again as a CUDA graph, without Python between its launches."""
+    again, _ = CudaGraphs(device)(work, ())
+    return again
 
 
 @click.command()
@@ -157,7 +148,7 @@ def main(
                 for part, work in parts(generator, network, count):
                     ways = {part: work}
                     if graphs:
-                        ways[f"{part}, recorded"] = recorded(work)
+                        ways[f"{part}, recorded"] = recorded(work, place)
                     for name, way in ways.items():
                         taken = milliseconds(way, repeats, place, clock) / count
                         rows.append(Row(name, count, kind, layout, taken))  # type: ignore[arg-type]
