@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import secrets
@@ -43,6 +44,7 @@ class RunDirectory:
         self.record = record
         self.new = False
         self._made: list[Path] = []
+        self._filled = False
         self._aside: Path | None = None
 
     @property
@@ -59,18 +61,23 @@ class RunDirectory:
                 that another process is writing), or can't be written.
             UsageError: where its path isn't UTF-8.
         """
-        path = path.absolute()
+        # what a link leads to is replaced, not the link
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
         _check_free(path, overwrite)
         directory = RunDirectory(path, dict(record))
         directory._made = [parent for parent in (path, *path.parents) if not parent.exists()]
         directory.new = True
         try:
-            if path.exists():
+            if path.exists() and any(path.iterdir()):
                 directory._aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
                 path.rename(directory._aside)
-            with atomic_directory(path) as temporary:
-                (temporary / RECORD).write_text(json_text(record), encoding="utf-8")
-                (temporary / LOG).touch()
+            if path.exists():
+                # an empty one may be a mounted place: it's filled, and never removed
+                directory._filled = True
+                directory._fill(path)
+            else:
+                with atomic_directory(path) as temporary:
+                    directory._fill(temporary)
         except OSError as error:
             directory.abandon()
             raise not_written(path, error) from error
@@ -78,6 +85,10 @@ class RunDirectory:
             directory.abandon()
             raise
         return directory
+
+    def _fill(self, place: Path) -> None:
+        (place / LOG).touch()
+        (place / RECORD).write_text(json_text(self.record), encoding="utf-8")
 
     @staticmethod
     def reopen(path: Path) -> RunDirectory:
@@ -122,18 +133,24 @@ class RunDirectory:
         self.checkpoint.unlink(missing_ok=True)
 
     def begun(self) -> None:
-        """A step was taken, or the result saved: the directory stays, what it replaced goes."""
+        """A step was taken, or the result saved: the directory stays, what it replaced goes.
+
+        With it goes what a run set aside that was killed before it came so far.
+        """
         self.new = False
-        if self._aside is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self._aside = None
+        self._aside = None
+        for old in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.old"):
+            shutil.rmtree(old, ignore_errors=True)
 
     def abandon(self) -> None:
         """Leave no trace of a run that hasn't begun; put back what it was to replace."""
         if not self.new:
             return
         self.new = False
-        shutil.rmtree(self.path, ignore_errors=True)
+        for written in self.path.iterdir() if self._filled else ():
+            written.unlink() if written.is_file() else shutil.rmtree(written, ignore_errors=True)
+        if not self._filled:
+            shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             for parent in self._made[1:]:
                 parent.rmdir()

@@ -94,11 +94,40 @@ def test_an_error_belongs_to_the_status_before(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_is_used_and_left_as_it_was(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    RunDirectory.create(tmp_path / "a", RECORD_OF).abandon()
-    assert names(tmp_path / "a") == []
-    RunDirectory.create(tmp_path / "a", RECORD_OF).begun()
+    path = tmp_path / "a"
+    path.mkdir(mode=0o750)
+    # as of a mounted place, which can't be moved or removed
+    same = path.stat().st_ino, path.stat().st_mode
+    directory = RunDirectory.create(path, RECORD_OF)
+    (path / "pictures").mkdir()
+    directory.abandon()
+    assert names(path) == []
+    RunDirectory.create(path, RECORD_OF).begun()
     assert names(tmp_path) == ["a"]
+    assert (path.stat().st_ino, path.stat().st_mode) == same
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_leads_to_is_replaced(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("disk/a")
+    if there:
+        RunDirectory.create(tmp_path / "disk" / "a", {"status": "old"}).begun()
+    RunDirectory.create(link, RECORD_OF, overwrite=there).begun()
+    assert link.is_symlink()
+    assert names(tmp_path) == ["disk", "link"]
+    assert names(tmp_path / "disk") == ["a"]
+    assert read_json(link / RECORD) == RECORD_OF
+
+
+def test_what_a_killed_run_set_aside_goes_with_the_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "[a]"
+    RunDirectory.create(path, {"status": "old"}).begun()
+    RunDirectory.create(path, RECORD_OF, overwrite=True)  # and killed
+    assert len(names(tmp_path)) == 2
+    RunDirectory(path, RECORD_OF).begun()
+    assert names(tmp_path) == ["[a]"]
 
 
 def test_what_exists_is_refused(tmp_path: Path) -> None:
