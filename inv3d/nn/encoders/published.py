@@ -33,6 +33,13 @@ W_DIM = 512
 _STATE, _AVERAGE, _OPTIONS = "state_dict", "latent_avg", "opts"
 _BRANCHES = ("psp_encoder", "triplanenet_encoder")
 _TRUNK = ("input_layer.", "body.")
+# encoder_type in the options of a training, where it's there, and how such an encoder is asked for
+_KINDS: dict[str, EncoderKind] = {
+    "GradualStyleEncoder": "psp",
+    "Encoder4Editing": "e4e",
+    "BackboneEncoderUsingLastLayerIntoW": "w",
+    "BackboneEncoderUsingLastLayerIntoWPlus": "wplus",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ class Published:
         raise WeightsError(
             f"{self.path}: an encoder of {self.num_ws} latents of {self.w_dim} numbers, but "
             f"generator {spec.name} takes {spec.num_ws} of {spec.w_dim}; give an encoder that was "
-            "trained for this generator"
+            "trained for this generator, or, where one of e4e's makes more latents, take its first "
+            "one (--method e4e --set deltas=0)"
         )
 
 
@@ -85,6 +93,7 @@ def read_encoder(
         WeightsError: where the file is missing, damaged or of another architecture.
     """
     file = open_checkpoint(path)
+    _check_kind(file, options.kind)
     tensors = file.state_dict(_STATE, prefix)
     count = _latents(tensors, options.kind, w_dim)
     network = make_filled(lambda: make_encoder(options, count, w_dim), tensors, path)
@@ -146,6 +155,24 @@ def read_average(path: Path, w_dim: int = W_DIM) -> Tensor:
     return _rows(average, path, w_dim)
 
 
+def check_rows(average: Tensor, count: int, source: Path) -> None:
+    """Refuse a mean latent of other latents than an encoder makes.
+
+    Args:
+        average: [rows, w_dim].
+        count: latents that the encoder makes.
+        source: file of the average.
+
+    Raises:
+        WeightsError: where several latents have another number of rows than one or their own.
+    """
+    if count > 1 and len(average) not in (1, count):
+        raise WeightsError(
+            f"{source}: latent_avg has {len(average)} rows, but the encoder makes {count} latents; "
+            "give the file of the same training"
+        )
+
+
 def read_confidence(path: Path, options: ConfidenceOptions | None = None) -> ConfidenceNetwork:
     """Read unsup3d's confidence network, frozen.
 
@@ -181,7 +208,8 @@ def start_trunk(network: nn.Module, path: Path, rng: torch.Generator) -> None:
     own = {n: t for n, t in network.state_dict().items() if n.startswith(_TRUNK)}
     given = {n: t for n, t in tensors.items() if n.startswith(_TRUNK)}
     first = "input_layer.0.weight"
-    if first in own and first in given and (more := own[first].shape[1] - 3) > 0:
+    colours = (len(own.get(first, ())), 3, 3, 3)
+    if first in given and given[first].shape == colours and (more := own[first].shape[1] - 3) > 0:
         noise = torch.randn(len(own[first]), more, 3, 3, generator=rng)
         given[first] = torch.cat([given[first], noise], dim=1)
     check_state(own, given, path)
@@ -192,29 +220,27 @@ def start_trunk(network: nn.Module, path: Path, rng: torch.Generator) -> None:
 def _latents(tensors: Mapping[str, Tensor], kind: EncoderKind, w_dim: int) -> int:
     """Return how many latents an encoder makes, by its tensors; 1 where they don't tell."""
     if kind == "wplus":
-        return max(1, len(tensors.get("linear.bias", ())) // w_dim)
+        return max(1, tensors.get("linear.bias", torch.empty(0)).numel() // w_dim)
     blocks = (n for n in tensors if n.startswith("styles.") and n.endswith(".linear.bias"))
     return max(1, len(list(blocks)))
 
 
 def _branch_in(tensors: Mapping[str, Tensor], trunk: TrunkOptions) -> BranchOptions:
     """Return the options of the second branch that has these tensors."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    inputs = shapes.get("input_layer.0.weight", (0, 9))[1]
-    first, second = (shapes.get(f"up{n}.conv.double_conv.1.bias", (0,))[0] for n in (1, 2))
+    sizes = {name: tensor.numel() for name, tensor in tensors.items()}
+    shape = tensors.get("input_layer.0.weight", torch.empty(0)).shape
+    first, second = (sizes.get(f"up{n}.conv.double_conv.1.bias", 0) for n in (1, 2))
     shuffled = 4 * second == 3 * first > 0  # channels; without, it has half as many
-    return BranchOptions(version=1 if inputs == 6 else 2, pixel_shuffle=shuffled, trunk=trunk)
+    return BranchOptions(
+        version=1 if shape[1:2] == (6,) else 2, pixel_shuffle=shuffled, trunk=trunk
+    )
 
 
 def _average(file: Checkpoint, count: int, w_dim: int) -> Tensor | None:
     if _AVERAGE not in file.names:
         return None
     average = _rows(file.tensor(_AVERAGE), file.path, w_dim)
-    if len(average) not in (1, count) and count > 1:
-        raise WeightsError(
-            f"{file.path}: latent_avg has {len(average)} rows, but the encoder makes {count} "
-            "latents; give the file of a single training"
-        )
+    check_rows(average, count, file.path)
     return average
 
 
@@ -230,5 +256,20 @@ def _rows(average: Tensor, path: Path, w_dim: int) -> Tensor:
 
 def _counts_from_average(file: Checkpoint) -> bool:
     """Whether the training's options say so; they do unless they deny it."""
-    options: Mapping[str, Any] = file.options(_OPTIONS) if _OPTIONS in file.names else {}
-    return options.get("start_from_latent_avg") is not False
+    return _options(file).get("start_from_latent_avg") is not False
+
+
+def _check_kind(file: Checkpoint, kind: EncoderKind) -> None:
+    """Refuse a file whose training's options name an encoder of another kind."""
+    said = _options(file).get("encoder_type")
+    true = _KINDS.get(said, kind) if isinstance(said, str) else kind
+    if true != kind:
+        method = "e4e" if true == "e4e" else f"psp --set encoder.kind={true}"
+        raise WeightsError(
+            f"{file.path}: holds an encoder of the kind '{true}' ({said}), and one of the kind "
+            f"'{kind}' was asked for; take --method {method}"
+        )
+
+
+def _options(file: Checkpoint) -> Mapping[str, Any]:
+    return file.options(_OPTIONS) if _OPTIONS in file.names else {}

@@ -64,10 +64,7 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
         number of them will do.
         """
         found = super().published(path, spec)
-        if self.config.deltas != 0:
-            return found
-        average = None if found.average is None else found.average[:1]
-        return replace(found, num_ws=1, average=average)
+        return replace(found, num_ws=1) if self.config.deltas == 0 else found
 
     def asked(self, encoder: nn.Module) -> Callable[[Tensor], Tensor]:
         """Return what the encoder is asked for: latents of which some differ from the first."""

@@ -124,6 +124,44 @@ def test_encoder_of_another_kind(tmp_path):
         read_encoder(tmp_path / "net.pt", _options("w"), "psp_encoder.", w_dim=W_DIM)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "method"),
+    [
+        ("GradualStyleEncoder", "psp", "psp --set encoder.kind=psp"),
+        ("Encoder4Editing", "e4e", "e4e"),
+        ("BackboneEncoderUsingLastLayerIntoW", "w", "psp --set encoder.kind=w"),
+        ("BackboneEncoderUsingLastLayerIntoWPlus", "wplus", "psp --set encoder.kind=wplus"),
+    ],
+)
+def test_the_kind_that_a_file_says_it_is(tmp_path, said, kind, method):
+    """The tensors of pSp and e4e are the same, what they mean isn't."""
+    network = make_encoder(_options(kind), 3, W_DIM)
+    contents = {"state_dict": _prefixed("encoder.", network), "opts": {"encoder_type": said}}
+    torch.save(contents, tmp_path / "net.pt")
+    assert read_encoder(tmp_path / "net.pt", _options(kind), w_dim=W_DIM).w_dim == W_DIM
+    for other in {"psp", "e4e", "w", "wplus"} - {kind}:
+        with pytest.raises(WeightsError, match=rf"kind '{kind}' \({said}\).*--method {method}$"):
+            read_encoder(tmp_path / "net.pt", _options(other), w_dim=W_DIM)
+
+
+@pytest.mark.parametrize("broken", [torch.tensor(1.0), torch.ones(3)])
+def test_tensors_without_the_axes_that_sizes_are_read_from(tmp_path, broken):
+    network = TriPlaneNet(SMALL, BranchOptions(trunk=TRUNK), 4, W_DIM, 12)
+    names = ("input_layer.0.weight", "up1.conv.double_conv.1.bias")
+    for name in (f"triplanenet_encoder.{name}" for name in names):
+        torch.save({"state_dict": network.state_dict() | {name: broken}}, tmp_path / "net.pt")
+        with pytest.raises(WeightsError, match=r"net\.pt"):
+            read_triplanenet(tmp_path / "net.pt", SMALL, TRUNK, plane_channels=12, w_dim=W_DIM)
+    state = _prefixed("encoder.", make_encoder(_options("wplus"), 3, W_DIM))
+    torch.save({"state_dict": state | {"encoder.linear.bias": broken}}, tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match=r"net\.pt"):
+        read_encoder(tmp_path / "net.pt", _options("wplus"), w_dim=W_DIM)
+    trunk = {n: t for n, t in network.triplanenet_encoder.state_dict().items() if "body" in n}
+    torch.save(trunk | {"input_layer.0.weight": broken}, tmp_path / "trunk.pt")
+    with pytest.raises(WeightsError, match=r"trunk\.pt"):
+        start_trunk(network.triplanenet_encoder, tmp_path / "trunk.pt", torch.Generator())
+
+
 @pytest.mark.parametrize(("version", "shuffle"), [(1, True), (2, False), (2, True)])
 def test_triplanenet_of_every_version(tmp_path, images, version, shuffle):
     branch = BranchOptions(version=version, pixel_shuffle=shuffle, trunk=TRUNK)

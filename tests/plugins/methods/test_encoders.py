@@ -334,6 +334,33 @@ def test_the_average_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
         missing.invert(generator, one_picture(generator), Context.create(CPU))
 
 
+@pytest.mark.parametrize("kind", ["psp", "w", "e4e"])
+@pytest.mark.parametrize("own", [True, False])
+def test_an_average_has_a_row_for_every_latent(kind: str, own: bool, tmp_path: Path) -> None:
+    """Or one for all; a single latent is counted from the first row."""
+    generator, encoder = ToyGenerator(ToyConfig()), {**ENCODER, "kind": kind}
+    count, rows = {"psp": (4, 6), "w": (1, 6), "e4e": (6, 6)}[kind]
+    path, average = _published(tmp_path / "x.pt", count, False, encoder), torch.rand(rows, 8)
+    contents = torch.load(path, weights_only=True)
+    torch.save(contents | ({"latent_avg": average} if own else {}), path)
+    torch.save({"latent_avg": average}, tmp_path / "average.pt")
+    options: dict[str, Any] = {"encoder": encoder, "weights": str(path)}
+    if not own:
+        options["average"] = str(tmp_path / "average.pt")
+    if kind == "e4e":
+        options["deltas"] = 0
+    method = load_method("e4e" if kind == "e4e" else "psp", options)
+    if kind == "psp":
+        name = "x" if own else "average"
+        with pytest.raises(WeightsError, match=rf"{name}\.pt: latent_avg has 6 rows, but the enc"):
+            method.invert(generator, one_picture(generator), Context.create(CPU))
+        return
+    ws = method.invert(generator, one_picture(generator), Context.create(CPU)).ws
+    torch.save(contents | {"latent_avg": average[0]}, path)
+    plain = load_method(method.name, {**options, "average": None})
+    assert torch.equal(plain.invert(generator, one_picture(generator), Context.create(CPU)).ws, ws)
+
+
 def test_a_published_file_of_other_latents_is_refused(tmp_path: Path) -> None:
     generator = ToyGenerator(ToyConfig())
     path = _published(tmp_path / "x.pt", 7, True)

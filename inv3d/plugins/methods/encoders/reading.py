@@ -16,7 +16,7 @@ from inv3d.core.latent import latent_statistics
 from inv3d.core.trained import find_trained, is_trained
 from inv3d.core.warm import kept, version_of
 from inv3d.core.weights.tensors import make_filled
-from inv3d.nn.encoders.published import Published, read_average
+from inv3d.nn.encoders.published import Published, check_rows, read_average
 from inv3d.plugins.methods.encoders.options import EncodingConfig
 
 OPTION = "--set weights=PATH"
@@ -101,10 +101,11 @@ def _average(
 ) -> Tensor | None:
     if not found.counts_from_average:
         return None
-    if path is not None:
-        return read_average(path, found.w_dim)
-    if found.average is not None:
-        return found.average
+    average = found.average if path is None else read_average(path, found.w_dim)
+    if average is not None:
+        check_rows(average, found.num_ws, path or found.path)
+        # of several rows a single latent is counted from the first one, as the official code does
+        return average if found.num_ws > 1 else average[:1]
     said.append(
         f"{found.path.name}: has no latent_avg; the mean latent of generator "
         f"{generator.spec.name}, seen from the front, was taken; where another file has it, give "
