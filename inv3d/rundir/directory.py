@@ -65,19 +65,8 @@ class RunDirectory:
         path = Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
         _check_free(path, overwrite)
         directory = RunDirectory(path, dict(record))
-        directory._made = [parent for parent in (path, *path.parents) if not parent.exists()]
-        directory.new = True
         try:
-            if path.exists() and any(path.iterdir()):
-                directory._aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
-                path.rename(directory._aside)
-            if path.exists():
-                # an empty one may be a mounted place: it's filled, and never removed
-                directory._filled = True
-                directory._fill(path)
-            else:
-                with atomic_directory(path) as temporary:
-                    directory._fill(temporary)
+            directory._take_place(overwrite=overwrite)
         except OSError as error:
             directory.abandon()
             raise not_written(path, error) from error
@@ -86,8 +75,35 @@ class RunDirectory:
             raise
         return directory
 
-    def _fill(self, place: Path) -> None:
-        (place / LOG).touch()
+    def _take_place(self, *, overwrite: bool) -> None:
+        """Set aside what is there, and write record and log; what another process made stays."""
+        path = self.path
+        if overwrite and path.exists() and any(path.iterdir()):
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+            path.rename(aside)
+            self._aside = aside
+        self._made = [parent for parent in path.parents if not parent.exists()]
+        if path.exists():
+            # an empty one may be a mounted place: it's filled, and never removed
+            self._claim()
+            self._filled = self.new = True
+            self._write_record(path)
+            return
+        with atomic_directory(path) as temporary:
+            self._write_record(temporary)
+            (temporary / LOG).touch()
+        self.new = True
+
+    def _claim(self) -> None:
+        """Write the empty log, which one of several processes does first."""
+        try:
+            (self.path / LOG).touch(exist_ok=False)
+        except FileExistsError:
+            raise RunError(
+                f"{self.path}: another process has begun a run there; choose another --out"
+            ) from None
+
+    def _write_record(self, place: Path) -> None:
         (place / RECORD).write_text(json_text(self.record), encoding="utf-8")
 
     @staticmethod
@@ -127,36 +143,46 @@ class RunDirectory:
         """Everything is written: say so, and drop what was only needed to go on."""
         self.enter("finished", finished=timestamp(), seconds=dict(seconds))
         self.drop_checkpoint()
+        self._sweep()
 
     def drop_checkpoint(self) -> None:
         """Delete what was only needed to go on; a finished run may have died before it did."""
         self.checkpoint.unlink(missing_ok=True)
 
     def begun(self) -> None:
-        """A step was taken, or the result saved: the directory stays, what it replaced goes.
+        """A step was taken, or the result saved: the directory stays, what it replaced goes."""
+        if self.new:
+            self.new = False
+            self._aside = None
+            self._sweep()
 
-        With it goes what a run set aside that was killed before it came so far.
-        """
-        self.new = False
-        self._aside = None
+    def _sweep(self) -> None:
+        """Delete what this run set aside, and one that was killed before it took a step."""
         for old in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.old"):
             shutil.rmtree(old, ignore_errors=True)
 
     def abandon(self) -> None:
         """Leave no trace of a run that hasn't begun; put back what it was to replace."""
-        if not self.new:
-            return
-        self.new = False
-        for written in self.path.iterdir() if self._filled else ():
-            written.unlink() if written.is_file() else shutil.rmtree(written, ignore_errors=True)
+        if self.new:
+            self.new = False
+            self._remove()
+        with contextlib.suppress(OSError):
+            for parent in self._made:
+                parent.rmdir()
+        if self._aside is not None and not self.path.exists():
+            with contextlib.suppress(OSError):
+                self._aside.rename(self.path)
+        self._aside = None
+
+    def _remove(self) -> None:
         if not self._filled:
             shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            for parent in self._made[1:]:
-                parent.rmdir()
-        if self._aside is not None and self._aside.exists():
-            self._aside.rename(self.path)
-            self._aside = None
+            return
+        for written in self.path.iterdir():
+            if written.is_dir():
+                shutil.rmtree(written, ignore_errors=True)
+            else:
+                written.unlink(missing_ok=True)
 
     def log(self, progress: Progress) -> None:
         """Add a line to the step log, in one write, so that a kill leaves whole lines."""

@@ -126,8 +126,48 @@ def test_what_a_killed_run_set_aside_goes_with_the_next_step(tmp_path: Path) -> 
     RunDirectory.create(path, {"status": "old"}).begun()
     RunDirectory.create(path, RECORD_OF, overwrite=True)  # and killed
     assert len(names(tmp_path)) == 2
-    RunDirectory(path, RECORD_OF).begun()
+    RunDirectory(path, RECORD_OF).finished({})
     assert names(tmp_path) == ["[a]"]
+
+
+def test_what_can_not_be_set_aside_stays(tmp_path: Path) -> None:
+    path = tmp_path / ("m" * 245)  # with a mark behind it longer than file names may be
+    path.mkdir()
+    (path / RECORD).write_text("{}")
+    (path / "inversion.safetensors").write_text("x")
+    with pytest.raises(RunError, match="can't be written"):
+        RunDirectory.create(path, RECORD_OF, overwrite=True)
+    assert names(path) == ["inversion.safetensors", RECORD]
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_of_two_that_begin_at_once_one_is_left_in_peace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: bool
+) -> None:
+    path = tmp_path / "a"
+    if empty:
+        path.mkdir()
+    with monkeypatch.context() as patch:
+        # both have looked before either of them writes
+        patch.setattr("inv3d.rundir.directory._check_free", lambda *_: None)
+        first = RunDirectory(path, RECORD_OF)
+        second = RunDirectory(path, {"status": "second"})
+        place = "_claim" if empty else "_write_record"
+        wait = getattr(RunDirectory, place)
+
+        def late(self: RunDirectory, *arguments: Any) -> None:
+            patch.setattr(RunDirectory, place, wait)
+            first._take_place(overwrite=False)
+            (path / "checkpoint.safetensors").touch()
+            wait(self, *arguments)
+
+        patch.setattr(RunDirectory, place, late)
+        with pytest.raises((RunError, OSError)):
+            second._take_place(overwrite=False)
+        second.abandon()
+    assert names(path) == ["checkpoint.safetensors", RECORD, LOG]
+    assert read_json(path / RECORD) == RECORD_OF
+    assert names(tmp_path) == ["a"]
 
 
 def test_what_exists_is_refused(tmp_path: Path) -> None:
