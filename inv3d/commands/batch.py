@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inv3d.commands.finite import finite
+from inv3d.commands.numbers import finite
 from inv3d.commands.run import command as run
 from inv3d.commands.run import given_options, request_of
 from inv3d.core.errors import RunError

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import RunError, UsageError
 
@@ -135,7 +136,12 @@ def _parse_views(_: click.Context, __: click.Parameter, text: str) -> tuple[int,
     help="For methods: the capture, as of '3dinv run'.",
 )
 @click.option(
-    "--seed", type=int, default=303, show_default=True, help="For methods: of random numbers."
+    "--seed",
+    type=int,
+    callback=seed,
+    default=303,
+    show_default=True,
+    help="For methods: of random numbers.",
 )
 @click.option("--table", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

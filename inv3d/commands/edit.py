@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import click
 
-from inv3d.commands.finite import finite
+from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import ConfigError, PluginError, UsageError, WeightsError, suggest
 from inv3d.core.registry.discovery import registry

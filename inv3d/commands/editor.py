@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers, print_table
 from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
@@ -47,7 +48,7 @@ _OUT = click.option(
     help="File of directions.  [default: where later edits find it, among the weight files]",
 )
 _SEED = click.option(
-    "--seed", type=int, default=303, show_default=True, help="Of all random numbers."
+    "--seed", type=int, callback=seed, default=303, show_default=True, help="Of all random numbers."
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inv3d.commands.finite import finite
+from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry

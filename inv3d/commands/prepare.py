@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inv3d.commands.finite import finite
+from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry

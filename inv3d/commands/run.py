@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from inv3d.commands.metric import metric_option
+from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
@@ -111,7 +112,9 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
     help="Option of the method (latent.steps=200), of the generator (generator.x=1) or a loss "
     "(losses.mse=2), over all else.",
 )
-@click.option("--seed", type=int, default=303, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=int, callback=seed, default=303, show_default=True, help="Of all random numbers."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
     "--precision",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError
 from inv3d.core.registry.discovery import registry
@@ -59,7 +60,9 @@ _WITH_RESUME = {"resume", "settings", "loggers", "as_json"}
     help="Option of the training (training.steps=2000), of the plugin, or of the generator "
     "(generator.x=1), over all else.",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=int, callback=seed, default=1, show_default=True, help="Of all random numbers."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option(
     "--checkpoint-every",

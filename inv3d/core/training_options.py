@@ -42,7 +42,7 @@ class TrainingConfig(PluginConfig):
         description="parts that a process sees its pictures in, one after another, for less "
         "memory; normalisation over pictures is then over those of a part",
     )
-    lr: float = Field(default=1e-4, gt=0, description="learning rate of the plateau")
+    lr: float = Field(default=1e-4, gt=0, le=1e6, description="learning rate of the plateau")
     warmup: int = Field(default=0, ge=0, description="first steps, with a rising rate")
     cooldown: float = Field(
         default=0.0, ge=0, le=1, description="share of the steps at the end with a falling rate"

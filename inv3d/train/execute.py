@@ -16,6 +16,7 @@ from inv3d.core.errors import ConfigError, DivergedError, InterruptedRun, RunErr
 from inv3d.core.files import write_text
 from inv3d.core.fit.loop import Progress
 from inv3d.core.registry.hooks import Observers, hooks, open_loggers
+from inv3d.rundir.directory import check_spared
 from inv3d.rundir.lock import held
 from inv3d.rundir.record import timestamp
 from inv3d.runs.display import Display
@@ -68,6 +69,7 @@ def start_training(
         prepared.trainer.rehearse(feed)
         if not team.leads:
             return _follow(prepared, feed, TrainingDirectory(out, {}))
+        check_spared(out, prepared.begun_from)
         observers = _watching(display, loggers)
         directory = TrainingDirectory.create(out, overwrite=overwrite)
         with held(directory.path):
@@ -103,12 +105,15 @@ def resume_training(
     with meeting(device) as team:
         prepared = prepare_training(request, team, device, begun=directory.begun)
         _check_same(directory, prepared)
+        _check_ahead(directory, prepared.trainer.training.steps)
         feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
         if not team.leads:
             directory.restore_into(prepared.trainer)
             return _follow(prepared, feed, directory)
         observers = _watching(display, loggers)
         with held(directory.path):
+            directory.reread()
+            _check_same(directory, prepared)
             directory.restore_into(prepared.trainer)
             directory.cut(prepared.trainer.done)
             changes = {"request": prepared.request.plain(), "training": prepared.facts["training"]}
@@ -138,6 +143,15 @@ def _check_same(directory: TrainingDirectory, prepared: PreparedTraining) -> Non
         raise RunError(
             f"{directory.path}: was begun with generator {now['name']} {before}, which now is "
             f"{now['fingerprint']}; give it its weights back, or start again with --overwrite"
+        )
+
+
+def _check_ahead(directory: TrainingDirectory, steps: int) -> None:
+    taken = directory.record["steps"]
+    if steps < taken:
+        raise ConfigError(
+            f"--set training.steps={steps}: {directory.path} has taken {taken} steps already; give "
+            "a larger number"
         )
 
 
@@ -194,12 +208,16 @@ def _take_all(
                 f"steps; continue with '3dinv train --resume {directory.path}'"
             ) from error
         except DivergedError as error:
-            with contextlib.suppress(RunError):  # the disk may be full
-                directory.save(trainer, prepared)
+            # what diverges is bad some steps before its numbers show it: a checkpoint stays
+            with contextlib.suppress(RunError, DivergedError):  # the disk may be full
+                if not directory.begun:
+                    directory.save(trainer, prepared)
+            with contextlib.suppress(RunError):
                 directory.write(status="failed", error=str(error))
             raise DivergedError(
-                f"{error} in {directory.path}; try a lower learning rate "
-                f"(--set training.lr={trainer.training.lr / 3:.1g}), or check the pictures"
+                f"{error}; the weights of step {directory.record['steps']} are kept in "
+                f"{directory.path}; go on with '3dinv train --resume {directory.path} "
+                f"--set training.lr={trainer.training.lr / 3:.1g}', or check the pictures"
             ) from error
         except Exception as error:
             with contextlib.suppress(RunError):  # the disk may be full
@@ -244,6 +262,10 @@ def _take_steps(
         if taken.stop and not last:
             trainer.team.wait()
             raise InterruptedRun("stopped")
+    if not directory.is_whole(steps):  # it was stopped after its last step
+        directory.save(trainer, prepared)
+        display.say(_evaluate(prepared, directory, observers))
+        directory.keep(trainer, prepared)
     trainer.team.wait()
 
 

@@ -91,6 +91,7 @@ class PreparedTraining:
         sources: of pictures.
         config: options of the plugin.
         facts: of plugin and generator, for the record.
+        begun_from: files and directories that the options name, and which option does.
         notices: what the user should know.
     """
 
@@ -99,6 +100,7 @@ class PreparedTraining:
     sources: list[Source]
     config: PluginConfig
     facts: dict[str, Any]
+    begun_from: Mapping[Path, str] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
 
@@ -150,7 +152,19 @@ def prepare_training(
     read[OF_GENERATOR] = given.model_dump()
     request = replace(request, options=_with_whole_paths(request.options, read))
     notices = _notices(sources, generator) if team.leads else []
-    return PreparedTraining(request, trainer, sources, config, facts, notices)
+    begun_from = paths_of(read) | ({weights: "what --weights names"} if weights else {})
+    return PreparedTraining(request, trainer, sources, config, facts, begun_from, notices)
+
+
+def paths_of(values: Mapping[str, Any], where: str = "--set ") -> dict[Path, str]:
+    """Return the paths among options, those of groups of options too, and what names them."""
+    found: dict[Path, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= paths_of(value, f"{where}{name}.")
+        elif isinstance(value, Path):
+            found[value] = f"what {where}{name} names"
+    return found
 
 
 def _with_whole_paths(given: Mapping[str, Any], read: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,8 +255,15 @@ def _sources(
     training: TrainingConfig,
 ) -> list[Source]:
     sources: list[Source] = []
+    named: set[str] = set()
     for given in request.data:
         name, weight = split_weight(given)
+        if name in named:
+            raise ConfigError(
+                f"--data {name}: given twice; give it once, and say how often its pictures are "
+                f"taken by a weight (--data {name}=2)"
+            )
+        named.add(name)
         if name == GENERATED:
             sources.append(
                 Generated(
@@ -274,7 +295,10 @@ def _pictures(
     try:
         files = open_capture(name)
     except InputError as error:
-        raise InputError(str(error).replace("--input ", "--data ", 1)) from None
+        text = str(error).replace(
+            "leave --input out for the sample capture", f"or give --data {GENERATED}"
+        )
+        raise InputError(text.replace("--input ", "--data ", 1)) from None
     ws = read_known_latents(files, generator)
     if "latents" in plugin.learns_from and ws is None:
         raise InputError(
@@ -309,13 +333,17 @@ def split_weight(given: str) -> tuple[str, float]:
     """Return path and weight of "PATH=WEIGHT"; a path that has "=" in its name keeps it.
 
     Raises:
-        InputError: where the weight isn't above 0.
+        InputError: where there's no path, or the weight isn't above 0.
     """
     name, sign, text = given.rpartition("=")
+    if not sign or Path(given).exists():
+        name, text = given, "1"
     try:
-        weight = float(text) if sign else 1.0
+        weight = float(text)
     except ValueError:
-        return given, 1.0
+        name, weight = given, 1.0
+    if not name:
+        raise InputError(f"--data {given!r}: names no pictures; give PATH, or PATH=WEIGHT")
     if not 0 < weight < float("inf"):
         raise InputError(f"--data {given}: a weight of {text}, expected a number above 0")
-    return (name if sign else given), weight
+    return name, weight

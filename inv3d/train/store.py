@@ -21,6 +21,9 @@ LOG = "steps.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PAGE = "training.html"
 _OURS = (RECORD, LOG, CHECKPOINT, PAGE, FILE)
+# what a record always has
+_HELD = {"request": dict, "generator": dict, "plugin": dict, "training": dict, "steps": int}
+_HELD |= {"evaluations": list, "command": list, "warnings": list}
 
 
 class TrainingDirectory:
@@ -66,9 +69,19 @@ class TrainingDirectory:
         if not (path / RECORD).is_file():
             raise RunError(f"{path}: no {RECORD}; give the directory of a training")
         record = read_json(path / RECORD)
-        if not isinstance(record, dict) or not isinstance(record.get("request"), dict):
-            raise RunError(f"{path / RECORD}: isn't the record of a training")
+        whole = isinstance(record, dict) and all(
+            isinstance(record.get(name), kind) for name, kind in _HELD.items()
+        )
+        if not whole:
+            raise RunError(
+                f"{path / RECORD}: isn't the record of a training, or not all of it; start it again with "
+                "--overwrite"
+            )
         return TrainingDirectory(path, record)
+
+    def reread(self) -> None:
+        """Read the record again, which another process may have changed meanwhile."""
+        self.record = TrainingDirectory.reopen(self.path).record
 
     @property
     def request(self) -> TrainRequest:
@@ -99,7 +112,9 @@ class TrainingDirectory:
         self.write()
 
     def write(self, **changes: Any) -> None:
-        """Write the record with some changes."""
+        """Write the record with some changes; with the status an earlier error goes."""
+        if "status" in changes:
+            self.record.pop("error", None)
         self.record |= finite(changes)
         write_json(self.path / RECORD, self.record)
 
@@ -108,12 +123,21 @@ class TrainingDirectory:
         """Whether there's a checkpoint to go on from."""
         return (self.path / CHECKPOINT).is_file()
 
+    def is_whole(self, steps: int) -> bool:
+        """Whether networks and page of the last step are there, and the evaluation of it."""
+        evaluations = self.record["evaluations"]
+        seen = bool(evaluations) and evaluations[-1]["step"] == steps
+        files = all((self.path / name).is_file() for name in (FILE, PAGE))
+        return files and seen and self.record["steps"] == steps
+
     def save(self, trainer: Trainer, prepared: PreparedTraining) -> None:
         """Write the checkpoint, then the networks as they are.
 
         Raises:
+            DivergedError: where a weight isn't finite.
             RunError: where they can't be written; what was there before stays.
         """
+        trainer.check_finite()
         tensors, position = trainer.state()
         write_tensors(self.path / CHECKPOINT, tensors, position)
         self.keep(trainer, prepared)

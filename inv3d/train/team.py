@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed
 
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import ConfigError, RunError
+from inv3d.core.errors import ConfigError, RunError, first_line
 
 # processes wait so long for one that evaluates, or stands still
 _PATIENCE = timedelta(days=7)
@@ -150,5 +150,11 @@ def _join(device: torch.device) -> Team:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        try:
+            distributed.init_process_group(backend, timeout=_PATIENCE)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"WORLD_SIZE is {size}, but the processes couldn't meet ({first_line(error)}); "
+                "start them with torchrun, or unset WORLD_SIZE"
+            ) from error
     return Team(rank, size)

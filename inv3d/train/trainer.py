@@ -21,7 +21,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.trained import begin_with
 from inv3d.core.training import Batch, Check, Lesson, Trainable
 from inv3d.core.training_options import TrainingConfig
-from inv3d.core.weights.tensors import under_prefix
+from inv3d.core.weights.tensors import is_finite, under_prefix
 from inv3d.train.draws import seed_of
 from inv3d.train.feed import Feed
 from inv3d.train.norms import share_norms
@@ -136,13 +136,21 @@ class Trainer:
         values = dict(zip(losses, read, strict=True))
         if fault := _fault(values, changes):
             self._put_buffers(before)
-            raise DivergedError(
-                f"step {self.done}: {fault} isn't finite; the weights before it are kept"
-            )
+            raise DivergedError(f"step {self.done}: {fault} isn't finite")
         rates = {name: self._move(name, some) for name, some in gradients.items()}
         self.done += 1
         self._follow()
         return Taken(values, rates, bool(stop > 0))
+
+    def check_finite(self) -> None:
+        """Refuse weights that a step has made infinite.
+
+        Raises:
+            DivergedError: naming one of them.
+        """
+        for name, tensor in self.network.state_dict().items():
+            if not is_finite(tensor):
+                raise DivergedError(f"step {self.done - 1}: weight '{name}' isn't finite after it")
 
     def _seed(self, part: int) -> None:
         """Let all random numbers depend on seed, step, process and part alone."""

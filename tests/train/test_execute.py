@@ -23,6 +23,7 @@ from inv3d.core.errors import (
     InterruptedRun,
     InvError,
     RunError,
+    UsageError,
     WeightsError,
 )
 from inv3d.core.registry.discovery import registry
@@ -36,6 +37,7 @@ from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from inv3d.train.execute import resume_training, start_training
 from inv3d.train.prepare import TrainRequest
 from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
+from inv3d.train.trainer import Trainer
 from tests.blank_plots import blank_plots
 from tests.toy_runs import write_capture
 from tests.train.toy_encoder import PLUGINS
@@ -359,11 +361,122 @@ def test_steps_are_kept_where_an_evaluation_fails(
 
 
 def test_what_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"step 7: loss 'total' \(nan\) isn't finite.*are kept"):
+    message = (
+        r"step 7: loss 'total' \(nan\) isn't finite; the weights of step 5 are kept in .*bad; "
+    )
+    with pytest.raises(
+        DivergedError, match=message + "go on with '3dinv train --resume .*lr=0.003"
+    ):
         _train(_request(break_at=7), tmp_path / "bad")
-    _train(_request(steps=7), tmp_path / "good")
+    _train(_request(steps=5), tmp_path / "good")
     assert _same(_checkpoint(tmp_path / "bad"), _checkpoint(tmp_path / "good"))
-    assert TrainingDirectory.reopen(tmp_path / "bad").record["status"] == "failed"
+    record = TrainingDirectory.reopen(tmp_path / "bad").record
+    assert record["status"] == "failed" and "isn't finite" in record["error"]
+    record = _resume(tmp_path / "bad", {"lr": 0.003, "break_at": -1}).record
+    assert record["status"] == "finished" and "error" not in record
+
+
+def test_where_there_is_no_checkpoint_yet_the_weights_before_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="isn't finite; the weights of step 3 are kept"):
+        _train(_request(break_at=3), tmp_path / "bad")
+    _train(_request(steps=3), tmp_path / "good")
+    assert _same(_checkpoint(tmp_path / "bad"), _checkpoint(tmp_path / "good"))
+
+
+def test_weights_that_are_not_finite_are_never_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = Trainer._follow
+
+    def ruined(self: Trainer) -> None:
+        next(self.network.parameters()).data.flatten()[0] = torch.inf
+        follow(self)
+
+    monkeypatch.setattr(Trainer, "_follow", ruined)
+    with pytest.raises(DivergedError, match=r"step 0: weight '.*' isn't finite after it"):
+        _train(_request(steps=1), tmp_path / "bad")
+    assert not (tmp_path / "bad" / FILE).exists()
+    for rate in (torch.inf, 1e38):
+        with pytest.raises(ConfigError, match=r"option 'lr' of training"):
+            _train(_request(lr=rate), tmp_path / "worse")
+
+
+@pytest.mark.parametrize("missing", ["evaluate", "save"])
+def test_what_failed_after_the_last_step_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Such as networks that found the disk full, behind a checkpoint that fitted."""
+
+    def fails(*_: Any) -> None:
+        raise RunError("no space")
+
+    with monkeypatch.context() as patch:
+        if missing == "evaluate":
+            patch.setattr("inv3d.train.execute.evaluate", fails)
+        else:
+            patch.setattr(TrainingDirectory, "keep", fails)
+        with pytest.raises(RunError, match="no space"):
+            _train(_request(steps=4), tmp_path / "out")
+    directory = _resume(tmp_path / "out")
+    _train(_request(steps=4), tmp_path / "whole")
+    whole = TrainingDirectory.reopen(tmp_path / "whole")
+    for name in ("status", "steps", "evaluations"):
+        assert directory.record[name] == whole.record[name]
+    assert "error" not in directory.record and (tmp_path / "out" / PAGE).is_file()
+    kept, expected = Trained.load(tmp_path / "out"), Trained.load(tmp_path / "whole")
+    assert _same(dict(kept.tensors), dict(expected.tensors))
+    assert kept.facts["evaluation"] == expected.facts["evaluation"]
+
+
+def test_a_training_goes_on_to_later_steps_only(tmp_path: Path) -> None:
+    _train(_request(steps=4), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"steps=3: .*out has taken 4 steps already; give a larg"):
+        _resume(tmp_path / "out", {"steps": 3})
+
+
+def test_what_a_training_begins_with_is_not_overwritten(tmp_path: Path) -> None:
+    _train(_request(steps=2), tmp_path / "first")
+    with pytest.raises(
+        UsageError, match=r"first: is what --set training\.begin names, which stays"
+    ):
+        _train(_request(steps=2, begin=str(tmp_path / "first")), tmp_path / "first")
+    assert Trained.load(tmp_path / "first").steps == 2
+
+
+def test_what_another_process_did_meanwhile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _train(_request(steps=2), tmp_path / "out")
+    before = held
+
+    def after_another(path: Path) -> Any:
+        monkeypatch.setattr("inv3d.train.execute.held", before)
+        _resume(tmp_path / "out", {"steps": 4})
+        return before(path)
+
+    monkeypatch.setattr("inv3d.train.execute.held", after_another)
+    record = _resume(tmp_path / "out", {"steps": 6}).record
+    assert [row["step"] for row in record["evaluations"]] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("name", ["generator", "plugin", "evaluations", "warnings", "command"])
+def test_a_record_without_a_part_is_refused(tmp_path: Path, name: str) -> None:
+    _train(_request(steps=1), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    del record[name]
+    (tmp_path / "out" / RECORD).write_text(json.dumps(record))
+    with pytest.raises(
+        RunError, match=r"train\.json: isn't the record of a training, or not all of it"
+    ):
+        _resume(tmp_path / "out")
+
+
+def test_processes_that_can_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE is 2, but .*start them with torchrun"):
+        _train(_request(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(

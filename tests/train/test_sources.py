@@ -191,7 +191,8 @@ def test_a_picture_that_is_gone_is_one_line(folder: Path, tmp_path: Path) -> Non
 
 
 def test_data_that_will_not_do_is_one_line(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--data .*nowhere: no such folder or zip"):
+    missing = r"--data .*nowhere: no such folder or zip; or give --data generated$"
+    with pytest.raises(InputError, match=missing):
         _prepared(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"--data .*: no images found"):
         _prepared(str(_made(tmp_path / "empty")))
@@ -216,6 +217,24 @@ def test_weights_stand_behind_paths() -> None:
     assert split_weight("generated=0.5") == ("generated", 0.5)
     assert split_weight("a=b/faces") == ("a=b/faces", 1.0)
     assert split_weight("a=b/faces=2") == ("a=b/faces", 2.0)
+    for nothing in ("", "=2"):
+        with pytest.raises(InputError, match=f"--data '{nothing}': names no pictures"):
+            split_weight(nothing)
+
+
+def test_a_path_that_ends_like_a_weight_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert split_weight("faces=2") == ("faces", 2.0)
+    _made(tmp_path / "faces=2")
+    assert split_weight("faces=2") == ("faces=2", 1.0)
+    assert split_weight("faces=2=3") == ("faces=2", 3.0)
+
+
+def test_a_source_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--data generated: given twice; .*--data generated=2"):
+        _prepared("generated", "generated=3")
 
 
 def test_only_what_has_networks_is_trained() -> None:

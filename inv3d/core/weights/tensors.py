@@ -151,14 +151,15 @@ def check_finite(tensors: Mapping[str, Tensor], path: Path | str) -> None:
         WeightsError: naming the first tensor that has others.
     """
     for name, tensor in tensors.items():
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             raise WeightsError(
                 f"{path}: {name} has numbers that aren't finite: the file is damaged, or its "
                 "training diverged; take another one"
             )
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor has no nan and no infinity."""
     if not (tensor.is_floating_point() and tensor.numel()):
         return True
     if tensor.element_size() == 1:  # these have no aminmax()

@@ -86,8 +86,11 @@ def find_boundary(
 
 
 def shuffler(seed: int) -> Callable[[int], Tensor]:
-    """Return what shuffles as the official code does, by NumPy's old random numbers."""
-    rng = np.random.RandomState(seed)
+    """Return what shuffles as the official code does, by NumPy's old random numbers.
+
+    Their seeds have 32 bits, the last of longer ones.
+    """
+    rng = np.random.RandomState(seed % 2**32)
     return lambda count: torch.from_numpy(rng.permutation(count))
 
 
