@@ -38,7 +38,7 @@ _PAGE = 40
     metavar="NAME=VALUE",
     help="Option of the generator, over what the file says, such as plane_axes=corrected.",
 )
-@click.option("--entry", help="Which network of the file.  [default: G_ema]")
+@click.option("--entry", help="Which network of the file.  [default: G_ema or the like]")
 @click.option("--licence", help="Of the weights, to be kept with them.")
 @click.option(
     "--weights",

@@ -74,8 +74,8 @@ class TrainingDirectory:
         )
         if not whole:
             raise RunError(
-                f"{path / RECORD}: isn't the record of a training, or not all of it; start it again with "
-                "--overwrite"
+                f"{path / RECORD}: isn't the record of a training, or not all of it; start it "
+                "again with --overwrite"
             )
         return TrainingDirectory(path, record)
 

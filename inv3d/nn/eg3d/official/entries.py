@@ -19,6 +19,7 @@ SIGN = "backbone.synthesis.b4.const"
 # what data-parallel training of a part of it puts between
 _WRAPPER = "module"
 _SIGN_WITHIN = re.compile(r"(?:(.*)\.)?" + SIGN.replace(".", rf"\.(?:{_WRAPPER}\.)*"))
+_EMA = re.compile(r"(?i:(?<![a-z])ema(?![a-z]))|EMA")
 _MOST_PARTS = 16
 _MOST_ENTRIES = 300
 V = TypeVar("V")
@@ -83,16 +84,40 @@ def _under(prefix: str, named: Mapping[str, V]) -> dict[str, V]:
     return {n.removeprefix(prefix): value for n, value in named.items() if n.startswith(prefix)}
 
 
-def choose(names: Iterable[str], wanted: str | None) -> str | None:
-    """Return the network that is meant, by its whole name or by its beginning or end.
+def choose(entries: Mapping[str, Any], wanted: str | None) -> str | None:
+    """Return the name of the network that is meant.
 
     Args:
-        names: of all networks.
-        wanted: what the user says; the best known one of `ENTRIES`, or else the first, if None.
+        entries: all networks by name.
+        wanted: what the user says, the whole name or its beginning or end. If None it's the best
+            known one of `ENTRIES`, or else the first generator, or else the first; of this network
+            the running average, where it lies beside it.
     """
-    names = list(names)
-    candidates = (*ENTRIES, *names) if wanted is None else (wanted,)
-    return next((n for c in candidates for n in names if _means(c, n)), None)
+    if wanted is not None:
+        return next((n for n in entries if _means(wanted, n)), None)
+    names = sorted(entries, key=lambda name: SIGN not in _tensor_names(entries[name]))
+    name = next((n for c in (*ENTRIES, *names) for n in names if _means(c, n)), None)
+    return None if name is None else _averaged_twin(entries, name)
+
+
+def _averaged_twin(entries: Mapping[str, Any], name: str) -> str:
+    """Return the running average (EMA) of a network: there's "ema" in its name, however a trainer
+    spells it, and it has the same tensors. Or else the network itself.
+    """
+    if _EMA.search(name):
+        return name
+    return next((n for n in entries if _EMA.search(n) and _alike(entries[n], entries[name])), name)
+
+
+def _tensor_names(value: Any) -> Iterable[str]:
+    return value if isinstance(value, Mapping) else ()
+
+
+def _alike(first: Any, second: Any) -> bool:
+    if is_module(first) and is_module(second):
+        return bool(first.kind == second.kind)
+    states = isinstance(first, Mapping) and isinstance(second, Mapping)
+    return states and first.keys() == second.keys()
 
 
 def _means(said: str, name: str) -> bool:

@@ -23,7 +23,13 @@ from inv3d.core.weights.torchfile import (
     refusal,
 )
 from inv3d.core.weights.unpickle import Instance, Refused
-from inv3d.nn.eg3d.official.entries import choose, entries_of, is_module, is_state, parts_of
+from inv3d.nn.eg3d.official.entries import (
+    choose,
+    entries_of,
+    is_module,
+    is_state,
+    parts_of,
+)
 from inv3d.nn.eg3d.official.names import NAMES
 
 # what may lie beside it: a latent and its camera
@@ -84,8 +90,8 @@ def read_network(path: Path, entry: str | None = None) -> Network:
 
     Args:
         path: the file; what it is, is told by its contents.
-        entry: which network of a file that holds several, "G_ema" unless given; the end of a
-            name will do, such as "decoder" for "state_dict.decoder".
+        entry: which network of a file that holds several, "G_ema" or the like unless given; the
+            end of a name will do, such as "decoder" for "state_dict.decoder".
 
     Raises:
         WeightsError: where the file is damaged, holds no network, or anything that isn't data.

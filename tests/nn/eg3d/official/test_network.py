@@ -151,6 +151,36 @@ def test_a_generator_is_found_within_a_larger_state_dict(
         same(read_network(tmp_path / "net.safetensors").tensors, GENERATOR)
 
 
+@pytest.mark.parametrize(
+    ("raw", "averaged"),
+    [
+        ("g", "g_ema"),
+        ("model", "model_ema"),
+        ("params", "params_ema"),
+        ("generator", "ema_generator"),
+        ("state_dict", "ema"),
+        ("state_dict", "ema_state_dict"),
+        ("model", "modelEMA"),
+        ("model.net", "model.net_ema"),
+    ],
+)
+@pytest.mark.parametrize("flat", [True, False])
+def test_the_running_average_is_taken_whatever_it_is_called(
+    tmp_path: Path, raw: str, averaged: str, flat: bool
+) -> None:
+    """Trainers call it differently; a network of other tensors isn't one, nor is a schema."""
+    old = {name: tensor + 1 for name, tensor in GENERATOR.items()}
+    tree: dict[str, Any] = {"d_ema": {"b4.bias": torch.zeros(1)}, "schema": old, raw: old}
+    tree[averaged] = GENERATOR
+    if flat:
+        tree = {f"{part}.{name}": t for part, held in tree.items() for name, t in held.items()}
+    torch.save(tree, tmp_path / "net.pt")
+    network = read_network(tmp_path / "net.pt")
+    assert network.entry == averaged
+    same(network.tensors, GENERATOR)
+    same(read_network(tmp_path / "net.pt", raw).tensors, old)
+
+
 @pytest.mark.parametrize("wrapper", ["module", "_orig_mod", "_orig_mod.module"])
 @pytest.mark.parametrize("wrapped", ["backbone", "backbone.synthesis", "decoder"])
 @pytest.mark.parametrize("before", ["", "G_ema."])
