@@ -278,7 +278,7 @@ def _resume(
     if options["resume"] and options["out"]:
         raise ConfigError("-o can't be given with --resume DIR, which names the run; leave one out")
     from inv3d.rundir.directory import RunDirectory
-    from inv3d.rundir.opening import read_metrics, way_on
+    from inv3d.rundir.opening import check_result, read_metrics, way_on
     from inv3d.rundir.record import EDIT
 
     named = options["resume"] or options["out"]
@@ -292,6 +292,7 @@ def _resume(
     from inv3d.runs.process import settle_process
 
     if directory.is_finished:
+        check_result(directory.record, directory.path)
         directory.drop_checkpoint()
         click.echo(f"{directory.path}: finished already", err=True)
         return directory, read_metrics(directory.path), []

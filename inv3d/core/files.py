@@ -97,8 +97,12 @@ def finite(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str = "") -> Any:
     """Read a JSON file.
+
+    Args:
+        path: of the file.
+        remedy: what the user can do where it's damaged.
 
     Raises:
         RunError: where it's missing or isn't JSON.
@@ -108,7 +112,8 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise RunError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path}: not valid JSON ({plain_text(str(error))})") from error
+        way = f"; {remedy}" if remedy else ""
+        raise RunError(f"{path}: not valid JSON ({plain_text(str(error))}){way}") from error
 
 
 def file_digest(path: Path, on_progress: Callable[[int], None] | None = None) -> str:

@@ -20,7 +20,9 @@ from inv3d.rundir.record import (
     Metrics,
     PluginPart,
     Record,
+    check_format,
     read_part,
+    recorded_options,
 )
 
 # what needs torch is imported where it's used: tables of runs are made without it
@@ -62,9 +64,10 @@ def read_record(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory}: no such directory; give the directory of a run")
     if not (directory / RECORD).is_file():
         raise RunError(f"{directory}: no {RECORD}, so it's no run; give what 'run --out' was given")
-    record: dict[str, Any] = read_json(directory / RECORD)
+    record: dict[str, Any] = read_json(directory / RECORD, "start the run again")
     if not isinstance(record, dict) or not _PARTS <= set(record):
         raise RunError(f"{directory / RECORD}: not the record of a run; start the run again")
+    check_format(record, directory / RECORD)
     read_part(Record, record, directory / RECORD)
     return record
 
@@ -76,16 +79,33 @@ def read_result(directory: Path) -> tuple[dict[str, Any], Inversion]:
         RunError: where there's no run, or one without a result yet.
         WeightsError: where the result is damaged.
     """
-    from inv3d.core.inversion import FILE, Inversion
+    from inv3d.core.inversion import Inversion
 
     directory = Path(directory)
     record = read_record(directory)
-    if not (directory / FILE).is_file():
-        raise RunError(
-            f"{directory}: the run isn't finished (status: {record.get('status', 'unknown')}); "
-            f"{way_on(record, directory)}"
-        )
+    check_result(record, directory)
     return record, Inversion.load(directory)
+
+
+def check_result(record: Mapping[str, Any], directory: Path) -> None:
+    """Refuse a run without a result.
+
+    Raises:
+        RunError: where it hasn't come so far, or has lost it since.
+    """
+    from inv3d.core.inversion import FILE
+
+    if (directory / FILE).is_file():
+        return
+    status = record.get("status", "unknown")
+    if status == "finished" and EDIT not in record:
+        raise RunError(
+            f"{directory}: {FILE} is missing, though the run is finished; put it back, or start "
+            "the run again with --overwrite"
+        )
+    raise RunError(
+        f"{directory}: the run isn't finished (status: {status}); {way_on(record, directory)}"
+    )
 
 
 def way_on(record: Mapping[str, Any], directory: Path) -> str:
@@ -109,7 +129,9 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         read_result(directory)
         raise RunError(f"{directory}: no {METRICS}; make it with '3dinv eval {directory} --save'")
-    metrics: dict[str, Any] = read_json(path)
+    metrics: dict[str, Any] = read_json(
+        path, f"measure the run again with '3dinv eval {directory} --save'"
+    )
     if not isinstance(metrics, dict) or "columns" not in metrics:
         raise RunError(
             f"{path}: has no 'columns', which say what its numbers are; measure the run again "
@@ -159,7 +181,8 @@ def open_generator(part: GeneratorPart, directory: Path, device: torch.device) -
 
     weights = None if part.weights is None else directory / part.weights
     load_recorded("generators", part, directory)
-    generator = load_generator(part.name, part.options, weights, device=device)
+    with recorded_options(directory):
+        generator = load_generator(part.name, part.options, weights, device=device)
     if generator.spec.fingerprint != part.fingerprint:
         raise WeightsError(
             f"generator {part.name}: fingerprint {generator.spec.fingerprint}, but {directory} was "

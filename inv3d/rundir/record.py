@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import RunError, plain_text
+from inv3d.core.errors import ConfigError, RunError, plain_text
 from inv3d.core.registry.discovery import registry
+from inv3d.rundir.files import RECORD
 
 if TYPE_CHECKING:
     from inv3d.core.generator import Generator
@@ -130,13 +132,8 @@ class Plan(Origin):
         Raises:
             RunError: where the file isn't one of this format.
         """
-        plan = read_part(Plan, record, where)
-        if plan.format != FORMAT:
-            raise RunError(
-                f"{where}: format {plan.format}, expected {FORMAT}; "
-                "continue it with the version of 3dinv that began it"
-            )
-        return plan
+        check_format(record, where)
+        return read_part(Plan, record, where)
 
 
 class _Read(BaseModel):
@@ -230,6 +227,36 @@ def read_part(kind: type[P], content: Any, where: Path, remedy: str = _START_AGA
         raise RunError(
             f"{where}: '{name}': {first['msg'].lower()}; the file was changed, {remedy}"
         ) from None
+
+
+@contextlib.contextmanager
+def recorded_options(directory: Path) -> Iterator[None]:
+    """Say that options which aren't valid are those of a run's record, and no user's.
+
+    Raises:
+        RunError: instead of a `ConfigError`.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise RunError(
+            f"{directory / RECORD}: {error}; the file was changed, or made by another version, "
+            f"{_START_AGAIN}"
+        ) from error
+
+
+def check_format(record: Mapping[str, Any], where: Path) -> None:
+    """Refuse a record of a format that this version doesn't know.
+
+    Raises:
+        RunError: naming it.
+    """
+    found = record.get("format", FORMAT)
+    if found != FORMAT:
+        raise RunError(
+            f"{where}: format {found!r}, expected {FORMAT}; use it with the version of 3dinv that "
+            "made it"
+        )
 
 
 def new_record(

@@ -26,7 +26,7 @@ from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.dataset import open_capture
 from inv3d.rundir.frames import describe_input, load_frames, load_input
 from inv3d.rundir.opening import load_recorded, open_generator
-from inv3d.rundir.record import Plan, PluginPart, generator_part, provenance
+from inv3d.rundir.record import Plan, PluginPart, generator_part, provenance, recorded_options
 from inv3d.runs.estimate import with_estimated_cameras
 from inv3d.runs.init import begin_again, begin_from, check_init, methods_that
 from inv3d.runs.options import GENERATOR, check_options
@@ -301,7 +301,8 @@ def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
     device = resolve_device(plan.device)
     torch.set_num_threads(plan.threads)
     method = load_recorded("methods", plan.method, directory)
-    config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
+    with recorded_options(directory):
+        config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
     generator = open_generator(plan.generator, directory, device)
     check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
     capture, chosen, _ = load_input(plan.input, generator.spec.resolution, remedy=AGAIN)

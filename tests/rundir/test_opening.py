@@ -127,10 +127,29 @@ def test_a_record_that_was_changed_names_the_entry(tmp_path: Path) -> None:
         run_capture(open_run(directory, CPU))
 
 
+def test_options_that_were_changed_are_the_records(tmp_path: Path) -> None:
+    changed = toy_generator(toy_case().inversion.fingerprint, options={"seed": "x"})
+    with pytest.raises(RunError, match=r"run\.json: option 'seed' of generator toy: .*was changed"):
+        open_run(saved(tmp_path, toy_case(), generator=changed), CPU)
+
+
+def test_a_record_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    directory = saved(tmp_path, toy_case())
+    record = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps(record | {"format": 99}))
+    with pytest.raises(
+        RunError, match=r"run\.json: format 99, expected 1; use it with the version"
+    ):
+        read_record(directory)
+
+
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such directory"):
         read_record(tmp_path / "nothing")
     with pytest.raises(RunError, match=r"no run\.json"):
+        read_record(tmp_path)
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(RunError, match=r"not valid JSON .*; start the run again"):
         read_record(tmp_path)
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(RunError, match="not the record of a run"):
@@ -162,8 +181,12 @@ def test_metrics_that_are_missing_say_how_to_make_them(tmp_path: Path) -> None:
     directory = saved(tmp_path, toy_case())
     with pytest.raises(RunError, match=r"3dinv eval .* --save"):
         read_metrics(directory)
+    (directory / "metrics.json").write_text("{")
+    with pytest.raises(RunError, match=r"metrics\.json: not valid JSON .*; measure the run again"):
+        read_metrics(directory)
+    (directory / "metrics.json").unlink()
     (directory / "inversion.safetensors").unlink()
-    with pytest.raises(RunError, match=r"isn't finished .*--resume"):
+    with pytest.raises(RunError, match=r"inversion\.safetensors is missing, .*--overwrite"):
         read_metrics(directory)
 
 
