@@ -214,12 +214,13 @@ def read_config_file(path: Path) -> Options:
         ConfigError: where the file is missing or can't be parsed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         options = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"--config {path}: can't be read ({error.strerror})") from error
     except ValueError as error:
-        raise ConfigError(f"--config {path}: not valid TOML or JSON ({error})") from error
+        yaml = ", and YAML isn't read" if path.suffix in (".yaml", ".yml") else ""
+        raise ConfigError(f"--config {path}: not valid TOML or JSON ({error}){yaml}") from error
     if not isinstance(options, dict):
         raise ConfigError(f"--config {path}: holds a {type(options).__name__}, expected an object")
     return options

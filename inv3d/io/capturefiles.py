@@ -213,12 +213,7 @@ class CaptureFiles:
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
             levels = mask_levels(image, where)
-            if _differ(image.size, seen.shapes[name]):
-                width, height = seen.shapes[name]
-                raise InputError(
-                    f"{where}: {image.width}x{image.height} pixels, its image has "
-                    f"{width}x{height}; give masks of the images' shape"
-                )
+            _check_shape(image, seen.shapes[name], where, "masks")
             mask = mask_of(levels.changed(partial(self._straight, name)), resolution)
             return self._known(name, mask, where, seen)
 
@@ -250,6 +245,7 @@ class CaptureFiles:
         scale = self.depth_scale
 
         def read(name: str, image: Image.Image, where: str) -> Tensor:
+            _check_shape(image, seen.shapes[name], where, "depth maps")
             depth = depth_tensor(self._straight(name, image, smooth=False), scale, where)
             self._check_depth(name, depth, where, seen)
             return depth
@@ -364,6 +360,15 @@ class _Seen:
             for sort, (text, noun, more) in said.items()
             if (found := self._found[sort])
         }
+
+
+def _check_shape(image: Image.Image, shape: tuple[int, int], where: str, what: str) -> None:
+    """Refuse what lies beside an image and has another shape."""
+    if _differ(image.size, shape):
+        raise InputError(
+            f"{where}: {image.width}x{image.height} pixels, its image has {shape[0]}x{shape[1]}; "
+            f"give {what} of the images' shape"
+        )
 
 
 def _differ(size: tuple[float, float], other: tuple[float, float]) -> bool:

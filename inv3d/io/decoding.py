@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from PIL import Image, ImageCms, ImageOps, features
 
 from inv3d.core.errors import InputError
+from inv3d.core.weights.forms import UNKNOWN, describe
 
 # EXIF: from 5 on, rows and columns change places
 _ORIENTATION, _FIRST_ON_ITS_SIDE = 0x0112, 5
@@ -68,16 +69,20 @@ def opened(content: bytes, where: str) -> Iterator[Image.Image]:
         raise
     # the decoders raise anything when a file is damaged
     except Exception as error:
-        raise InputError(f"{where}: can't be read as an image ({_reason(error)})") from None
+        raise InputError(
+            f"{where}: can't be read as an image ({_reason(error, content)})"
+        ) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, content: bytes) -> str:
     said = " ".join(str(error).split())
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         return f"more than {most // 10**6} million pixels; make it smaller"
     if "cannot identify" in said:
-        return "no known image format; save it as PNG or JPEG"
+        what = describe(content[:512])
+        found = "" if what == UNKNOWN else f", but {what}"
+        return f"no known image format{found}; save it as PNG or JPEG"
     if "truncated" in said or "end of file" in said:
         return "cut short: its end is missing; copy it again"
     return f"{said}; save it again as PNG or JPEG"

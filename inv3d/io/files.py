@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
+import struct
 import unicodedata
 import warnings
 import zipfile
@@ -19,6 +21,13 @@ from inv3d.core.weights.forms import UNKNOWN, describe
 from inv3d.io.formats import PICTURES, VIDEOS
 
 _UTF8_NAMES = 0x800
+# a member that unpacks to more is no picture
+_LARGEST_MEMBER = 1 << 30
+# a damaged zip shows itself in any of these ways; a RuntimeError is also one of another method
+_DAMAGED = (
+    *(OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, KeyError),
+)
 
 
 class Files(ABC):
@@ -58,8 +67,7 @@ class Files(ABC):
         """
         try:
             return self._read(self._members[name])
-        # a damaged zip shows itself in any of these ways
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+        except _DAMAGED as error:
             if "encrypted" in str(error):
                 raise InputError(
                     f"{self.at(name)}: can't be read (encrypted); pack it without a password"
@@ -83,8 +91,14 @@ class FolderFiles(Files):
             raise InputError(f"--input {source}: can't be read ({error.strerror})") from None
 
         found = {}
-        for folder, below, names in os.walk(source, onerror=refuse):
-            below[:] = [name for name in below if not _hidden(name)]
+        # the true places on the way to a folder: a link back to one of them would never end
+        ways = {str(source): {os.path.realpath(source)}}
+        for folder, below, names in os.walk(source, onerror=refuse, followlinks=True):
+            way = ways.pop(folder)
+            inner = {name: os.path.join(folder, name) for name in below if not _hidden(name)}
+            real = {name: os.path.realpath(path) for name, path in inner.items()}
+            below[:] = [name for name in inner if real[name] not in way]
+            ways |= {inner[name]: way | {real[name]} for name in below}
             within = Path(folder).relative_to(source).as_posix()
             found.update({f"{within}/{name}": os.path.join(folder, name) for name in names})
         super().__init__(source, found)
@@ -102,7 +116,7 @@ class ZipFiles(Files):
     def __init__(self, source: Path) -> None:
         try:
             self.archive = zipfile.ZipFile(source)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise InputError(
                 f"--input {source}: neither a folder nor a readable zip{_instead(source, error)}; "
                 "give a folder or zip with images and their dataset.json"
@@ -121,6 +135,8 @@ class ZipFiles(Files):
         super().__init__(source, members)
 
     def _read(self, member: zipfile.ZipInfo) -> bytes:
+        if member.file_size > _LARGEST_MEMBER:
+            raise OSError(f"unpacks to {member.file_size >> 20} MiB, more than any picture has")
         return self.archive.read(member)
 
 
@@ -223,13 +239,15 @@ def _instead(path: Path, error: Exception) -> str:
             what = describe(file.read(512))
     except OSError:
         what = UNKNOWN
-    return f" ({error})" if what == UNKNOWN or what.startswith("a zip") else f" but {what}"
+    if what.startswith("a zip"):
+        return f" ({error}): its end is missing, or it's damaged; copy it again"
+    return f" ({error})" if what == UNKNOWN else f" but {what}"
 
 
 def _hidden(name: str) -> bool:
     """Whether a name belongs to what operating systems leave behind."""
     parts = name.split("/")
-    return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX"
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:

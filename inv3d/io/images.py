@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,19 +16,19 @@ from inv3d.core.errors import InputError
 Frame = NDArray[np.uint8]
 
 _WHITE = (255, 255, 255)
+_TWELVE_BITS = 0xFFF
 
 
 def to_rgb(image: Image.Image, where: str) -> Image.Image:
     """Convert any mode to 8-bit RGB; what's transparent becomes white.
 
     Raises:
-        InputError: for floating-point pictures, whose range isn't known.
+        InputError: for floating-point pictures, whose range isn't known, and for numbers below 0.
     """
-    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() > 0xFFFF):
+    if image.mode == "F":
         raise InputError(f"{where}: pixels of mode {image.mode}; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.float32) / 257
-        return Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
+        return _of_16_bits(np.asarray(image).astype(np.int64), where).convert("RGB")
     if image.has_transparency_data:
         opaque = Image.new("RGBA", image.size, (*_WHITE, 255))
         return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
@@ -34,6 +36,26 @@ def to_rgb(image: Image.Image, where: str) -> Image.Image:
         return image.convert("RGB")
     except ValueError as error:
         raise InputError(f"{where}: {error}; save it as RGB") from None
+
+
+def _of_16_bits(numbers: NDArray[np.int64], where: str) -> Image.Image:
+    """Return levels of grey; small numbers are said to be taken for 8 bits, or to look dark."""
+    least, most = int(numbers.min()), int(numbers.max())
+    if least < 0 or most > 0xFFFF:
+        raise InputError(
+            f"{where}: pixels from {least} to {most}, expected 0 to {0xFFFF}; save it with 8 or 16 "
+            "bits"
+        )
+    if 0 < most <= 0xFF:
+        warnings.warn(f"{where}: 16 bits with no number above {most}, taken for 8", stacklevel=2)
+        return Image.fromarray(numbers.astype(np.uint8))
+    if 0 < most <= _TWELVE_BITS:
+        warnings.warn(
+            f"{where}: 16 bits with no number above {most}, so that it's dark; where it has 12 "
+            "bits, save it with their full range",
+            stacklevel=2,
+        )
+    return Image.fromarray((numbers / 257).round().astype(np.uint8))
 
 
 def crop_square(image: Image.Image) -> Image.Image:
@@ -81,9 +103,12 @@ def depth_tensor(image: Image.Image, scale: float, where: str) -> Tensor:
         [1, h, h] distance along the unit ray, world units.
 
     Raises:
-        InputError: where it has several channels.
+        InputError: where it has several channels, or numbers below 0.
     """
     image = crop_square(image)
     if not (image.mode == "L" or image.mode.startswith("I")):
         raise InputError(f"{where}: mode {image.mode}, expected one channel of 16 bits")
-    return torch.from_numpy(np.array(image).astype(np.float32))[None] * scale
+    counts = np.array(image).astype(np.float32)
+    if counts.min() < 0:
+        raise InputError(f"{where}: distances down to {counts.min():g}, expected 0 or more")
+    return torch.from_numpy(counts)[None] * scale

@@ -22,6 +22,8 @@ from inv3d.io.files import plain_name
 _ROUNDING, _NEARLY = 1e-3, 0.03
 _LAST_ROW = 5e-3
 _LARGEST_FOCAL = 20.0
+# of the focal length; sensors have none at all
+_MOST_SKEW = 0.25
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 Labels = dict[str, list[float]]
 
@@ -256,7 +258,9 @@ def _check_intrinsics(camera: Camera, names: Sequence[str], where: str) -> None:
             f"{cx:.6g}, {cy:.6g}: looks like pixels; divide the intrinsics by the image size"
         )
     bottom = (intrinsics[:, 2] - torch.tensor([0.0, 0.0, 1.0]).to(intrinsics)).abs().amax(1)
-    wrong = rows_of((focal.amin(1) <= 0) | (bottom > _ROUNDING))
+    skewed = intrinsics[:, 0, 1].abs() > _MOST_SKEW * focal[:, 0].abs()
+    skewed |= intrinsics[:, 1, 0].abs() > _ROUNDING
+    wrong = rows_of((focal.amin(1) <= 0) | (bottom > _ROUNDING) | skewed)
     if wrong:
         raise InputError(
             f"{where}: label of {names[wrong[0]]}: intrinsics "

@@ -159,7 +159,12 @@ def test_presets() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("c.toml", "[a]\nb = 2"), ("c.json", '{"a": {"b": 2}}')]
+    ("name", "text"),
+    [
+        ("c.toml", "[a]\nb = 2"),
+        ("c.toml", "\ufeff[a]\nb = 2"),  # as Windows's Notepad writes it
+        ("c.json", '{"a": {"b": 2}}'),
+    ],
 )
 def test_config_files(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
@@ -171,6 +176,7 @@ def test_config_files(tmp_path: Path, name: str, text: str) -> None:
     [
         ("c.toml", b"a = ", "not valid TOML or JSON"),
         ("c.toml", b"\xff", "not valid TOML or JSON"),
+        ("c.yaml", b"a:\n  b: 2", "and YAML isn't read"),
         ("c.json", b"[1]", "holds a list, expected an object"),
         ("missing.toml", None, "can't be read (No such file or directory)"),
     ],

@@ -160,6 +160,52 @@ def test_a_zip_that_is_no_zip(tmp_path: Path) -> None:
     refused(path, "neither a folder nor a readable zip")
 
 
+def test_a_zip_that_was_cut_short(tmp_path: Path) -> None:
+    path = zipped(content(), tmp_path / "c.zip")
+    path.write_bytes(path.read_bytes()[:-200])
+    refused(path, "its end is missing, or it's damaged; copy it again")
+
+
+def test_a_zip_for_a_later_program(tmp_path: Path) -> None:
+    path = zipped(content(), tmp_path / "c.zip")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 99  # the version that it needs
+    path.write_bytes(data)
+    refused(path, "neither a folder nor a readable zip (zip file version 9.9)")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_any_packing(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "c.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in content().items():
+            archive.writestr(name, data)
+    whole = bytearray(path.read_bytes())
+    whole[60:80] = b"\xff" * 20
+    path.write_bytes(whole)
+    refused(path, "can't be read (")
+
+
+def test_a_member_that_unpacks_to_more_than_any_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inv3d.io.files._LARGEST_MEMBER", 1 << 20)
+    bomb = content() | {"view0.png": bytes(3 << 20)}
+    refused(zipped(bomb, tmp_path / "c.zip"), "view0.png: can't be read (unpacks to 3 MiB, more")
+
+
+def test_folders_that_are_links_are_followed(tmp_path: Path) -> None:
+    """A link that leads back is no reason to read for ever."""
+    mask = png(np.full((SIZE, SIZE), 255, np.uint8))
+    write({f"view{i}.png": mask for i in range(4)}, tmp_path / "elsewhere")
+    capture = write(content(), tmp_path / "capture")
+    (capture / "masks").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(capture)
+    (capture / "itself").symlink_to(capture)
+    found = open_capture(capture).load(SIZE)
+    assert len(found) == 4 and found.masks is not None
+
+
 def test_an_empty_folder(tmp_path: Path) -> None:
     refused(tmp_path, "no images found (.avif, .bmp, .gif, .heic, .heif, .jpeg, .jpg, .png")
 
@@ -255,6 +301,15 @@ def test_masks_of_jpegs_may_be_pngs(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_depth_json_that_says_nothing_useful(tmp_path: Path, facts: bytes) -> None:
     refused(write(content() | {"depth.json": facts}, tmp_path), "depth.json: expected")
+
+
+@pytest.mark.parametrize("folder", ["masks", "depth"])
+def test_what_lies_beside_an_image_has_its_shape(tmp_path: Path, folder: str) -> None:
+    kind = np.uint8 if folder == "masks" else np.uint16
+    files = {f"{folder}/view{i}.png": png(np.full((16, 10), 200, kind)) for i in range(4)}
+    facts = {"depth.json": b'{"scale": 1e-2, "kind": "ray"}'}
+    said = f"{folder}/view0.png: 10x16 pixels, its image has {SIZE}x{SIZE}; give "
+    refused(write(content() | files | facts, tmp_path), said)
 
 
 def test_depth_maps_of_different_sizes(tmp_path: Path) -> None:

@@ -47,6 +47,28 @@ def test_grey_in_8_and_16_bits() -> None:
     np.testing.assert_allclose(levels(read(png(wide)))[..., 2], grey, atol=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I"])
+def test_small_numbers_of_16_bits_are_taken_for_8_and_said(mode: str) -> None:
+    grey = RGB[..., 0].astype(np.uint16 if mode == "I;16" else np.int32)
+    with pytest.warns(UserWarning, match=r"a\.tif: 16 bits with no number above \d+, taken for 8"):
+        found = to_rgb(Image.fromarray(grey), "a.tif")
+    np.testing.assert_array_equal(np.asarray(found)[..., 0], grey)
+
+
+def test_what_may_have_12_bits_is_said_to_be_dark() -> None:
+    grey = RGB[..., 0].astype(np.uint16) * 16
+    with pytest.warns(
+        UserWarning, match=r"a\.tif: 16 bits .*, so that it's dark; .* 12 bits, save"
+    ):
+        to_rgb(Image.fromarray(grey), "a.tif")
+
+
+@pytest.mark.parametrize("numbers", [(-5, 900), (0, 1 << 20)])
+def test_numbers_that_are_no_levels_are_refused(numbers: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=rf"pixels from {numbers[0]} to {numbers[1]}, expected 0"):
+        to_rgb(Image.fromarray(np.array([numbers], np.int32)), "a.tif")
+
+
 def test_transparent_pixels_become_white() -> None:
     alpha = np.full((SIZE, SIZE, 1), 255, np.uint8)
     alpha[: SIZE // 2] = 0
@@ -147,6 +169,11 @@ def test_depth_keeps_its_size_and_its_zeros() -> None:
     assert depth.shape == (1, 8, 8)
     assert float(depth[0, 0, 0]) == 0
     assert float(depth[0, 5, 5]) == pytest.approx(2.7)
+
+
+def test_depth_below_0_is_refused() -> None:
+    with pytest.raises(InputError, match=r"d\.tif: distances down to -2700, expected 0 or more"):
+        depth_tensor(Image.fromarray(np.full((4, 4), -2700, np.int32)), 1e-3, "d.tif")
 
 
 def test_coloured_depth_is_refused() -> None:

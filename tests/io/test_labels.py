@@ -196,10 +196,16 @@ def test_intrinsics_in_pixels_are_recognised() -> None:
         cameras(changed(pixels), WHERE)
 
 
-@pytest.mark.parametrize("change", [{16: 0.0}, {20: -2.0}, {24: 0.0}, {22: 0.5}])
+@pytest.mark.parametrize(
+    "change", [{16: 0.0}, {20: -2.0}, {24: 0.0}, {22: 0.5}, {17: 2.0}, {19: 0.1}]
+)
 def test_impossible_intrinsics_are_refused(change: dict[int, float]) -> None:
     with pytest.raises(InputError, match="expected fx, 0, cx, 0, fy, cy, 0, 0, 1"):
         cameras(changed(change), WHERE)
+
+
+def test_a_little_skew_is_taken() -> None:
+    assert float(cameras(changed({17: 0.1}), WHERE)[0].intrinsics[0, 0, 1]) == pytest.approx(0.1)
 
 
 def saved(array: Any) -> bytes:

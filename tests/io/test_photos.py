@@ -117,7 +117,9 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (encoded(corner(), "JPEG")[:-80], "cut short: its end is missing; copy it again"),
-        (b"<!DOCTYPE html>", "no known image format; save it as PNG or JPEG"),
+        (b"<!DOCTYPE html>", "no known image format, but a web page, not the file itself"),
+        (b"version https://git-lfs.github.com", "no known image format, but a Git LFS pointer"),
+        (b"\x01\x02\x03\x00", "no known image format; save it as PNG or JPEG"),
         (b"\0\0\0\x18ftypisom" + b"\0" * 99, "no known image format"),
         (encoded(Image.new("1", (30000, 20000)), "PNG"), "more than 178 million pixels; make it"),
     ],
