@@ -19,6 +19,12 @@ from inv3d.core.errors import InputError
 
 LABEL_LENGTH = 25
 _ALL_AROUND_DEG = 150.0
+# radians that cameras on a sphere keep from its poles, as EG3D's samplers do
+_POLE = 1e-5
+# of the cross product of view and up, below which no side is up
+_UPRIGHT = 1e-7
+# sine of the angle below which a rotation by more than a right angle is one by nearly pi
+_HALF_TURN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,8 @@ def focal_from_fov(fov_deg: float) -> float:
 def look_at(position: Tensor, target: Tensor, intrinsics: Tensor) -> Camera:
     """Return cameras that look from positions at targets, upright (world y is up).
 
+    One that looks straight up or down has the world's x to its right.
+
     Args:
         position: [N, 3].
         target: [3] or [N, 3].
@@ -206,7 +214,10 @@ def look_at(position: Tensor, target: Tensor, intrinsics: Tensor) -> Camera:
     """
     forward = F.normalize(target.to(position) - position, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0]).to(position).expand_as(position)
-    right = F.normalize(torch.linalg.cross(forward, up), dim=-1)
+    across = torch.linalg.cross(forward, up)
+    # straight up or down, where no side is up, the world's x is to the right
+    level = torch.linalg.vector_norm(across, dim=-1, keepdim=True) > _UPRIGHT
+    right = F.normalize(torch.where(level, across, torch.eye(3).to(position)[0]), dim=-1)
     down = torch.linalg.cross(forward, right)
     cam2world = torch.eye(4).to(position).repeat(len(position), 1, 1)
     cam2world[:, :3, :3] = torch.stack([right, down, forward], dim=-1)
@@ -226,13 +237,15 @@ def orbit(
 
     Args:
         yaw: [N] radians.
-        pitch: [N] radians, or one number.
+        pitch: [N] radians, or one number; cameras keep a hair's breadth from the poles, where they
+            would have no upright.
         radius: of the sphere, world units.
         focal: focal length divided by the image size.
         pivot: the point looked at, world units.
     """
     yaw = torch.as_tensor(yaw)
     pitch = torch.as_tensor(pitch, dtype=yaw.dtype, device=yaw.device).expand_as(yaw)
+    pitch = pitch.clamp(_POLE - math.pi / 2, math.pi / 2 - _POLE)
     direction = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
     target = torch.tensor(list(pivot), dtype=yaw.dtype, device=yaw.device)
     return look_at(direction * radius, target, intrinsics_matrix(focal, 1))
@@ -256,7 +269,7 @@ def interpolate(first: Camera, second: Camera, fraction: Tensor) -> Camera:
 
 
 def _rotation_vector(rotation: Tensor) -> Tensor:
-    """Axis times angle of [N, 3, 3] rotations, [N, 3] (angles below pi)."""
+    """Axis times angle of [N, 3, 3] rotations, [N, 3] (angles up to pi)."""
     cosine = ((rotation.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)
     vector = torch.stack(
         [
@@ -271,7 +284,20 @@ def _rotation_vector(rotation: Tensor) -> Tensor:
     scale = torch.where(
         sine > 1e-7, angle / (2 * sine).clamp_min(1e-12), torch.full_like(sine, 0.5)
     )
-    return vector * scale[:, None]
+    turned = (sine < _HALF_TURN) & (cosine < 0)
+    return torch.where(
+        turned[:, None], _half_turn(rotation, vector, angle), vector * scale[:, None]
+    )
+
+
+def _half_turn(rotation: Tensor, vector: Tensor, angle: Tensor) -> Tensor:
+    """Axis times angle of rotations by nearly pi, whose differences across the diagonal vanish."""
+    # about an axis n by pi, (R + 1) / 2 is n n^T
+    outer = (rotation + rotation.mT) / 4 + torch.eye(3).to(rotation) / 2
+    longest = outer.diagonal(dim1=1, dim2=2).argmax(1)
+    axis = F.normalize(outer[torch.arange(len(outer)), longest], dim=1)
+    sign = torch.where((axis * vector).sum(1) < 0, -1.0, 1.0).to(axis)
+    return axis * (sign * angle)[:, None]
 
 
 def _skew(vector: Tensor) -> Tensor:

@@ -95,6 +95,9 @@ def conditioned(direction: Tensor, keep: Sequence[Tensor] | Tensor) -> Tensor:
     if not len(keep):
         return unit
     rows = torch.stack(list(keep)).to(unit)
+    rows = rows[rows.norm(dim=1) > 0]  # a sparse component may have nothing left
+    if not len(rows):
+        return unit
     # the others' own plane, however they depend on one another
     _, sizes, basis = torch.linalg.svd(rows / rows.norm(dim=1, keepdim=True), full_matrices=False)
     basis = basis[sizes > _SMALLEST * sizes[0]]

@@ -224,3 +224,33 @@ def test_shapes_are_checked() -> None:
         Camera(torch.eye(4), torch.eye(3)[None])
     with pytest.raises(InputError, match="intrinsics"):
         Camera(torch.eye(4)[None], torch.eye(3)[None].repeat(2, 1, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("turn", [math.pi, math.pi - 1e-5, -math.pi + 1e-4, 3.0])
+def test_cameras_from_opposite_sides_are_interpolated(dtype: torch.dtype, turn: float) -> None:
+    prior = CameraPrior(2.7, 4.0)
+    first, second = (prior.orbit(torch.tensor([yaw], dtype=dtype)) for yaw in (0.3, 0.3 + turn))
+    fraction = torch.linspace(0, 1, 5, dtype=dtype)
+    found = interpolate(first, second, fraction)
+    tolerance = {"rtol": 0.0, "atol": 1e-5 if dtype == torch.float32 else 1e-7}
+    torch.testing.assert_close(found.rotation[-1:], second.rotation, **tolerance)
+    torch.testing.assert_close(found.rotation[:1], first.rotation, **tolerance)
+    identity = torch.eye(3, dtype=dtype).expand(5, 3, 3)
+    torch.testing.assert_close(found.rotation.mT @ found.rotation, identity, **tolerance)
+    middle = found.rotation[2].mT @ first.rotation[0]
+    assert float(middle.trace()) == pytest.approx(1 + 2 * math.cos(turn / 2), abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_cameras_at_the_poles_are_rigid_and_not_turned(dtype: torch.dtype, sign: int) -> None:
+    prior = CameraPrior(2.7, 4.0)
+    pitch = sign * torch.tensor([89.9, 90.0], dtype=dtype).deg2rad()
+    near, pole = prior.orbit(torch.full((2,), 0.4, dtype=dtype), pitch).rotation
+    torch.testing.assert_close(pole.T @ pole, torch.eye(3, dtype=dtype), rtol=0, atol=1e-6)
+    assert float((near - pole).abs().max()) < 3e-3
+    above = torch.tensor([[0.0, 2.0 * sign, 0.0]], dtype=dtype)
+    rotation = look_at(above, torch.zeros(3), intrinsics_matrix(2.0)).rotation[0]
+    torch.testing.assert_close(rotation.T @ rotation, torch.eye(3, dtype=dtype), rtol=0, atol=1e-6)
+    assert float(rotation.det()) == pytest.approx(1.0)

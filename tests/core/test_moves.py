@@ -89,3 +89,10 @@ def test_staying_in_the_cloud_or_coming_back_is_not_worth_a_word(
         warn_of_distance(
             (before * AXIS)[None, None], (after * AXIS)[None, None], torch.zeros(3), AXIS, 1.0, "x"
         )
+
+
+def test_conditions_of_no_length_are_none() -> None:
+    direction, zero = torch.eye(8)[0], torch.zeros(8)
+    torch.testing.assert_close(conditioned(direction, [zero]), direction)
+    both = conditioned(direction, [zero, torch.ones(8)])
+    torch.testing.assert_close(both, conditioned(direction, [torch.ones(8)]))

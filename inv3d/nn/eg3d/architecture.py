@@ -102,6 +102,8 @@ class RenderingOptions(Options):
             raise ValueError("ray_start must be less than ray_end")
         if any(auto) and self.disparity_space_sampling:
             raise ValueError("auto ray limits don't go with disparity_space_sampling")
+        if self.disparity_space_sampling and self.ray_start <= 0:  # type: ignore[operator]
+            raise ValueError("disparity_space_sampling needs a ray_start above 0")
         if self.depth_resolution_importance and self.depth_resolution < 4:
             raise ValueError("importance sampling needs a depth_resolution of at least 4")
         if self.coarse == "guide" and self.depth_resolution_importance < 2:
@@ -122,6 +124,9 @@ class SuperresolutionOptions(Options):
     )
     antialias: bool = Field(default=True, description="filter when features are made smaller")
     noise_mode: NoiseMode = Field(default="none", description="noise added")
+    use_noise: bool | None = Field(
+        default=None, description="noise maps in its convolutions; as in the others unless given"
+    )
     channels: tuple[int, int] | None = Field(
         default=None, description="of the two blocks; the official ones"
     )
@@ -136,6 +141,10 @@ class SuperresolutionOptions(Options):
         "from the picture; without them (EG3D) convolutions see zeros there, which tints the "
         "outermost pixels",
     )
+
+    def noisy(self, others: bool) -> bool:
+        """Whether its convolutions have noise maps, where the others have some or none."""
+        return others if self.use_noise is None else self.use_noise
 
 
 class Architecture(Options):
@@ -232,7 +241,7 @@ class Architecture(Options):
                 f"mapping.factors is {self.mapping.factors}, which leaves nothing of w_dim "
                 f"{self.w_dim} to be learned"
             )
-        if self.superresolution.margin and self.use_noise:
+        if self.superresolution.margin and self.superresolution.noisy(self.use_noise):
             raise ValueError("superresolution.margin needs use_noise=false")
         kind = KINDS[self.superresolution.module]
         made = (self.superresolution.input_resolution or kind.input_resolution) * kind.factor

@@ -133,7 +133,8 @@ class TriplaneGenerator(Generator):
             condition: one camera, or B; None conditions on zeros. Where `spec.condition` is "none"
                 it must be None.
             truncation: 1 keeps w, 0 gives the mean w.
-            cutoff: rows that are truncated, all unless given.
+            cutoff: rows that are truncated, all unless given; a negative number leaves out as many
+                at the end, as in Python.
 
         Raises:
             UnsupportedError: where the condition isn't what `spec.condition` says.
@@ -145,7 +146,7 @@ class TriplaneGenerator(Generator):
         if truncation == 1:
             return ws
         near = torch.lerp(self.backbone.mapping.w_avg, w, truncation)[:, None]
-        rows = self.num_ws if cutoff is None else min(cutoff, self.num_ws)
+        rows = len(range(self.num_ws)[:cutoff])
         return torch.cat([near.expand(-1, rows, -1), ws[:, rows:]], dim=1)
 
     def _check_condition(self, given: Camera | Tensor | None, count: int) -> None:
@@ -213,6 +214,7 @@ class TriplaneGenerator(Generator):
         """Render every pixel's ray: [B, V * resolution^2, ...], views of a scene in a row."""
         if len(camera) % len(scene):
             raise ValueError(f"{len(camera)} cameras can't be shared by {len(scene)} scenes")
+        camera = camera.to(dtype=scene.ws.dtype)
         rays = self.rays(*camera.rays(resolution), scenes=len(scene))
         return render_chunked(
             self.field(scene),
@@ -450,6 +452,6 @@ def _superresolution(a: Architecture) -> Superresolution:
         antialias=s.antialias,
         channels=s.channels,
         input_resolution=s.input_resolution,
-        use_noise=a.use_noise,
+        use_noise=s.noisy(a.use_noise),
         margin=s.margin,
     )

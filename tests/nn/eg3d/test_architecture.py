@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from inv3d.core.camera import Camera, intrinsics_matrix
+from inv3d.core.camera import Camera, CameraPrior, intrinsics_matrix
 from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.plugins.generators.minihead import MiniHead
 
@@ -41,6 +41,10 @@ def build(**changes: Any) -> MiniHead:
         ({"mapping": {"factor_ramps": 3}}, "factors and factor_ramps must both be 0"),
         ({"mapping": {"factors": 8, "factor_ramps": 6}}, "leaves nothing of w_dim 8 to be learned"),
         ({"use_noise": True}, r"superresolution\.margin needs use_noise=false"),
+        (
+            {"rendering": {"disparity_space_sampling": True, "ray_start": 0.0, "ray_end": 3.3}},
+            "disparity_space_sampling needs a ray_start above 0",
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_told(changes: dict[str, Any], reason: str) -> None:
@@ -56,6 +60,24 @@ def test_both_are_off_unless_asked_for() -> None:
     assert {name for name in build().state_dict() if name not in names} == {
         f"backbone.mapping.known.{name}" for name in ("slopes", "offsets", "sums", "shift", "gain")
     }
+
+
+def test_rows_that_are_truncated_count_as_in_python() -> None:
+    generator = build()
+    z = torch.randn(2, 5)
+    full, near = generator.map(z), generator.map(z, truncation=0.5)
+    for cutoff in (0, 1, -1, 99, -99):
+        expected = torch.cat([near[:, :cutoff], full[:, len(near[0, :cutoff]) :]], 1)
+        torch.testing.assert_close(generator.map(z, truncation=0.5, cutoff=cutoff), expected)
+
+
+def test_cameras_of_another_number_type_are_taken() -> None:
+    generator = build()
+    scene = generator.synthesize(generator.map(torch.randn(1, 5)))
+    camera = CameraPrior(2.7, 4.26).front()
+    double = Camera(camera.cam2world.double(), camera.intrinsics.double())
+    seen = [generator.render(scene, some).require("image") for some in (camera, double)]
+    torch.testing.assert_close(*seen)
 
 
 def test_truncation_draws_factors_to_their_mean_too() -> None:

@@ -28,7 +28,7 @@ from inv3d.plugins.editors.ganspace.basis import (
     signed,
     sparse,
 )
-from inv3d.plugins.editors.ganspace.config import GANSpaceConfig
+from inv3d.plugins.editors.ganspace.config import GANSpaceConfig, GANSpaceEdit
 from inv3d.plugins.editors.ganspace.editor import moved_along
 from tests.golden_cases import GoldenCase
 from tests.plugins.editors.subjects import LAYERS, W_DIM, edit_of, fitted, subject_of, toy
@@ -325,6 +325,14 @@ def test_what_others_keep_stays(directions: Directions) -> None:
     assert float(change[0, 0].norm()) == pytest.approx(2.0, rel=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["by", "to"])
+def test_a_component_that_does_not_vary_is_refused(mode: Any) -> None:
+    """Sparse ones may have nothing left."""
+    edit = GANSpaceEdit(mode=mode, strength=2.0)
+    with pytest.raises(ConfigError, match="component 3 moves nothing, since latents don't vary"):
+        moved_along(torch.randn(2, 4, 8), torch.eye(8)[0], torch.zeros(8), 0.0, edit, "component 3")
+
+
 def test_far_out_is_said(directions: Directions) -> None:
     with pytest.warns(UserWarning, match="component 0: the latent ends .* standard deviations"):
         editor().apply(subject_of(toy()), edit_of(editor(), strength=9.0), directions)
@@ -436,6 +444,15 @@ def test_measured_deviations_are_those_of_samples(tmp_path: Path) -> None:
             },
             WeightsError,
             "3 deviations for 2 components",
+        ),
+        (
+            {
+                "lat_comp": np.ones((2, 1, 8), np.float32),
+                "lat_mean": np.ones(8, np.float32),
+                "lat_stdev": np.array([1, 0], np.float32),
+            },
+            WeightsError,
+            "a deviation of 0, expected numbers above 0",
         ),
     ],
 )

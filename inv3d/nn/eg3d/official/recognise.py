@@ -45,6 +45,12 @@ _RAYS = (
 SHAPENET_RADIUS = 1.7
 # arguments of StyleGAN2's networks of which one value is taken
 _ONLY = {"activation": "lrelu", "architecture": "skip"}
+# tensors of PanoHead alone
+_PANOHEADS = ("t_mapping.w_avg", "bcg_synthesis.b4.const", "torgb.weight")
+# what makes planes and what reads them; the noise of the first and of the last layer
+_PLANES, _DECODER = "backbone.synthesis.b4.torgb.weight", "decoder.net.0.weight"
+_NOISE_BEFORE = "backbone.synthesis.b4.conv1.noise_const"
+_NOISE = "superresolution.block1.conv1.noise_const"
 _SIGNS = (SIGN, "backbone.mapping.fc0.weight", "decoder.net.0.weight")
 
 
@@ -146,10 +152,16 @@ def _read_by(path: Path, reader: str | KnownPlugin) -> str:
 
 
 def _generator(network: Network) -> str:
-    """EG3D and PanoHead share class names; only PanoHead maps a camera shift or has a tri-grid."""
+    """EG3D and PanoHead share class names; only PanoHead maps a camera shift, has a background or
+    a tri-grid, which a state dict shows by how many channels the planes have for the decoder's.
+    """
     rendering = _table(network.settings.get("rendering_kwargs"))
-    shifts = "t_mapping.w_avg" in network.tensors
-    return "panohead" if shifts or "triplane_depth" in rendering else "eg3d"
+    if "triplane_depth" in rendering or any(name in network.tensors for name in _PANOHEADS):
+        return "panohead"
+    made, read = (network.tensors.get(name) for name in (_PLANES, _DECODER))
+    if made is None or read is None or read.ndim != 2:
+        return "eg3d"
+    return "eg3d" if len(made) == 3 * read.shape[1] else "panohead"
 
 
 class _Known:
@@ -184,7 +196,7 @@ class _Known:
             "plane_channels": features,
             "decoder_hidden": shapes["decoder.net.0.weight"][0],
             "decoder_channels": shapes["decoder.net.2.weight"][0] - 1,
-            "use_noise": "backbone.synthesis.b4.conv1.noise_const" in shapes,
+            "use_noise": _NOISE_BEFORE in shapes,
             "img_resolution": self.size(),
             "superresolution": self.superresolution(),
         }
@@ -209,10 +221,12 @@ class _Known:
         for name in ("avg_camera_radius", "avg_camera_pivot"):
             if name in r:
                 options[name] = r[name]
-        if "conv_clamp" in init:
-            options["conv_clamp"] = init["conv_clamp"]
+        # what isn't said there is what the official constructors take
+        given = {"conv_clamp": 256.0, "sr_num_fp16_res": 0} | init if init else {}
+        if "conv_clamp" in given:
+            options["conv_clamp"] = given["conv_clamp"]
         found = {
-            "num_fp16_res": init.get("sr_num_fp16_res"),
+            "num_fp16_res": given.get("sr_num_fp16_res"),
             "antialias": r.get("sr_antialias"),
             "noise_mode": r.get("superresolution_noise_mode"),
         }
@@ -267,7 +281,19 @@ class _Known:
 
     def size(self) -> int:
         """Pixels a side of the final image."""
-        return self.shapes["superresolution.block1.conv1.noise_const"][0]
+        if self.noisy():
+            return self.shapes[_NOISE][0]
+        if said := self.stored.get("img_resolution", self.live.get("img_resolution")):
+            return int(said)
+        if "superresolution.resample_filter" in self.shapes:  # one of two sizes
+            raise KeyError(_NOISE)
+        return KINDS["8XDC"].input_resolution * KINDS["8XDC"].factor
+
+    def noisy(self) -> bool:
+        """Whether super-resolution has noise maps."""
+        return any(
+            n.startswith("superresolution.") and n.endswith("noise_const") for n in self.shapes
+        )
 
     def superresolution(self) -> dict[str, Any]:
         """The super-resolution module, by name where the file has it, and its sizes."""
@@ -284,11 +310,13 @@ class _Known:
         first, second = (
             self.shapes[f"superresolution.block{index}.conv1.weight"][0] for index in (0, 1)
         )
+        own = self.noisy()
         usual = self.size() == kind.input_resolution * kind.factor
         return {
             "module": module,
             "channels": None if (first, second) == kind.channels else (first, second),
             "input_resolution": None if usual else self.size() // kind.factor,
+            "use_noise": None if own == (_NOISE_BEFORE in self.shapes) else own,
         }
 
     def superresolution_kind(self) -> SuperresolutionName:

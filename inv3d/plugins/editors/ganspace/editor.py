@@ -256,6 +256,11 @@ def moved_along(
         what: is moved, for messages.
     """
     layers = edit.layers(ws, "editor ganspace")
+    if not deviation > 0:
+        raise ConfigError(
+            f"option 'component': {what} moves nothing, since latents don't vary along it; take "
+            "another one"
+        )
     scale = deviation if edit.unit == "deviations" else 1.0
     strength = edit.strength
     if edit.mode == "to":

@@ -50,6 +50,11 @@ def read_basis(path: Path, w_dim: int) -> tuple[Tensor, Tensor | None, Tensor | 
             f"{path}: {len(deviations)} deviations for {len(components)} components; take a "
             "whole file"
         )
+    if deviations is not None and not bool((deviations > 0).all()):
+        raise WeightsError(
+            f"{path}: a deviation of {float(deviations.min()):g}, expected numbers above 0; take a "
+            "whole file"
+        )
     return components, mean, deviations
 
 

@@ -15,11 +15,14 @@ from inv3d.nn.eg3d.architecture import TrigridArchitecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
 from inv3d.nn.eg3d.official.recognise import axes_of
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
+from inv3d.plugins.generators.panohead import PanoHead, PanoHeadConfig
 from tests.eg3d_cases import CASES, config_of
 from tests.golden_cases import FOLDER, GoldenCase, facts_of
 
 EG3D_AXES = [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]]]
 EG3D_AXES.append([[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+
+SMALL = {"random_weights": True, "z_dim": 16, "w_dim": 16, "channel_base": 256, "channel_max": 8}
 
 
 def network(facts: dict[str, Any], file: str = "net.pkl", settings: bool = True) -> Network:
@@ -169,6 +172,38 @@ def test_the_live_settings_count() -> None:
     assert found.architecture["rendering"]["depth_resolution"] == live != built
     assert found.architecture["plane_axes"] == "eg3d"
     assert found.camera == {"radius": 2.7, "pivot": [0, 0, 0.2]}
+
+
+@pytest.mark.parametrize("noisy", [True, False])
+def test_noise_of_super_resolution_is_its_own(noisy: bool, tmp_path: Path) -> None:
+    """The official use_noise is the backbone's."""
+    options = {"use_noise": False, "superresolution": {"use_noise": noisy, "module": "8X"}}
+    config = build_config(EG3DConfig, SMALL | options, "eg3d")
+    generator = EG3D.create(config)
+    torch.save(generator.state_dict(), tmp_path / "net.pt")
+    found = recognise(read_network(tmp_path / "net.pt")).architecture
+    assert found["use_noise"] is False and found["img_resolution"] == 512
+    assert found["superresolution"]["use_noise"] is (True if noisy else None)
+    again = EG3D.create(EG3DConfig(), tmp_path / "net.pt")
+    assert again.state_dict().keys() == generator.state_dict().keys()
+
+
+def test_panohead_without_its_camera_shift_is_panohead(tmp_path: Path) -> None:
+    options = {"camera_shift": False, "plane_channels": 6, "superresolution": {"module": "8X"}}
+    generator = PanoHead.create(build_config(PanoHeadConfig, SMALL | options, "panohead"))
+    state = generator.state_dict()
+    for left_out in ((), ("bcg_synthesis", "torgb.weight")):
+        kept = {n: t for n, t in state.items() if not n.startswith(left_out)} if left_out else state
+        torch.save(kept, tmp_path / "net.pt")
+        assert recognise(read_network(tmp_path / "net.pt")).generator == "panohead"
+
+
+def test_what_a_pickle_does_not_say_is_the_official_constructors() -> None:
+    base = network(facts_of("eg3d_full512_keys"))
+    init = {"z_dim": 512, "mapping_kwargs": {}}
+    found = recognise(replace(base, settings=base.settings | {"init_kwargs": init}))
+    assert found.architecture["conv_clamp"] == 256
+    assert found.architecture["superresolution"]["num_fp16_res"] == 0
 
 
 def test_other_architectures_are_refused() -> None:
