@@ -41,6 +41,7 @@ class Target:
         maps: name -> [N, 1, h, w] in [0, 1], such as visibility or confidence; the target's own
             masks are the map "mask".
         rays: a side, of the raw images that are compared where a loss looks at them.
+        mean: as `anchor`, for losses that pull towards the mean of W; the anchor if None.
     """
 
     images: Tensor
@@ -51,6 +52,7 @@ class Target:
     weights: Tensor | None = None
     maps: Mapping[str, Tensor] = field(default_factory=dict)
     rays: int | None = None
+    mean: Tensor | None = None
 
     def map(self, name: str, user: str) -> Tensor:
         """Return a map by name, [N, 1, h, w].

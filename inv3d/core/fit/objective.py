@@ -40,6 +40,11 @@ class WeightedLoss:
 Losses = Mapping[str, WeightedLoss]
 
 
+def that_look(losses: Losses) -> Losses:
+    """Return the losses that look at a rendering, without those of latents or noise maps alone."""
+    return {name: one for name, one in losses.items() if one.loss.needs}
+
+
 class Term:
     """One loss with what it prepared of the targets.
 

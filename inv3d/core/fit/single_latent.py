@@ -42,6 +42,7 @@ from inv3d.core.geometry.rotations import angle_between
 from inv3d.core.inversion import Snapshot
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
+from inv3d.core.scene import OutputName
 
 # a camera that is corrected by more may be that of another picture
 _FAR_DEG = 10.0
@@ -268,9 +269,15 @@ class Locality:
             condition = self.camera if sees else neutral_condition(self.original)
             towards = self.original.map(z, condition, self.options.locality_truncation)
             ws = locality_point(self.pivot, towards, self.options.locality_distance)
-            seen = self.original.render(self.original.synthesize(ws), self.camera)
-            rays = self.generator.spec.render_resolution
-            target = Target(seen.require("image"), rays=rays)
+            outputs: list[OutputName] = ["image"]
+            if any("depth" in one.needs for one in self.losses.values()):
+                outputs.append("depth")
+            scene = self.original.synthesize(ws)
+            seen = self.original.render(scene, self.camera, outputs=outputs)
+            rays, images = self.generator.spec.render_resolution, seen.require("image")
+            # whole pictures, also for losses that look within masks
+            masks = torch.ones_like(images[:, :1])
+            target = Target(images, masks, seen.depth, rays=rays)
         look = Look(self.camera, Objective(self.losses, target))
         sums = self.context.backward(self.generator, ws, look)
         return {"locality": sums["total"]}

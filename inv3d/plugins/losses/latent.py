@@ -21,11 +21,16 @@ class _Pull(Loss[PluginConfig, Tensor]):
         Raises:
             ConfigError: where the method sets no anchor.
         """
-        if target.anchor is None:
+        anchor = self.towards(target)
+        if anchor is None:
             raise ConfigError(
                 f"loss {self.name}: this method or stage has no latent to pull towards; "
                 f"leave it out (--set losses.{self.name}=0)"
             )
+        return anchor
+
+    def towards(self, target: Target) -> Tensor | None:
+        """Return the latent that it pulls towards, if there's one."""
         return target.anchor
 
     def select(self, cache: Tensor, views: slice) -> Tensor:
@@ -47,6 +52,10 @@ class WNorm(_Pull):
     summary = "mean squared distance of the latent from the mean latent w_avg, once a view"
     licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 3, term L_r"
+
+    def towards(self, target: Target) -> Tensor | None:
+        """Return the mean of W, or else the anchor."""
+        return target.anchor if target.mean is None else target.mean
 
 
 class WDist(_Pull):

@@ -41,7 +41,8 @@ class Noise(Loss[PluginConfig, dict[str, Tensor]]):
     """Keep optimised noise maps free of structure.
 
     The maps belong to the generator and not to a view: each of the N views gets an Nth of the
-    regulariser, so that the sum over all views counts it once, however they are chunked.
+    regulariser, so that the sum over all views counts it once, however they are chunked. Where
+    views have weights, as those that stand for others, N is their sum.
     """
 
     name = "noise"
@@ -61,7 +62,9 @@ class Noise(Loss[PluginConfig, dict[str, Tensor]]):
                 f"loss {self.name}: no noise maps are optimised; switch them on in the method's "
                 f"options or leave the loss out (--set losses.{self.name}=0)"
             )
-        return dict(target.noise) | {_VIEWS: torch.tensor(len(target.images))}
+        weights = target.weights
+        views = torch.tensor(len(target.images)) if weights is None else weights.sum()
+        return dict(target.noise) | {_VIEWS: views}
 
     def select(self, cache: dict[str, Tensor], views: slice) -> dict[str, Tensor]:
         """Return the cache whole: it isn't by view."""
@@ -70,6 +73,6 @@ class Noise(Loss[PluginConfig, dict[str, Tensor]]):
     def forward(self, rendering: Rendering, cache: dict[str, Tensor]) -> Tensor:
         """Return each view's share, [N]."""
         maps = {name: value for name, value in cache.items() if name != _VIEWS}
-        share = noise_regulariser(maps) / int(cache[_VIEWS])
+        share = noise_regulariser(maps) / cache[_VIEWS]
         views = next(len(v) for v in (rendering.image, rendering.ws) if v is not None)
         return share.expand(views)

@@ -40,6 +40,17 @@ def test_views_share_one_regulariser(chunks):
         assert torch.allclose(noise.grad, case[f"grad.{name}"], atol=1e-6)
 
 
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_views_in_turn_count_it_once_a_step(each):
+    """Views that stand for all of them have weights."""
+    case, maps = golden_maps()
+    weights = torch.full((each,), 9 / each)
+    target = Target(torch.zeros(each, 3, 2, 2), noise=maps, weights=weights)
+    objective = Objective({"noise": WeightedLoss(Noise.create(Noise.Config()), 1.0)}, target)
+    value, _ = objective.evaluate(Rendering(ws=torch.zeros(each, 2, 4)), slice(0, each))
+    assert float(value.detach()) == pytest.approx(float(case["noise_reg"]), rel=1e-5)
+
+
 def test_maps_stay_live():
     _, maps = golden_maps()
     loss = Noise.create(Noise.Config())

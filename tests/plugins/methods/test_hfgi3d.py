@@ -90,6 +90,16 @@ def test_a_path_beyond_the_prior_is_refused(options: dict[str, Any], named: str)
     assert "toy" in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("yaw", [165.0, -170.0, 180.0])
+def test_a_path_goes_around_the_back_of_a_head_that_is_known_all_around(yaw: float) -> None:
+    prior = CameraPrior(2.7, 4.26, yaw_deg=180.0, pitch_deg=30.0)
+    camera = prior.orbit(torch.tensor([yaw]).deg2rad())
+    cameras = pseudo_cameras(prior, camera, PathOptions(around="input", views=8), "heads")
+    away = (cameras.yaw - camera.yaw).sin().asin().rad2deg()
+    assert float(away.max()) == pytest.approx(20, abs=0.1)
+    assert float(away.min()) == pytest.approx(-20, abs=0.1)
+
+
 def test_a_path_around_a_profile_is_refused_before_anything_is_fitted() -> None:
     camera = GENERATOR.spec.camera.orbit(torch.tensor([1.3]))
     generator = Watched()

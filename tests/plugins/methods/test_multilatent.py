@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config, merge
 from inv3d.core.errors import ConfigError, InputError, PluginError
@@ -21,7 +21,7 @@ from inv3d.core.scene import Rendering, Scene
 from inv3d.plugins.methods.multilatent import MultiLatent, MultiLatentConfig, regularisers
 from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
 from inv3d.plugins.methods.multilatent.regularisers import Regularisers
-from inv3d.plugins.methods.multilatent.views import arrange
+from inv3d.plugins.methods.multilatent.views import arrange, used
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.golden_cases import GoldenCase
 from tests.toy_fits import FREE, Fit, Watched, fit, method, same
@@ -153,6 +153,20 @@ def test_a_run_all_around_has_no_seam() -> None:
     run = _fit(_options(2, 3, 2), _around(8))
     assert len(run.inversion.ws) == 4 and run.inversion.blend == "turn"
     assert _fit(_options(2, 3, 2)).inversion.blend == "yaw"
+
+
+@pytest.mark.parametrize("count", range(5, 17))
+@pytest.mark.parametrize("latents", range(2, 9))
+def test_views_that_are_taken_are_the_views_that_are_fitted(count: int, latents: int) -> None:
+    """Also where those that are left of a circle are none."""
+    camera = CameraPrior(2.7, 4.26).orbit(torch.arange(count) * (math.tau / count) - 3.0)
+    taken = used(camera, latents=latents, interpolation=True)
+    if 2 * latents - 1 > count:
+        return
+    assert used(camera[taken], latents=latents, interpolation=True) == list(range(len(taken)))
+    some = Capture(torch.zeros(len(taken), 3, 4, 4), camera[taken], tuple(map(str, taken)))
+    own, between = arrange(some, latents=latents, interpolation=True)
+    assert sorted([*own, *between]) == list(range(len(taken))) and len(own) == latents
 
 
 def test_the_same_angle_on_both_ends_of_the_circle_is_refused() -> None:

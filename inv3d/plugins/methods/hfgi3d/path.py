@@ -38,7 +38,7 @@ def pseudo_cameras(prior: CameraPrior, camera: Camera, options: PathOptions, nam
         ("pitch_deg", pitches, prior.pitch_deg),
     ):
         reach = float(angles.rad2deg().abs().max())
-        if reach > most + 1e-3:
+        if reach > most + 1e-3 and not (option == "yaw_deg" and most >= 180):
             raise ConfigError(
                 f"option 'path.{option}': pseudo views reach {reach:.1f} degrees, but generator "
                 f"{name} was trained up to {most:g}; give a smaller number"

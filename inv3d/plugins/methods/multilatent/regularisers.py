@@ -13,11 +13,11 @@ from inv3d.core.capture import Capture, is_circle
 from inv3d.core.fit.backward import Joint, Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics, Run, Update
-from inv3d.core.fit.objective import Losses
+from inv3d.core.fit.objective import Losses, that_look
 from inv3d.core.fit.stages import looks_in_turn
 from inv3d.core.fit.turns import Turns
 from inv3d.core.generator import Generator
-from inv3d.core.latent import between_angles
+from inv3d.core.latent import between_angles, latent_statistics
 from inv3d.core.scene import Rendering
 from inv3d.plugins.methods.multilatent.config import MultiLatentConfig
 from inv3d.plugins.methods.multilatent.depth import DepthStore, own_view_consistency
@@ -55,15 +55,22 @@ class Regularisers:
         self.few = None if together else config.views_per_step
         self.every = config.depth_every if config.depth and not together else 1
         self.turns = Turns.by_angle(targets.camera, self.few)
+        pulled = len(that_look(losses)) < len(losses)
         self.fit_looks = looks_in_turn(
-            generator, targets, {**distance, **losses}, self.turns, anchor=w.detach().mean(0)
+            generator,
+            targets,
+            {**distance, **losses},
+            self.turns,
+            anchor=w.detach().mean(0),
+            mean=latent_statistics(generator).mean[None] if pulled else None,
         )
         if between is not None:
             self._prepare_between(between, losses)
         self.store = self._store() if config.depth and config.depth_form == "running" else None
 
     def _prepare_between(self, between: Capture, losses: Losses) -> None:
-        weighted = {name: one.times(self.config.interpolation) for name, one in losses.items()}
+        factor = self.config.interpolation
+        weighted = {name: one.times(factor) for name, one in that_look(losses).items()}
         self.between_turns = Turns.by_angle(between.camera, self.few)
         self.between_looks = looks_in_turn(self.generator, between, weighted, self.between_turns)
         every = torch.cat([self.camera.yaw, between.camera.yaw])

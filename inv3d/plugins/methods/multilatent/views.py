@@ -26,11 +26,17 @@ def used(cameras: Camera, *, latents: int | None, interpolation: bool) -> list[i
 
 
 def _wanted(latents: int, interpolation: bool, cameras: Camera) -> int:
-    """Views that M latents take; all around, one lies between the last and the first, too."""
+    """Views that M latents take; all around, one lies between the last and the first, too.
+
+    Those that would be chosen must go all around as well, so that all look at one circle.
+    """
     if not interpolation:
         return latents
     wanted = 2 * latents - 1
-    return wanted + 1 if len(cameras) > wanted and is_circle(cameras.yaw) else wanted
+    if len(cameras) <= wanted or not is_circle(cameras.yaw):
+        return wanted
+    chosen = sorted(set(evenly_by_angle(cameras.yaw, wanted + 1)))
+    return wanted + 1 if is_circle(cameras.yaw[chosen]) else wanted
 
 
 def arrange(

@@ -13,7 +13,7 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update
-from inv3d.core.fit.objective import Losses, Objective
+from inv3d.core.fit.objective import Losses, Objective, that_look
 from inv3d.core.fit.schedule import Schedule, delayed, latent_noise, ramped
 from inv3d.core.fit.stages import (
     changing_noise_maps,
@@ -238,7 +238,7 @@ class PosedLatent:
         options = self.config.latent
         terms = loss_terms(self.generator, self.config, options.losses)
         target = target_of(self.generator, self.capture)
-        objective = self.context.objective(terms, target)
+        objective = Objective(that_look(self.context.losses(terms)), target)
         rendering = self.generator.render(
             self.generator.synthesize(self.ws), self.camera, outputs=objective.outputs
         )

@@ -13,7 +13,7 @@ from inv3d.core.capture import Capture
 from inv3d.core.errors import InputError, UnsupportedError
 from inv3d.core.estimator import AUTO, AnyEstimator, find_estimator, load_estimator
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.objective import Losses, Objective
+from inv3d.core.fit.objective import Losses, Objective, that_look
 from inv3d.core.fit.stages import target_of
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import angle_between
@@ -126,7 +126,7 @@ def scores_of(
     """
     scene = generator.synthesize(ws)
     count = min(_AT_A_TIME, len(camera))
-    objective = Objective(losses, target_of(generator, repeated(capture, count)))
+    objective = Objective(that_look(losses), target_of(generator, repeated(capture, count)))
     parts = []
     for first in range(0, len(camera), count):
         some = camera[first : first + count]

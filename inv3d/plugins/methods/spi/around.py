@@ -118,8 +118,8 @@ class Around:
         with torch.no_grad():
             target, seen = warped_picture(picture, source, cut, depth, self.options.around)
         if picture is not self.mirrored:
-            return compare(self.losses.nearby, images * seen, target * seen)
-        parts = [flipped(images * seen), flipped(target * seen)]
+            return compare(self.losses.nearby, images * seen, target * seen, seen)
+        parts = [flipped(images * seen), flipped(target * seen), flipped(seen)]
         if self.alignment is not None:
             where = part_centres(mirrored_camera(cut), self.alignment)
             parts = [cut_out(part, where) for part in parts]

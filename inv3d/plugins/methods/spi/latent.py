@@ -10,7 +10,7 @@ from inv3d.core.capture import Capture
 from inv3d.core.fit.backward import Look, latent_source
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Metrics, Progress, Stage, Update
-from inv3d.core.fit.objective import Objective
+from inv3d.core.fit.objective import Objective, that_look
 from inv3d.core.fit.schedule import latent_noise
 from inv3d.core.fit.stages import (
     changing_noise_maps,
@@ -104,6 +104,7 @@ class MirroredLatent:
         ]
         if self.weight:
             other = mirror_image(self.capture)
-            objective = Objective(self.context.losses(terms), target_of(self.generator, other))
+            losses = that_look(self.context.losses(terms))
+            objective = Objective(losses, target_of(self.generator, other))
             looks.append(Look(other.camera, objective, weight=self.weight, name=MIRROR))
         return looks

@@ -84,11 +84,14 @@ def picture_losses(losses: Losses, option: str) -> Losses:
     return chosen
 
 
-def compare(losses: Losses, images: Tensor, targets: Tensor) -> Tensor:
-    """Return the weighted losses of pictures [N, 3, H, W] against others, summed over them."""
+def compare(losses: Losses, images: Tensor, targets: Tensor, masks: Tensor) -> Tensor:
+    """Return the weighted losses of pictures [N, 3, H, W] against others, summed over them.
+
+    Losses that look within masks look where these, [N, 1, H, W], are.
+    """
     total = images.new_zeros(())
     for one in losses.values():
         with torch.no_grad():
-            cache = one.loss.prepare(Target(targets))
+            cache = one.loss.prepare(Target(targets, masks))
         total = total + one.weight * one.loss(Rendering(image=images), cache).sum()
     return total
