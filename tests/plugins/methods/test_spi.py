@@ -104,7 +104,7 @@ def test_losses_of_pictures_alone_and_their_weights() -> None:
     assert list(chosen) == ["mse"]
     images, others = torch.rand(2, 2, 3, 8, 8)
     expected = 2 * (images - others).square().mean((1, 2, 3)).sum()
-    torch.testing.assert_close(compare(chosen, images, others), expected)
+    torch.testing.assert_close(compare(chosen, images, others, torch.ones(2, 1, 8, 8)), expected)
     del losses["mse"]
     with pytest.raises(ConfigError, match=r"around\.losses.*raw, seen, depth_smoothness"):
         picture_losses(losses, "losses")
