@@ -245,7 +245,8 @@ def orbit(
     """
     yaw = torch.as_tensor(yaw)
     pitch = torch.as_tensor(pitch, dtype=yaw.dtype, device=yaw.device).expand_as(yaw)
-    pitch = pitch.clamp(_POLE - math.pi / 2, math.pi / 2 - _POLE)
+    off = pitch.abs() - math.pi / 2
+    pitch = torch.where(off.abs() < _POLE, pitch.sign() * (math.pi / 2 - _POLE), pitch)
     direction = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
     target = torch.tensor(list(pivot), dtype=yaw.dtype, device=yaw.device)
     return look_at(direction * radius, target, intrinsics_matrix(focal, 1))

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from inv3d.core.fit.loop import Progress
 
 
+# what a run that was set aside is called at the end, as nobody calls a directory of their own
+_ASIDE = ".set-aside"
+
+
 class RunDirectory:
     """A directory with `run.json`, the step log and the checkpoint.
 
@@ -61,8 +65,7 @@ class RunDirectory:
                 that another process is writing), or can't be written.
             UsageError: where its path isn't UTF-8.
         """
-        # what a link leads to is replaced, not the link
-        path = Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
+        path = _true(path)
         _check_free(path, overwrite)
         directory = RunDirectory(path, dict(record))
         try:
@@ -79,7 +82,7 @@ class RunDirectory:
         """Set aside what is there, and write record and log; what another process made stays."""
         path = self.path
         if overwrite and path.exists() and any(path.iterdir()):
-            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.old")
+            aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_ASIDE}")
             path.rename(aside)
             self._aside = aside
         self._made = [parent for parent in path.parents if not parent.exists()]
@@ -113,7 +116,7 @@ class RunDirectory:
         Raises:
             RunError: where it holds none.
         """
-        path = path.absolute()
+        path = _true(path)
         return RunDirectory(path, read_record(path))
 
     @property
@@ -143,7 +146,7 @@ class RunDirectory:
         """Everything is written: say so, and drop what was only needed to go on."""
         self.enter("finished", finished=timestamp(), seconds=dict(seconds))
         self.drop_checkpoint()
-        self._sweep()
+        self._sweep()  # a run that was resumed has set nothing aside itself
 
     def drop_checkpoint(self) -> None:
         """Delete what was only needed to go on; a finished run may have died before it did."""
@@ -158,7 +161,7 @@ class RunDirectory:
 
     def _sweep(self) -> None:
         """Delete what this run set aside, and one that was killed before it took a step."""
-        for old in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????.old"):
+        for old in self.path.parent.glob(f".{glob.escape(self.path.name)}.????????{_ASIDE}"):
             shutil.rmtree(old, ignore_errors=True)
 
     def abandon(self) -> None:
@@ -178,11 +181,12 @@ class RunDirectory:
         if not self._filled:
             shutil.rmtree(self.path, ignore_errors=True)
             return
-        for written in self.path.iterdir():
-            if written.is_dir():
-                shutil.rmtree(written, ignore_errors=True)
-            else:
-                written.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for written in self.path.iterdir():
+                if written.is_dir():
+                    shutil.rmtree(written, ignore_errors=True)
+                else:
+                    written.unlink(missing_ok=True)
 
     def log(self, progress: Progress) -> None:
         """Add a line to the step log, in one write, so that a kill leaves whole lines."""
@@ -202,6 +206,11 @@ class RunDirectory:
             os.truncate(log, sum(map(len, lines)))
         except OSError as error:
             raise not_written(log, error) from error
+
+
+def _true(path: Path) -> Path:
+    """Return the place of a run: what a link leads to is written, not the link."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
 
 
 def check_spared(out: Path, used: Mapping[Path, str]) -> None:

@@ -33,7 +33,7 @@ from inv3d.train.prepare import (
 )
 from inv3d.train.store import PAGE, TrainingDirectory
 from inv3d.train.team import meeting, own_device
-from inv3d.train.trainer import Taken
+from inv3d.train.trainer import Taken, Trainer
 
 STAGE = "training"
 # steps whose mean is a line of the log
@@ -105,16 +105,17 @@ def resume_training(
     with meeting(device) as team:
         prepared = prepare_training(request, team, device, begun=directory.begun)
         _check_same(directory, prepared)
-        _check_ahead(directory, prepared.trainer.training.steps)
         feed = Feed(prepared.sources, request.seed, prepared.trainer.training, team, device)
         if not team.leads:
             directory.restore_into(prepared.trainer)
+            _check_ahead(directory, prepared.trainer)
             return _follow(prepared, feed, directory)
         observers = _watching(display, loggers)
         with held(directory.path):
             directory.reread()
             _check_same(directory, prepared)
             directory.restore_into(prepared.trainer)
+            _check_ahead(directory, prepared.trainer)
             directory.cut(prepared.trainer.done)
             changes = {"request": prepared.request.plain(), "training": prepared.facts["training"]}
             directory.write(status="running", **changes)
@@ -146,12 +147,12 @@ def _check_same(directory: TrainingDirectory, prepared: PreparedTraining) -> Non
         )
 
 
-def _check_ahead(directory: TrainingDirectory, steps: int) -> None:
-    taken = directory.record["steps"]
-    if steps < taken:
+def _check_ahead(directory: TrainingDirectory, trainer: Trainer) -> None:
+    steps = trainer.training.steps
+    if steps < trainer.done:
         raise ConfigError(
-            f"--set training.steps={steps}: {directory.path} has taken {taken} steps already; give "
-            "a larger number"
+            f"--set training.steps={steps}: {directory.path} has taken {trainer.done} steps "
+            "already; give a larger number"
         )
 
 
@@ -214,11 +215,14 @@ def _take_all(
                     directory.save(trainer, prepared)
             with contextlib.suppress(RunError):
                 directory.write(status="failed", error=str(error))
-            raise DivergedError(
-                f"{error}; the weights of step {directory.record['steps']} are kept in "
-                f"{directory.path}; go on with '3dinv train --resume {directory.path} "
-                f"--set training.lr={trainer.training.lr / 3:.1g}', or check the pictures"
-            ) from error
+            rate = f"--set training.lr={trainer.training.lr / 3:.1g}"
+            way = f"nothing was kept; start again with --overwrite {rate}"
+            if directory.begun:
+                way = (
+                    f"the weights of step {directory.record['steps']} are kept in "
+                    f"{directory.path}; go on with '3dinv train --resume {directory.path} {rate}'"
+                )
+            raise DivergedError(f"{error}; {way}, or check the pictures") from error
         except Exception as error:
             with contextlib.suppress(RunError):  # the disk may be full
                 directory.write(status="failed", error=str(error))
@@ -275,10 +279,12 @@ def _evaluate(
     """Look at held-out pictures, write the page, and return a line of the numbers."""
     values, grids = evaluate(prepared)
     step, path = prepared.trainer.done, directory.path
-    rows = [*directory.record["evaluations"], {"step": step, "values": values}]
+    before = [row for row in directory.record["evaluations"] if row["step"] != step]
+    rows = [*before, {"step": step, "values": values}]
     observers.call("inv3d_training_checked", directory=path, step=step, values=dict(values))
+    page = training_page(directory.record | {"evaluations": rows}, directory.rows(), grids)
+    write_text(directory.path / PAGE, page)
     directory.write(evaluations=rows)
-    write_text(directory.path / PAGE, training_page(directory.record, directory.rows(), grids))
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     return f"held-out pictures after {step} steps: {numbers}"
 

@@ -41,8 +41,18 @@ Losses = Mapping[str, WeightedLoss]
 
 
 def that_look(losses: Losses) -> Losses:
-    """Return the losses that look at a rendering, without those of latents or noise maps alone."""
-    return {name: one for name, one in losses.items() if one.loss.needs}
+    """Return the losses that look at a rendering, without those of latents or noise maps alone.
+
+    Raises:
+        ConfigError: where there are none.
+    """
+    looking = {name: one for name, one in losses.items() if one.loss.needs}
+    if not looking:
+        raise ConfigError(
+            f"option 'losses': none of {', '.join(losses)} looks at the picture; name one that "
+            "does, such as --set losses.mse=1"
+        )
+    return looking
 
 
 class Term:

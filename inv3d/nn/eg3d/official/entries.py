@@ -19,7 +19,9 @@ SIGN = "backbone.synthesis.b4.const"
 # what data-parallel training of a part of it puts between
 _WRAPPER = "module"
 _SIGN_WITHIN = re.compile(r"(?:(.*)\.)?" + SIGN.replace(".", rf"\.(?:{_WRAPPER}\.)*"))
-_EMA = re.compile(r"(?i:(?<![a-z])ema(?![a-z]))|EMA")
+_EMA = re.compile(
+    r"(?i:(?<![a-z])ema(?![a-z]))|(?<![A-Z])EMA|(?<![A-Za-z])ema(?=[A-Z])|Ema(?![a-z])"
+)
 _MOST_PARTS = 16
 _MOST_ENTRIES = 300
 V = TypeVar("V")

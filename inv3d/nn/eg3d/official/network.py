@@ -23,13 +23,7 @@ from inv3d.core.weights.torchfile import (
     refusal,
 )
 from inv3d.core.weights.unpickle import Instance, Refused
-from inv3d.nn.eg3d.official.entries import (
-    choose,
-    entries_of,
-    is_module,
-    is_state,
-    parts_of,
-)
+from inv3d.nn.eg3d.official.entries import choose, entries_of, is_module, is_state, parts_of
 from inv3d.nn.eg3d.official.names import NAMES
 
 # what may lie beside it: a latent and its camera
@@ -82,7 +76,8 @@ class Network:
         Official modules of that size may carry one all the same.
         """
         noise = self.tensors.get("superresolution.block1.conv1.noise_const")
-        return noise is not None and noise.shape[-1] == _LARGE
+        said = self.settings.get("img_resolution")
+        return (said if noise is None else noise.shape[-1]) == _LARGE
 
 
 def read_network(path: Path, entry: str | None = None) -> Network:

@@ -55,7 +55,7 @@ class Regularisers:
         self.few = None if together else config.views_per_step
         self.every = config.depth_every if config.depth and not together else 1
         self.turns = Turns.by_angle(targets.camera, self.few)
-        pulled = len(that_look(losses)) < len(losses)
+        pulled = any(not one.loss.needs for one in losses.values())
         self.fit_looks = looks_in_turn(
             generator,
             targets,
