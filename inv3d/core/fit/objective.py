@@ -44,10 +44,10 @@ def that_look(losses: Losses) -> Losses:
     """Return the losses that look at a rendering, without those of latents or noise maps alone.
 
     Raises:
-        ConfigError: where there are none.
+        ConfigError: where none of them does.
     """
     looking = {name: one for name, one in losses.items() if one.loss.needs}
-    if not looking:
+    if losses and not looking:
         raise ConfigError(
             f"option 'losses': none of {', '.join(losses)} looks at the picture; name one that "
             "does, such as --set losses.mse=1"
