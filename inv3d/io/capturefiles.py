@@ -18,7 +18,15 @@ from inv3d.core.errors import InputError
 from inv3d.io.decoding import decode, in_srgb
 from inv3d.io.files import Files
 from inv3d.io.formats import PICTURES
-from inv3d.io.images import alpha_of, depth_tensor, image_tensor, to_rgb
+from inv3d.io.images import (
+    EIGHT_BITS,
+    TWELVE_BITS,
+    alpha_of,
+    depth_tensor,
+    highest_of_16_bits,
+    image_tensor,
+    to_rgb,
+)
 from inv3d.io.masks import Mask, levels_of, mask_levels, mask_of
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, PREPARED
 from inv3d.io.pinhole import Pinhole
@@ -171,6 +179,9 @@ class CaptureFiles:
         alpha = alpha_of(image)
         if image.info["frames"] > 1:
             seen.note("animated", f"{where}: {image.info['frames']} frames")
+        if 0 < (highest := highest_of_16_bits(image)) <= TWELVE_BITS:
+            sort = "bits" if highest <= EIGHT_BITS else "dim"
+            seen.note(sort, f"{where}: 16 bits with no number above {highest}")
         if image.width != image.height:
             seen.note("cropped", f"{where}: {image.width}x{image.height} pixels")
         if min(image.size) < resolution:
@@ -344,6 +355,12 @@ class _Seen:
             "cropped": ("cropped to the square in its middle", "pictures", f"; {square}"),
             "enlarged": (f"enlarged to {self.resolution}", "pictures", ""),
             "animated": ("of which the first is taken", "pictures", ""),
+            "bits": ("taken for 8", "pictures", ""),
+            "dim": (
+                "so that it's dark",
+                "pictures",
+                "; where they have 12 bits, save them with their full range",
+            ),
             "alpha": ("its alpha channel is its mask", "pictures", ", which is put on white"),
             "classes": ("", "masks", ""),
             "empty": ("black all over", "masks", ": nothing there counts as the head"),

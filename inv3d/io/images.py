@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,7 +14,7 @@ from inv3d.core.errors import InputError
 Frame = NDArray[np.uint8]
 
 _WHITE = (255, 255, 255)
-_TWELVE_BITS = 0xFFF
+EIGHT_BITS, TWELVE_BITS = 0xFF, 0xFFF
 
 
 def to_rgb(image: Image.Image, where: str) -> Image.Image:
@@ -39,23 +37,20 @@ def to_rgb(image: Image.Image, where: str) -> Image.Image:
 
 
 def _of_16_bits(numbers: NDArray[np.int64], where: str) -> Image.Image:
-    """Return levels of grey; small numbers are said to be taken for 8 bits, or to look dark."""
+    """Return levels of grey; where no number is above 255 they're taken for 8 bits."""
     least, most = int(numbers.min()), int(numbers.max())
     if least < 0 or most > 0xFFFF:
         raise InputError(
             f"{where}: pixels from {least} to {most}, expected 0 to {0xFFFF}; save it with 8 or 16 "
             "bits"
         )
-    if 0 < most <= 0xFF:
-        warnings.warn(f"{where}: 16 bits with no number above {most}, taken for 8", stacklevel=2)
-        return Image.fromarray(numbers.astype(np.uint8))
-    if 0 < most <= _TWELVE_BITS:
-        warnings.warn(
-            f"{where}: 16 bits with no number above {most}, so that it's dark; where it has 12 "
-            "bits, save it with their full range",
-            stacklevel=2,
-        )
-    return Image.fromarray((numbers / 257).round().astype(np.uint8))
+    levels = numbers if most <= EIGHT_BITS else (numbers / 257).round()
+    return Image.fromarray(levels.astype(np.uint8))
+
+
+def highest_of_16_bits(image: Image.Image) -> int:
+    """Return the highest number in a picture of 16 bits; 0 where it has 8."""
+    return int(np.asarray(image).max()) if image.mode.startswith("I") else 0
 
 
 def crop_square(image: Image.Image) -> Image.Image:

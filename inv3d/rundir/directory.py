@@ -20,6 +20,7 @@ from inv3d.core.files import (
     json_text,
     not_written,
     write_json,
+    write_text,
 )
 from inv3d.rundir.files import CHECKPOINT, LOG, RECORD
 from inv3d.rundir.lock import held
@@ -107,7 +108,7 @@ class RunDirectory:
             ) from None
 
     def _write_record(self, place: Path) -> None:
-        (place / RECORD).write_text(json_text(self.record), encoding="utf-8")
+        write_text(place / RECORD, json_text(self.record))
 
     @staticmethod
     def reopen(path: Path) -> RunDirectory:

@@ -160,6 +160,26 @@ def test_a_zip_that_is_no_zip(tmp_path: Path) -> None:
     refused(path, "neither a folder nor a readable zip")
 
 
+@pytest.mark.parametrize(
+    ("factor", "sort", "said"),
+    [
+        (1, "bits", "taken for 8 (4 of 4 pictures)"),
+        (16, "dim", "so that it's dark (4 of 4 pictures); where they have 12 bits, save them"),
+    ],
+)
+def test_pictures_of_16_bits_with_small_numbers_are_said_once(
+    tmp_path: Path, factor: int, sort: str, said: str
+) -> None:
+    grey = {
+        f"view{i}.png": png(noise_image(i)[..., 0].astype(np.uint16) * factor) for i in range(4)
+    }
+    files = open_capture(write(content() | grey, tmp_path))
+    files.load(SIZE)
+    assert list(files.notices) == [sort]
+    assert "view0.png: 16 bits with no number above" in files.notices[sort]
+    assert said in files.notices[sort]
+
+
 def test_a_zip_that_was_cut_short(tmp_path: Path) -> None:
     path = zipped(content(), tmp_path / "c.zip")
     path.write_bytes(path.read_bytes()[:-200])

@@ -51,7 +51,7 @@ _PANOHEADS = ("t_mapping.w_avg", "bcg_synthesis.b4.const", "torgb.weight")
 _PLANES, _DECODER = "backbone.synthesis.b4.torgb.weight", "decoder.net.0.weight"
 _NOISE_BEFORE = "backbone.synthesis.b4.conv1.noise_const"
 _NOISE = "superresolution.block1.conv1.noise_const"
-_SIGNS = (SIGN, "backbone.mapping.fc0.weight", "decoder.net.0.weight")
+_SIGNS = (SIGN, "backbone.mapping.fc0.weight", _DECODER)
 
 
 @dataclass(frozen=True)
@@ -188,19 +188,19 @@ class _Known:
         """What shapes decide, whatever else the file says."""
         shapes = self.shapes
         channels = self.channels("backbone.synthesis")
-        features = shapes["decoder.net.0.weight"][1]
+        features = shapes[_DECODER][1]
         options = {
             **self.mapping(),
             **self.channel_rule(channels),
             "plane_resolution": 4 << (len(channels) - 1),
             "plane_channels": features,
-            "decoder_hidden": shapes["decoder.net.0.weight"][0],
+            "decoder_hidden": shapes[_DECODER][0],
             "decoder_channels": shapes["decoder.net.2.weight"][0] - 1,
             "use_noise": _NOISE_BEFORE in shapes,
             "img_resolution": self.size(),
             "superresolution": self.superresolution(),
         }
-        depth = shapes["backbone.synthesis.b4.torgb.weight"][0] // (3 * features)
+        depth = shapes[_PLANES][0] // (3 * features)
         return options | (self.trigrid(depth) if self.panohead else {})
 
     def settled(self) -> dict[str, Any]:
