@@ -20,7 +20,6 @@ from inv3d.core.files import (
     json_text,
     not_written,
     write_json,
-    write_text,
 )
 from inv3d.rundir.files import CHECKPOINT, LOG, RECORD
 from inv3d.rundir.lock import held
@@ -91,12 +90,16 @@ class RunDirectory:
             # an empty one may be a mounted place: it's filled, and never removed
             self._claim()
             self._filled = self.new = True
-            self._write_record(path)
+            write_json(path / RECORD, self.record)
             return
         with atomic_directory(path) as temporary:
-            self._write_record(temporary)
-            (temporary / LOG).touch()
+            self._fill(temporary)
         self.new = True
+
+    def _fill(self, temporary: Path) -> None:
+        """Write into a place that appears whole; an error is the place's own."""
+        (temporary / RECORD).write_text(json_text(self.record), encoding="utf-8")
+        (temporary / LOG).touch()
 
     def _claim(self) -> None:
         """Write the empty log, which one of several processes does first."""
@@ -106,9 +109,6 @@ class RunDirectory:
             raise RunError(
                 f"{self.path}: another process has begun a run there; choose another --out"
             ) from None
-
-    def _write_record(self, place: Path) -> None:
-        write_text(place / RECORD, json_text(self.record))
 
     @staticmethod
     def reopen(path: Path) -> RunDirectory:

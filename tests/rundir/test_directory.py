@@ -152,7 +152,7 @@ def test_of_two_that_begin_at_once_one_is_left_in_peace(
         patch.setattr("inv3d.rundir.directory._check_free", lambda *_: None)
         first = RunDirectory(path, RECORD_OF)
         second = RunDirectory(path, {"status": "second"})
-        place = "_claim" if empty else "_write_record"
+        place = "_claim" if empty else "_fill"
         wait = getattr(RunDirectory, place)
 
         def late(self: RunDirectory, *arguments: Any) -> None:
