@@ -17,7 +17,7 @@ from inv3d.core.registry.discovery import registry
 from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.nn.eg3d.official import Network, Recognised, read_network, recognise
-from inv3d.nn.eg3d.official.opening import Opened, check_filters
+from inv3d.nn.eg3d.official.opening import Opened, check_tensors
 from inv3d.nn.eg3d.official.recognise import GENERATORS
 from inv3d.nn.eg3d.published import PublishedOptions
 
@@ -106,7 +106,7 @@ def read_recognised(path: Path, options: ConvertOptions) -> RecognisedNetwork:
         stored = stored | {"variant": found.variant}
     opened = Opened(path, network.used, stored, found.camera)
     config = opened.resolved(config_kind, wanted, f"generator {found.generator}")
-    check_filters(path, network.tensors)
+    check_tensors(path, network.tensors)
     camera = opened.prior(config.variants[config.variant].camera)
     return RecognisedNetwork(network, found, kind, config, camera, options.variant is not None)
 

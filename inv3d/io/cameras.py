@@ -184,7 +184,7 @@ def find_cameras(files: Files, folder: str, images: Images) -> CameraSet | None:
         return _beside(files, folder, images)
     first, *others = sources
     found = _read(files, folder, first, images)
-    others = [name for name in others if name != _RAW]
+    others = [name for name in others if name.lower() != _RAW]
     if others:
         found.notices["others"] = (
             f"{found.where}: read; {' and '.join(others)} in the same folder isn't"
@@ -206,12 +206,17 @@ def distortion(found: CameraSet, names: Collection[str]) -> str:
 
 
 def _sources(files: Files, folder: str) -> list[str]:
-    """What a folder has cameras in, the one that's read first; "" for COLMAP's model."""
-    found = [name for name in _IN_ORDER if f"{folder}{name}" in files.names]
+    """Names of what a folder has cameras in, in any case, the one that's read first."""
+    there = {
+        name.lower(): name
+        for path in files.names
+        if path.startswith(folder) and "/" not in (name := path.removeprefix(folder))
+    }
+    found = [there[name] for name in _IN_ORDER if name in there]
     model = colmap_folder(files, folder)
     if model is not None:
         found.append(model.removeprefix(folder) or "COLMAP's model")
-    return [*found, *([_RAW] if f"{folder}{_RAW}" in files.names else [])]
+    return [*found, *([there[_RAW]] if _RAW in there else [])]
 
 
 def _read(files: Files, folder: str, name: str, images: Images) -> CameraSet:
@@ -219,10 +224,10 @@ def _read(files: Files, folder: str, name: str, images: Images) -> CameraSet:
     if path not in files.names:
         return read_colmap(files, colmap_folder(files, folder) or folder)
     where = files.at(path)
-    if name == _ROWS:
+    if name.lower() == _ROWS:
         return _of_rows(files, path, images)
     document = parse_json(files.read(path), where)
-    if name in _FRAMED and not (isinstance(document, dict) and "frames" in document):
+    if name.lower() in _FRAMED and not (isinstance(document, dict) and "frames" in document):
         raise InputError(f'{where}: no frames in it; expected a list of them under "frames"')
     return _of_json(document, where, lambda picture: _size(files, images, picture))
 

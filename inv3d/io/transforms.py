@@ -21,7 +21,12 @@ from inv3d.io.pinhole import Pinhole, check_model, check_pinhole
 SizeOf = Callable[[str], tuple[int, int] | None]
 # what says how a scene was moved and scaled; the matrices are used as they stand
 _MOVED = ("applied_transform", "applied_scale", "scale", "offset", "orientation_override")
-_MASK = "mask_path"
+# what frames say lies beside them, and where it's read from instead
+_BESIDE = {
+    "mask_path": "put the masks into masks/ under the images' names",
+    "depth_file_path": "put distances along the ray into depth/ under the images' names, with a "
+    "depth.json",
+}
 _ANGLES = ("camera_angle_x", "camera_angle_y")
 # of nerfstudio's distortion_params
 _LISTED = ("k1", "k2", "k3", "k4", "p1", "p2")
@@ -149,7 +154,9 @@ def _models(facts: Mapping[str, Any]) -> Iterator[str]:
     if any(name.startswith("ftheta_") for name in facts):
         yield "FTHETA"
     for name in _MODELS:
-        if not isinstance(facts.get(name), list | Mapping):
+        if name in ("camera_model", "camera_type") or not isinstance(
+            facts.get(name), list | Mapping
+        ):
             yield re.sub("[- ]", "_", str(facts.get(name) or "")).upper()
 
 
@@ -242,10 +249,9 @@ def _notices(document: Mapping[str, Any], frames: list[Any], where: str) -> dict
             f"{where}: {' and '.join(moved)} isn't applied; the head must be at the origin of the "
             "matrices as they stand"
         )
-    masked = sum(_MASK in frame for frame in frames)
-    if masked:
-        notices["mask_path"] = (
-            f"{where}: {_MASK} of {masked} of {len(frames)} frames isn't read; put the masks into "
-            "masks/ under the images' names"
-        )
+    for name, instead in _BESIDE.items():
+        if count := sum(name in frame for frame in frames):
+            notices[name] = (
+                f"{where}: {name} of {count} of {len(frames)} frames isn't read; {instead}"
+            )
     return notices

@@ -187,7 +187,7 @@ def test_two_labels_of_one_image(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["label.json", "labels.json"])
+@pytest.mark.parametrize("name", ["label.json", "labels.json", "Dataset.json", "DATASET.JSON"])
 def test_other_names_of_the_labels(tmp_path: Path, name: str) -> None:
     files = content()
     files[name] = files.pop("dataset.json")

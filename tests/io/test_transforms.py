@@ -192,6 +192,13 @@ def test_a_frame_without_a_name_has_no_picture(tmp_path: Path) -> None:
         open_capture(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["Transforms.json", "transforms_train.JSON"])
+def test_its_name_in_capitals(tmp_path: Path, name: str) -> None:
+    capture(tmp_path, document())
+    (tmp_path / "transforms.json").rename(tmp_path / name)
+    assert len(open_capture(tmp_path)) == 4
+
+
 @pytest.mark.parametrize("rows", [3, 4])
 def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
     expected, _ = read_cameras(saved(tmp_path / "a", document()))
@@ -263,9 +270,11 @@ def test_what_was_lost_of_the_document(tmp_path: Path) -> None:
 def test_moved_scenes_and_masks_elsewhere_are_said(tmp_path: Path) -> None:
     facts = document(applied_transform=[[1, 0, 0, 0]], applied_scale=2)
     facts["frames"][0]["mask_path"] = "masks/a.png"
+    facts["frames"][1]["depth_file_path"] = "depths/b.png"
     notices = open_capture(capture(tmp_path, facts)).notices
     assert "applied_transform and applied_scale isn't applied" in notices["moved"]
     assert "mask_path of 1 of 4 frames isn't read" in notices["mask_path"]
+    assert "depth_file_path of 1 of 4 frames isn't read" in notices["depth_file_path"]
 
 
 def test_a_picture_of_another_shape_than_its_camera(tmp_path: Path) -> None:

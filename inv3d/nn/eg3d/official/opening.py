@@ -19,6 +19,8 @@ from inv3d.nn.eg3d.official.recognise import recognise
 from inv3d.nn.filters import is_standard
 
 C = TypeVar("C", bound=PluginConfig)
+# tensors that are floating-point in every published network
+_REAL = (".weight", ".bias", "resample_filter")
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,23 @@ def open_weights(path: Path, generator: str, variant: str | None = None) -> Open
         )
     if doubt := found.doubt(path, "--set generator.variant=NAME"):
         warnings.warn(doubt, stacklevel=2)
-    check_filters(path, network.used)
+    check_tensors(path, network.used)
     options = found.architecture | ({"variant": found.variant} if found.variant else {})
     return Opened(path, network.used, options, found.camera)
 
 
-def check_filters(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse networks that resample with another filter than all published ones.
+def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse networks of whole numbers, or that resample with another filter than published ones.
 
     Raises:
-        WeightsError: naming the first such filter.
+        WeightsError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
+        if name.endswith(_REAL) and not tensor.is_floating_point():
+            raise WeightsError(
+                f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, expected "
+                "floating-point; a quantised network can't be used, give the one it was made of"
+            )
         if name.endswith("resample_filter") and not is_standard(tensor):
             raise WeightsError(
                 f"{path}: {name} is not the filter [1, 3, 3, 1]; networks trained with other "

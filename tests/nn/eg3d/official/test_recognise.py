@@ -245,3 +245,11 @@ def test_a_filter_that_nothing_uses_may_be_there(
     read = EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
     assert read.architecture.superresolution.module == module
     assert read.state_dict().keys() == made.state_dict().keys()
+
+
+def test_a_quantised_network_is_refused(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"channels": (4, 4), "plane_resolution": 8}
+    state = EG3D.create(EG3DConfig(random_weights=True, **options)).state_dict()
+    torch.save({name: tensor.to(torch.int8) for name, tensor in state.items()}, tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match="is int8, expected floating-point; a quantised"):
+        EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
