@@ -61,6 +61,8 @@ def page(
         "yaw": f"{min(yaws):+.0f} to {max(yaws):+.0f} degrees",
         "matte": options.matte,
     }
+    if options.refine:
+        facts["cameras"] = f"refined by {options.generator} in {options.refine} steps"
     return render_template(
         "prepare.html",
         facts=facts,

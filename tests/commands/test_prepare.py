@@ -329,3 +329,6 @@ def test_refinement_changes_cameras_and_crops(tmp_path: Path) -> None:
     (refined,) = good(head, "-o", tmp_path / "b", "--refine", *rays)["frames"]
     assert 0 < abs(refined["yaw_deg"] - plain["yaw_deg"]) < 2
     assert 0 < abs(refined["square"]["side"] / plain["square"]["side"] - 1) < 0.02
+    said = "refined by minihead in 2 steps"
+    pages = [(tmp_path / name / "prepare.html").read_text() for name in "ab"]
+    assert [said in page for page in pages] == [False, True]
