@@ -161,6 +161,8 @@ def _unexpected(error: BaseException) -> str:
         return f"stdout can't be written ({str(error.strerror).lower()}); send it elsewhere"
     if record is None:
         return f"{said} (this is a bug; run with --debug and report it)"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{described(record)} failed: {said}; install that package"
     return (
         f"{described(record)} failed: {said}; run with --debug to see where, and report it to the "
         "plugin's author"

@@ -48,7 +48,7 @@ from inv3d.core.weights.tensors import write_tensors
 from inv3d.nn.eg3d.architecture import Architecture
 from inv3d.plugins.generators.minihead import LOSSES, MiniHeadConfig
 from inv3d.report.metrics import CONSISTENCY_LATENTS, CONSISTENCY_RAYS, CONSISTENCY_VIEWS
-from inv3d.testing.conformance import CHECKS
+from inv3d.testing.conformance import CHECKS, check_plugin
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from inv3d.train.prepare import find_trainable
 from tests.tiny_generators import TINY
@@ -324,6 +324,21 @@ def examples(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, types.Module
 def test_plugins_of_the_documentation_can_be_used(kind: str, name: str, target: str) -> None:
     checked, _ = import_plugin(PluginRecord(name, kind, "of the docs", "1", target))
     assert (checked.status, checked.reason) == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [
+        ("inv3d_edges", "Edges"),
+        ("inv3d_plain", "Plain"),
+        ("inv3d_balloon", "Balloon"),
+        ("inv3d_calm", "Calm"),
+    ],
+)
+def test_plugins_of_the_documentation_pass_the_suite(
+    examples: dict[str, types.ModuleType], module: str, kind: str
+) -> None:
+    check_plugin(getattr(examples[module], kind)).require()
 
 
 def test_the_documentation_counts_the_checks() -> None:

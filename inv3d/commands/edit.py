@@ -65,7 +65,7 @@ _WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
     type=float,
     callback=finite,
     multiple=True,
-    help="View of the sheet; repeat.  [default: 0, 45]",
+    help="View of the sheet; repeat.  [default: 0, 45]  Without --sheet the editor's own option.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -135,7 +135,23 @@ def _editing(
         others=options["others"],
         partners=options["partners"],
     )
+    given = {**given, **_view(editing.editor, options)}
     return editing, _edits(editing.editor, editing.directions, given, options["sheet"])
+
+
+def _view(editor: AnyEditor, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return --yaw-deg where it's an option of the edit, rather than of the sheet."""
+    yaws = options["yaw_deg"]
+    if options["sheet"] or not yaws:
+        return {}
+    if "yaw_deg" not in editor.Edit.model_fields:
+        raise UsageError(
+            f"--yaw-deg: of a sheet, and editor {editor.name} has no such option; add --sheet, or "
+            "leave it out"
+        )
+    if len(yaws) > 1:
+        raise UsageError(f"--yaw-deg: given {len(yaws)} times, an edit takes one")
+    return {"yaw_deg": str(yaws[0])}
 
 
 def _editor_of(generator: Generator, given: Mapping[str, str], path: Path | None) -> str:

@@ -113,6 +113,11 @@ def command(
         run_capture(opened, remedy="put them back, or leave --cameras out")
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
+        if not out.exists():
+            raise PluginError(
+                f"format {name}: its exporter wrote nothing at {out}, expected a file; report it "
+                "to the plugin's author"
+            )
         facts: dict[str, Any] = {"out": str(out), "format": name}
     else:
         facts = _write_mesh(opened, out, name, yaw_deg, resolution, level, largest, smooth)

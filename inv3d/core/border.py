@@ -16,6 +16,8 @@ from inv3d.core.scene import OutputName, Rendering, Scene
 
 _OURS = __name__.partition(".")[0]
 _CHANNELS: dict[str, int | None] = {"image": 3, "raw": 3, "depth": 1, "mask": 1, "features": None}
+# pictures leave [-1, 1] a little, and those in 0 to 255 far
+_FAR_FROM_A_PICTURE = 20.0
 # largest entry of R R^T - 1 that is a matter of precision
 _UNLIKE_A_ROTATION = 1e-2
 
@@ -45,6 +47,9 @@ def check_generator(generator: Generator) -> None:
     check_rendering(generator, seen, names, 1)
     for name in names:
         _check_finite(f"{owner}: its render()", name, seen.require(name))
+    farthest = float(seen.require("image").abs().max())
+    if farthest > _FAR_FROM_A_PICTURE:
+        raise _report(f"{owner}: its render() has an image that reaches {farthest:.3g}", "[-1, 1]")
 
 
 def check_rendering(

@@ -149,6 +149,7 @@ class Editor(Plugin, ABC, Generic[C, E]):
         needs_capture: whether `apply` needs the frames that were inverted.
         quick: whether an edit takes no more than a moment, so that a run's report can show it at
             many strengths.
+        hidden: names that no option of an edit can have, since 3dinv edit has them itself.
     """
 
     Edit: ClassVar[type[PluginConfig]] = PluginConfig
@@ -156,6 +157,10 @@ class Editor(Plugin, ABC, Generic[C, E]):
     partners: ClassVar[tuple[int, int]] = (0, 0)
     needs_capture: ClassVar[bool] = False
     quick: ClassVar[bool] = True
+    hidden: ClassVar[tuple[str, ...]] = (
+        *("editor", "out", "overwrite", "with", "directions", "keep_directions", "sheet", "rows"),
+        *("strengths", "device", "json", "no_report", "help"),
+    )
     config: C
 
     @classmethod

@@ -96,6 +96,11 @@ def load_estimator(
     """
     kind: type[AnyEstimator] = registry().load("estimators", name)
     estimator = kind.create(build_config(kind.Config, options or {}, f"estimator {name}"))
+    if not isinstance(estimator, Estimator):
+        raise PluginError(
+            f"estimator {name}: its create() returned a {type(estimator).__name__}, expected an "
+            "Estimator; report it to the plugin's author"
+        )
     if generator is not None:
         estimator.get_ready(generator)
     return estimator.to(device).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
-from inv3d.core.errors import InputError
+from inv3d.core.errors import InputError, PluginError
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
@@ -209,7 +209,13 @@ def load_loss(
     config = loss_config(kind, options or {}, owner or f"loss {name}")
 
     def make() -> AnyLoss:
-        return kind.create(config).to(device).eval().requires_grad_(False)
+        made = kind.create(config)
+        if not isinstance(made, Loss):
+            raise PluginError(
+                f"loss {name}: its create() returned a {type(made).__name__}, expected a Loss; "
+                "report it to the plugin's author"
+            )
+        return made.to(device).eval().requires_grad_(False)
 
     weights = getattr(config, WEIGHTS, None)
     version = version_of(weights if isinstance(weights, Path) else None)

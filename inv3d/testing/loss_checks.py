@@ -23,6 +23,8 @@ common_checks.installed(SUITE)
 common_checks.described(SUITE)
 VIEWS = 3
 TOLERANCE = 1e-3
+# of smaller losses the rounding of what they're computed from is larger than the tolerance
+_LEAST = 1e-3
 
 
 def _loss(subject: Subject) -> AnyLoss:
@@ -86,6 +88,11 @@ def _values(subject: Subject) -> Tensor:
     return values
 
 
+def _scale(values: Tensor) -> float:
+    """What a loss is measured in: its own size."""
+    return max(_LEAST, float(values.abs().max()))
+
+
 @SUITE.check
 def is_built_ready_for_use(subject: Subject) -> None:
     """In eval mode and frozen, an `nn.Module`."""
@@ -144,7 +151,7 @@ def judges_each_view_alone(subject: Subject) -> None:
         )
         with torch.no_grad():
             value = loss(seen[one], _prepared(loss, alone))
-        scale = max(1.0, float(together.abs().max()))
+        scale = _scale(together)
         near("the loss of a view alone", value / scale, together[one] / scale, TOLERANCE)
 
 
@@ -155,7 +162,7 @@ def selects_views_of_its_cache(subject: Subject) -> None:
     cache, together = _prepared(loss, _target(subject)), _values(subject)
     with torch.no_grad():
         parts = [loss(seen[v], loss.select(cache, v)) for v in (slice(0, 2), slice(2, VIEWS))]
-    scale = max(1.0, float(together.abs().max()))
+    scale = _scale(together)
     near("the loss in two chunks", torch.cat(parts) / scale, together / scale, TOLERANCE)
 
 
@@ -229,7 +236,8 @@ def computes_in_double_precision(subject: Subject) -> None:
     double = replace(target, **tensors, noise=noise)
     with torch.no_grad():
         values = loss(Rendering(**exact), _prepared(loss, double))
-    scale = max(1.0, float(single.abs().max()))
+    assert values.dtype == torch.float64, f"the loss of float64 pictures is {values.dtype}"
+    scale = _scale(single)
     near("the loss in float64", values.float() / scale, single / scale, TOLERANCE)
 
 

@@ -71,16 +71,21 @@ class Subject:
         Raises:
             DoesntApply: where its weights aren't here.
         """
+        return _placed(self.built(), self.device)
+
+    def built(self) -> Any:
+        """Return what `create` makes, as it makes it.
+
+        Raises:
+            DoesntApply: where its weights aren't here.
+        """
         try:
-            return self._made()
+            if self.record.kind != "generators":
+                return self.target.create(self.config)
+            path = resolve_path(self.weights, self.target.weights, self.owner)
+            return self.target.create(self.config, path)
         except WeightsError as error:
             raise DoesntApply(f"needs weights ({error})") from error
-
-    def _made(self) -> Any:
-        if self.record.kind != "generators":
-            return _placed(self.target.create(self.config), self.device)
-        path = resolve_path(self.weights, self.target.weights, self.owner)
-        return _placed(self.target.create(self.config, path), self.device)
 
     @cached_property
     def plugin(self) -> Any:

@@ -21,7 +21,7 @@ from inv3d.commands.editor import command as editor
 from inv3d.commands.eval import command as evaluate
 from inv3d.commands.export import command as export
 from inv3d.commands.render import command as render
-from inv3d.core.editor import Directions, directions_path
+from inv3d.core.editor import Directions, Editor, directions_path
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.discovery import registry
 from inv3d.rundir.opening import open_run
@@ -214,6 +214,20 @@ def test_painting_on_the_photo(runs: Path, tmp_path: Path) -> None:
     assert opened.inversion.history[-1].name == "texture"
 
 
+def test_an_edit_is_given_its_own_angle(runs: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(tmp_path / "white.png")
+    good(
+        edit, runs / "one", "--editor", "transfer", "--with", runs / "other",
+        "--mask", tmp_path / "white.png", "--yaw-deg", "-20", "-o", tmp_path / "x", "--no-report",
+    )  # fmt: skip
+    assert open_run(tmp_path / "x").inversion.history[-1].options["yaw_deg"] == -20.0
+
+
+def test_no_editor_can_have_an_option_of_the_command() -> None:
+    own = {name.lstrip("-").replace("-", "_") for p in edit.params for name in p.opts}
+    assert own - {"words", "yaw_deg", "o"} == set(Editor.hidden) - {"help"}
+
+
 @pytest.mark.parametrize("name", ["ganspace", "interfacegan"])
 def test_a_sheet_shows_edits_and_strengths(runs: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "sheet.png"
@@ -250,6 +264,7 @@ def test_a_sheet_goes_into_the_run_and_can_be_of_one_edit(runs: Path, tmp_path: 
         (["{run}", "--editor", "ganspace", "--strenth", "1", "-o", "{out}"], "mean 'strength'?"),
         (["{run}", "--size", "much", "-o", "{out}"], "--size much: expected a strength"),
         (["{run}", "--size", "1", "--strength", "2", "-o", "{out}"], "'size' says it already"),
+        (["{run}", "--size", "1", "--yaw-deg", "3", "-o", "{out}"], "--yaw-deg: of a sheet"),
         (["{run}", "--size", "1"], "give the directory of the edited run with -o"),
         (["{run}", "--size", "1", "-o", "{run}"], "is the run itself"),
         (["{run}", "--sheet", "--size", "1"], "a sheet shows every strength"),

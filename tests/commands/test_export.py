@@ -103,7 +103,7 @@ def test_exporters_of_plugins_are_offered(
     class Plugin:
         @hookimpl
         def inv3d_exporters(self) -> dict[str, Any]:
-            return {"points": points}
+            return {"points": points, "nothing": lambda *_: None}
 
     found = manager()
     found.register(Plugin())
@@ -111,6 +111,8 @@ def test_exporters_of_plugins_are_offered(
     good(command, run, "-o", tmp_path / "a.points")
     assert json.loads((tmp_path / "a.points").read_text()) == {"latents": 4, "name": "toy"}
     assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
+    lost = fault(command, run, "-o", tmp_path / "a.nothing")
+    assert "format nothing: its exporter wrote nothing at" in lost
 
 
 def test_a_plugin_that_raises_is_named_and_left_out(

@@ -105,6 +105,12 @@ class Sprawling(Toy):
         return Rendering(**made | {"image": made["image"] * 4} if "image" in made else made)
 
 
+class Learning(Toy):
+    @classmethod
+    def create(cls, config: PluginConfig, weights: Path | None = None) -> Any:
+        return super().create(config, weights).train()
+
+
 class Random(Toy):
     def synthesize(self, ws: torch.Tensor) -> Any:
         scene = super().synthesize(ws)
@@ -118,6 +124,7 @@ class Random(Toy):
         (Detached, "has gradients of latents cameras and weights", "no gradient reaches the lat"),
         (Mixed, "makes each scene alone", "of one scene differs by up to"),
         (Sprawling, "keeps to the ranges", "expected -1.5 to 1.5"),
+        (Learning, "is built ready for use", "it isn't in eval mode"),
         (Random, "repeats itself under a seed", "another seed of torch"),
     ],
 )
@@ -165,6 +172,17 @@ class Rooted(Bright):
         return super().forward(rendering, cache).sqrt()
 
 
+class Small(Bright):
+    def forward(self, rendering: Rendering, cache: torch.Tensor) -> torch.Tensor:
+        values = super().forward(rendering, cache)
+        return 1e-3 * values.mean().expand(len(values))
+
+
+class Halved(Bright):
+    def forward(self, rendering: Rendering, cache: torch.Tensor) -> torch.Tensor:
+        return super().forward(rendering, cache).half()
+
+
 class Weighed(PluginConfig):
     weight: float = 1.0
 
@@ -178,6 +196,8 @@ class Hidden(Bright):
     [
         (Summed, "gives a number a view", "the loss is [], expected [3]"),
         (Together, "judges each view alone", "of a view alone differs"),
+        (Small, "judges each view alone", "of a view alone differs"),
+        (Halved, "computes in double precision", "is torch.float16"),
         (Rooted, "is finite where all is right", "numbers that aren't finite"),
         (Hidden, "shadows no option of a term", "option 'weight' is that of every term"),
         (Hidden, "is what its kind demands", "its option 'weight' is hidden by --set losses.NAME"),
@@ -277,6 +297,18 @@ class Blind(Pull):
         return Directions(self.name, "toy", spec.fingerprint, {"mean": torch.zeros(spec.w_dim)})
 
 
+class Lost(Pull):
+    needs_directions = True
+
+
+class SheetEdit(PullEdit):
+    sheet: bool = False
+
+
+class Covered(Pull):
+    Edit = SheetEdit
+
+
 def test_broken_editors() -> None:
     undescribed = {"describes every option of an edit": "the option of the test has no text"}
     check_plugin(Pull, expected_failures=undescribed).require()
@@ -285,6 +317,9 @@ def test_broken_editors() -> None:
     report = check_plugin(Blind)
     expect(report, "refuses directions of another generator", "see check_generator()")
     expect(report, "doesnt work without directions", "it edits without directions")
+    demands = "is what its kind demands"
+    expect(check_plugin(Lost), demands, "needs directions, but has no fit, take or shipped; write")
+    expect(check_plugin(Covered), demands, "option 'sheet' is hidden by --sheet of 3dinv edit")
 
 
 class Frontal(Estimator[PluginConfig]):

@@ -63,8 +63,18 @@ def open_loggers(asked: Iterable[str]) -> dict[str, Any]:
     offered = _offered("inv3d_loggers") if asked else {}
     for text in asked:
         name = text.partition("?")[0]
-        made[f"logger {name}"] = _opened("--logger", text, offered)
+        made[f"logger {name}"] = logger = _opened("--logger", text, offered)
+        if not any(_is_hook(logger, hook) for hook in dir(logger)):
+            raise PluginError(
+                f"--logger {text}: {name} made a {type(logger).__name__}, expected an object with "
+                "hooks of a run, marked by inv3d.hookimpl; report it to the plugin's author"
+            )
     return made
+
+
+def _is_hook(plugin: Any, name: str) -> bool:
+    """Whether an attribute of an object is marked as a hook."""
+    return manager().parse_hookimpl_opts(plugin, name) is not None
 
 
 # how Python says that a function has no such argument

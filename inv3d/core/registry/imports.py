@@ -125,7 +125,8 @@ def fault(record: PluginRecord, target: Any) -> str:
         _mistyped(record, target)
         or _api_fault(record, target)
         or _options_fault(record, target)
-        or _shadowed(record, target.Config)
+        or _shadowed(record, target)
+        or _lacks_directions(record, target)
     )
 
 
@@ -174,19 +175,44 @@ def _mistyped(record: PluginRecord, target: Any) -> str:
     return ""
 
 
-def _shadowed(record: PluginRecord, config: Any) -> str:
+def _shadowed(record: PluginRecord, target: Any) -> str:
     """Say which option has the name of one that commands or other code use in another sense."""
+    config, beside = target.Config, {}
     if record.kind == "losses":
-        shared = _imported(LOSS_TERM).model_fields
-        beside = {name: f"losses.NAME.{name}" for name in shared}
-    else:
-        beside = {"generator": "generator.NAME"} if record.kind == "methods" else {}
+        if "." in record.name:
+            return "its name has a dot, which --set losses.NAME takes for the next name; rename it"
+        beside = {name: f"--set losses.NAME.{name}" for name in _imported(LOSS_TERM).model_fields}
+    elif record.kind == "methods":
+        beside = {"generator": "--set generator.NAME"}
+    elif record.kind == "editors":
+        config = target.Edit
+        beside = {name: f"--{name.replace('_', '-')} of 3dinv edit" for name in target.hidden}
     for name in (name for name in config.model_fields if name in beside):
         return (
-            f"its option '{name}' is hidden by --set {beside[name]}, which every "
+            f"its option '{name}' is hidden by {beside[name]}, which every "
             f"{singular(record.kind)} shares; rename it"
         )
-    return "" if record.own else _retyped(config)
+    return "" if record.own else _retyped(target.Config)
+
+
+def _lacks_directions(record: PluginRecord, target: Any) -> str:
+    """Say that an editor needs directions and has no way to them."""
+    if record.kind != "editors" or not target.needs_directions:
+        return ""
+    contract = _imported(KINDS[record.kind])
+    ways = ("fit", "take", "shipped")
+    if any(_function(target, name) is not _function(contract, name) for name in ways):
+        return ""
+    return (
+        f"{record.target} needs directions, but has no {', '.join(ways[:-1])} or {ways[-1]}; write "
+        "fit, or set needs_directions = False"
+    )
+
+
+def _function(target: Any, name: str) -> Any:
+    """The function of a method, bound to a class or not."""
+    found = getattr(target, name)
+    return getattr(found, "__func__", found)
 
 
 def _retyped(config: Any) -> str:

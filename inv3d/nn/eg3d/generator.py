@@ -248,7 +248,8 @@ class TriplaneGenerator(Generator):
     def _limits(self, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         options = self.architecture.rendering
         if options.ray_start == "auto":
-            limits = box_limits(origins, directions, options.box_warp)
+            # as in EG3D, where rays begin and end is given: no gradient goes through it
+            limits = box_limits(origins.detach(), directions.detach(), options.box_warp)
             if options.auto_over == "batch":
                 near, far = fill_misses(*(value.flatten(0, 1)[None] for value in limits))
                 return near.reshape(*origins.shape[:2], 1), far.reshape(*origins.shape[:2], 1)

@@ -357,6 +357,15 @@ BROKEN = {
 }
 
 
+def test_a_loss_with_a_dot_in_its_name_cant_be_named(source: Callable[[str], None]) -> None:
+    source(
+        "from inv3d.core.loss import Loss\n\nclass Good(Loss):\n    name, api = 'go.od', '1.0'\n"
+        "    def prepare(self, target): pass\n    def forward(self, rendering, cache): pass\n"
+    )
+    record, _ = import_plugin(replace(RECORD, kind="losses", name="go.od"))
+    assert record.status == "broken" and "its name has a dot, which --set" in record.reason
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_plugins_have_a_reason(source: Callable[[str], None], case: str) -> None:
     text, reason = BROKEN[case]

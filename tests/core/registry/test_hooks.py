@@ -350,14 +350,17 @@ def test_hook_loggers_that_arent_there_are_errors_before_the_run(
     def raises(**options: Any) -> None:
         raise ValueError("no")
 
-    for _ in use(monkeypatch, module(inv3d_loggers=lambda: {"mine": raises})):
+    offered = {"mine": raises, "number": lambda: 5}
+    for _ in use(monkeypatch, module(inv3d_loggers=lambda: offered)):
         for logger, said in (
             ("wandbb", "error: --logger wandbb: no plugin offers it; did you mean 'wandb'?"),
             ("trackio", "error: --logger trackio: needs the package trackio ("),
             ("mine?a=1", "error: --logger mine?a=1: can't be made (ValueError: no)"),
+            ("number", "error: --logger number: number made a int, expected an object with hooks"),
         ):
             result = run("--input", capture, *QUICK, "--out", out, "--logger", logger)
-            assert result.exit_code == 2 and result.stderr.startswith(said), result.stderr
+            assert result.exit_code == 2
+            assert result.stderr.startswith(said), result.stderr
     assert not out.exists()
 
 

@@ -231,6 +231,15 @@ def test_auto_limits_of_a_view_do_not_depend_on_its_neighbours() -> None:
     assert low == pytest.approx(2.7 - 0.433, abs=1e-3) and high == pytest.approx(3.133, abs=1e-3)
 
 
+def test_no_gradient_goes_through_where_rays_begin_and_end() -> None:
+    generator = tiny(EG3D, rendering={"ray_start": "auto", "ray_end": "auto"})
+    labels = generator.spec.camera.orbit(torch.tensor([0.3])).labels().requires_grad_()
+    origins, directions = Camera.from_labels(labels).rays(8)
+    rays = generator.rays(origins, directions, scenes=1)
+    assert rays.origins.requires_grad and rays.directions.requires_grad
+    assert not rays.near.requires_grad and not rays.far.requires_grad
+
+
 def test_missing_weights_say_what_to_give() -> None:
     with pytest.raises(WeightsError, match="--weights PATH") as caught:
         EG3D.create(EG3DConfig())
