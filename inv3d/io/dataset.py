@@ -14,7 +14,7 @@ from inv3d.io.cameraset import CameraSet
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.files import Files, check_inside, open_files
 from inv3d.io.formats import OTHER_PICTURES, PICTURES, VIDEOS
-from inv3d.io.mirrors import split_mirrors
+from inv3d.io.mirrors import named_mirrors, split_mirrors
 from inv3d.io.naming import DEPTH, IMAGES, MASKS, Images, Matches
 
 SAMPLES = ("dynamic", "static")
@@ -171,6 +171,12 @@ def _check_matches(
         )
     used = set(matches.paths.values())
     bare = [path for path in images.paths if path not in used]
+    if unlabelled := named_mirrors(bare, used):
+        bare = [path for path in bare if path not in unlabelled]
+        notices["unlabelled"] = (
+            f"{len(unlabelled)} of {len(images.paths)} pictures are mirror images without a label "
+            f"and left out ({images.short(next(iter(unlabelled)))})"
+        )
     if bare and not found.partial:
         raise InputError(
             f"{files.at(bare[0])}: {_some(bare, 'image')} without a label in {found.where}; "

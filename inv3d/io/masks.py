@@ -18,6 +18,8 @@ _HALF = 128
 # numbers above it are levels of grey rather than those of classes
 _LARGEST_CLASS = 63
 _MOST_COLOURS = 64
+# a mask of fewer levels of grey, none of them nearly white, is no soft one
+_FEW_LEVELS, _NEARLY_WHITE = 4, 250
 # channels that differ by more make a colour
 _GREY = 24
 # of the rim between classes, as PASCAL VOC draws it: its number, its colour and its level here
@@ -106,8 +108,16 @@ def mask_levels(image: Image.Image, where: str) -> Levels:
     if image.mode.startswith("I") and np.asarray(image).max() <= 0xFF:
         return levels_of(Image.fromarray(np.asarray(image).astype(np.uint8)))
     colours = to_rgb(image, where)
-    numbered = _numbered(np.asarray(colours))
-    return levels_of(colours.convert("L")) if numbered is None else _of_classes(numbered)
+    pixels = np.asarray(colours)
+    if not _coloured(pixels):
+        return levels_of(colours.convert("L"))
+    numbered, count = _numbered(pixels)
+    if not count:
+        return levels_of(colours.convert("L"))
+    if numbered is None:
+        taken = f"holds {count} colours, none of them black, and was taken for levels of grey"
+        return Levels(colours.convert("L"), f"{taken}; give white for the head on black")
+    return _of_classes(numbered)
 
 
 def levels_of(image: Image.Image) -> Levels:
@@ -121,8 +131,17 @@ def levels_of(image: Image.Image) -> Levels:
         return _of_classes(numbers)
     several = bool(((numbers > 0) & (numbers < highest)).any())
     if several or not 0 < highest <= _LARGEST_CLASS or (highest > 1 and numbers.min() > 0):
-        return Levels(image)
+        return Levels(image, _few_levels(numbers))
     return _of_classes(numbers, f"reaches {highest} of 255, {highest}")
+
+
+def _few_levels(numbers: NDArray[np.uint8]) -> str:
+    """Say that a mask on black has a few levels of grey, none of them white; "" for others."""
+    background, *found = (int(n) for n in np.unique(numbers))
+    if background or not 1 < len(found) <= _FEW_LEVELS or found[-1] >= _NEARLY_WHITE:
+        return ""
+    counted = ", ".join(map(str, found))
+    return f"has no white, only {counted} of 255, which was taken as it is; the head must be white"
 
 
 def _rimmed(numbers: NDArray[np.uint8]) -> bool:
@@ -163,15 +182,15 @@ def _coloured(pixels: NDArray[np.uint8]) -> bool:
     return bool((pixels.max(-1).astype(int) - pixels.min(-1) > _GREY).any())
 
 
-def _numbered(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Number the few colours of a picture, black is 0; None where it has none, or many."""
-    if not _coloured(pixels):
-        return None
+def _numbered(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8] | None, int]:
+    """Number the colours of a picture, black is 0; None without black. 0 colours are many."""
     packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
     colours, numbers = np.unique(packed, return_inverse=True)
-    if colours[0] != 0 or len(colours) > _MOST_COLOURS:
-        return None
+    if len(colours) > _MOST_COLOURS:
+        return None, 0
+    if colours[0] != 0:
+        return None, len(colours)
     numbered: NDArray[np.uint8] = numbers.reshape(packed.shape).astype(np.uint8)
     red, green, blue = _RIM_COLOUR
     numbered[packed == red << 16 | green << 8 | blue] = _RIM
-    return numbered
+    return numbered, len(colours)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.naming import IMAGES, stem_of
 
-_GAPS = "_. -"
+_GAPS = "_. -()[]"
 # a word of a file's or folder's name, with the gap before it
 _MARK = re.compile(
-    rf"(?:^|(?<=/)|[{_GAPS}])(?:mirror(?:ed)?|h?flip(?:ped)?|fliplr)(?=$|[/{_GAPS}])", re.IGNORECASE
+    rf"(?:^|(?<=/)|[{re.escape(_GAPS)}])"
+    r"(?:mirror(?:ed)?|h?flip(?:ped)?|flip[_-]?(?:lr|h)|hor(?:izontal)?[_-]?flip|flop)\d?"
+    rf"(?=$|[/{re.escape(_GAPS)}])",
+    re.IGNORECASE,
 )
 _TOLERANCE = 0.01
 
@@ -69,8 +73,38 @@ def split_mirrors(found: CameraSet, labels: Mapping[str, str]) -> tuple[list[str
     pairs = {name: labels[other] for name, other in named_mirrors(labels).items()}
     alone = {label: name for name, label in labels.items() if name not in pairs}
     pairs |= {alone[label]: other for label, other in named_mirrors(alone, found.labels).items()}
+    pairs = _told_by_cameras(found, labels) | pairs
     numbers = found.read({*pairs.values(), *(labels[name] for name in pairs)})
     mirrored = [
         name for name, other in pairs.items() if is_mirrored(numbers[labels[name]], numbers[other])
     ]
     return mirrored, [name for name in pairs if name not in set(mirrored)]
+
+
+def _told_by_cameras(found: CameraSet, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return image -> label of the picture that it mirrors, whatever the word in its name.
+
+    It's one that comes with the mirrored camera wherever it's there, twice or more.
+    """
+    groups: dict[tuple[str, bool], list[tuple[str, str]]] = defaultdict(list)
+    for name, picture, addition in _longer_names(labels):
+        groups[addition].append((name, labels[picture]))
+    told: dict[str, str] = {}
+    for pairs in groups.values():
+        numbers = [(found.read([labels[n]])[labels[n]], found.read([p])[p]) for n, p in pairs]
+        if len(pairs) > 1 and all(is_mirrored(*both) for both in numbers):
+            # a frontal camera is its own mirror image, and so tells nothing
+            if not all(is_mirrored(other, other) for _, other in numbers):
+                told.update(pairs)
+    return told
+
+
+def _longer_names(names: Collection[str]) -> Iterator[tuple[str, str, tuple[str, bool]]]:
+    """Yield names that are another one with an addition of letters: what, and whether behind."""
+    pictures = {_key(stem_of(name)): name for name in names}
+    for key, name in pictures.items():
+        for cut in range(1, len(key)):
+            first, second = key[:cut], key[cut:]
+            for base, addition, behind in ((first, second, True), (second, first, False)):
+                if base in pictures and re.search("[a-z]", addition, re.IGNORECASE):
+                    yield name, pictures[base], (addition, behind)

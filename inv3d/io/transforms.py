@@ -46,10 +46,20 @@ _OTHER_LENSES = {
     "equirectangular": "EQUIRECTANGULAR",
     "orthographic": "ORTHOGRAPHIC",
 }
-_DISTORTIONS = (
-    *("distortion_params", "distortion", "distortion_coefficients", "distortion_coeffs"),
-    *("dist_coeffs", "radial_distortion", "tangential_distortion"),
+# where else a lens may be named, in words that say that it's no pinhole
+_ELSEWHERE = ("model", "lens", "lens_type", "lens_model", "projection", "projection_type")
+_NO_PINHOLE = re.compile("fish|equirect|panoram|latlong|orthog|spher|omni", re.IGNORECASE)
+_NO = (None, False, 0, "", "0", "no", "false")
+# without gaps and in small letters; the last ones only where it's a list of numbers
+_DISTORTIONS = frozenset(
+    {
+        *("distortionparams", "distortion", "distortioncoefficients", "distortioncoeffs"),
+        *("distcoeffs", "distcoefs", "distparams", "dist", "lensdistortion"),
+        *("radialdistortion", "tangentialdistortion", "radial", "tangential"),
+    }
 )
+_LETTERS = ("d", "k")
+_NERFSTUDIO = "distortion_params"
 
 
 def flipped(cam2world: Tensor) -> Tensor:
@@ -150,7 +160,7 @@ def _pinhole(facts: Mapping[str, Any], where: str, size: Callable[[], Any]) -> P
 
 def _models(facts: Mapping[str, Any]) -> Iterator[str]:
     """Names of the lens, in capitals, wherever the facts have one."""
-    yield from (model for name, model in _OTHER_LENSES.items() if facts.get(name))
+    yield from (model for name, model in _OTHER_LENSES.items() if _is_said(facts.get(name)))
     if any(name.startswith("ftheta_") for name in facts):
         yield "FTHETA"
     for name in _MODELS:
@@ -158,6 +168,15 @@ def _models(facts: Mapping[str, Any]) -> Iterator[str]:
             facts.get(name), list | Mapping
         ):
             yield re.sub("[- ]", "_", str(facts.get(name) or "")).upper()
+    deeper = (v for name in ("camera", "intrinsics") if isinstance(v := facts.get(name), Mapping))
+    for place in (facts, *deeper):
+        said = (str(place.get(name, "")) for name in (*_ELSEWHERE, *_MODELS))
+        yield from (text.upper() for text in said if _NO_PINHOLE.search(text))
+
+
+def _is_said(value: Any) -> bool:
+    """Whether a value says yes, as a text too."""
+    return (value.strip().lower() if isinstance(value, str) else value) not in _NO
 
 
 def _lens(
@@ -179,11 +198,12 @@ def _factors(facts: Mapping[str, Any], where: str) -> dict[str, Any]:
         InputError: where it's listed in an order that isn't known.
     """
     named: dict[str, Any] = {}
-    for name in _DISTORTIONS:
-        value = facts.get(name)
+    for name, value in facts.items():
+        if not _is_distortion(name, value):
+            continue
         if isinstance(value, Mapping) and {key.lower() for key in value} <= _FACTORS:
             named |= {key.lower(): factor for key, factor in value.items()}
-        elif name == "distortion_params" and isinstance(value, list) and len(value) <= 6:
+        elif name == _NERFSTUDIO and isinstance(value, list) and len(value) <= 6:
             named |= dict(zip(_LISTED, value, strict=False))
         elif isinstance(value, list | Mapping) and not _zeros(value):
             raise InputError(
@@ -191,6 +211,14 @@ def _factors(facts: Mapping[str, Any], where: str) -> dict[str, Any]:
                 "k2, k3, p1, p2"
             )
     return named | {key.lower(): factor for key, factor in facts.items() if key.lower() in _FACTORS}
+
+
+def _is_distortion(name: str, value: Any) -> bool:
+    """Whether an entry is called as distortions are; K and D may be matrices instead."""
+    short = re.sub("[_ -]", "", name).lower()
+    if short in _LETTERS:
+        return isinstance(value, list) and not any(isinstance(row, list) for row in value)
+    return short in _DISTORTIONS
 
 
 def _zeros(value: Any) -> bool:

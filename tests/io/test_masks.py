@@ -141,6 +141,21 @@ def test_a_coloured_picture_without_classes_is_taken_by_its_lightness() -> None:
     assert columns(png(blue_ground), 2)[0] < 0.1
 
 
+def test_colours_without_black_are_taken_by_their_lightness_and_said() -> None:
+    red_on_white = np.full((8, 8, 3), 255, np.uint8)
+    red_on_white[:, 4:, 1:] = 0
+    read = mask(png(red_on_white), 2)
+    assert read.weights[0, 0].tolist() == pytest.approx([1, 76 / 255])
+    assert "holds 2 colours, none of them black" in read.found and read.oddity == "classes"
+
+
+def test_classes_of_grey_above_63_are_said() -> None:
+    read = mask(png(halves(0, 80, 200, 200)), 4)
+    np.testing.assert_allclose(read.weights[0, 0], np.array([0, 80, 200, 200]) / 255, atol=1e-6)
+    assert "has no white, only 80, 200 of 255" in read.found and read.oddity == "classes"
+    assert mask(png(halves(0, 80, 200, 255)), 4).oddity == ""
+
+
 def test_a_mask_may_be_an_alpha_channel() -> None:
     alpha = np.zeros((SIZE, SIZE, 1), np.uint8)
     alpha[:, : SIZE // 2] = 200

@@ -36,6 +36,40 @@ def test_they_are_left_out_with_one_notice(tmp_path: Path) -> None:
     assert "to take them, rename them and their labels" in found.notices["mirrored"]
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("{}_flip_lr", "{}_fliph", "{}-horizontal_flip", "{}_hf", "{}_m", "{}Mirror", "{}_flip1"),
+        *("flipped{}", "{} (mirrored)", "m/{}"),
+    ],
+)
+def test_whatever_they_are_called(tmp_path: Path, form: str) -> None:
+    pictures = {f"{i:02d}.png": label for i, label in enumerate(LABELS)}
+    mirrors = {f"{form.format(f'{i:02d}')}.png": mirrored(label) for i, label in enumerate(LABELS)}
+    found = open_capture(capture(tmp_path, mirrors | pictures))
+    assert found.names == tuple(pictures)
+    assert "3 of 6 pictures are mirror images and left out" in found.notices["mirrored"]
+
+
+def test_views_from_both_sides_arent_mirror_images(tmp_path: Path) -> None:
+    # another camera stands where one is in the mirror; others of the same addition don't
+    labels = {
+        "a.png": LABELS[0], "a_b.png": mirrored(LABELS[0]),
+        "c.png": LABELS[1], "c_b.png": LABELS[0],
+        "1.png": labels_of(ring(3, 0))[1], "12.png": labels_of(ring(3, 0))[1],
+    }  # fmt: skip
+    found = open_capture(capture(tmp_path, labels))
+    assert len(found) == 6 and not found.notices
+
+
+def test_they_need_no_labels(tmp_path: Path) -> None:
+    pictures = {f"{i}.png": label for i, label in enumerate(LABELS)}
+    write({f"{i}_mirror.png": png(noise_image(i)) for i in range(3)}, capture(tmp_path, pictures))
+    found = open_capture(tmp_path)
+    assert found.names == tuple(pictures)
+    assert "3 of 6 pictures are mirror images without a label" in found.notices["unlabelled"]
+
+
 def test_the_name_alone_isnt_enough(tmp_path: Path) -> None:
     labels = {"0.png": LABELS[0], "0_mirror.png": LABELS[1]}
     found = open_capture(capture(tmp_path, labels))

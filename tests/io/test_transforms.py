@@ -199,6 +199,32 @@ def test_its_name_in_capitals(tmp_path: Path, name: str) -> None:
     assert len(open_capture(tmp_path)) == 4
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"dist": [-0.3, 0, 0, 0, 0]}, {"D": [-0.3, 0, 0, 0]}, {"distCoeffs": [-0.3, 0]},
+        {"dist_params": [-0.3]}, {"radial": [-0.3, 0]}, {"k": [-0.3, 0]}, {"lens-distortion": [1]},
+    ],
+)  # fmt: skip
+def test_distortion_in_an_order_that_isnt_known(tmp_path: Path, facts: dict[str, Any]) -> None:
+    message = said(saved(tmp_path, document(**facts)))
+    assert f"{next(iter(facts))} is [" in message and "whose order isn't known" in message
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"camera": {"model": "fisheye"}}, {"model": "Fisheye"}, {"lens_type": "FISHEYE"},
+        {"projection": "equirectangular"}, {"intrinsics": {"camera_model": "OPENCV_FISHEYE"}},
+        {"lens": "panoramic"}, {"is_fisheye": "true"},
+    ],
+)  # fmt: skip
+def test_lenses_that_are_no_pinholes_wherever_they_are_named(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    assert "only pinholes can be used" in said(saved(tmp_path, document(**facts)))
+
+
 @pytest.mark.parametrize("rows", [3, 4])
 def test_matrices_in_one_row(tmp_path: Path, rows: int) -> None:
     expected, _ = read_cameras(saved(tmp_path / "a", document()))
@@ -234,6 +260,8 @@ def test_distortion_however_it_is_written(tmp_path: Path, facts: dict[str, Any],
         {"camera_type": "perspective", "is_fisheye": False, "orthographic": None},
         {"distortion_model": "none", "distortion": [0, 0.0], "dist_coeffs": {"data": [[0, 0]]}},
         {"distortion_params": [0] * 8, "distortion": None},
+        {"is_fisheye": "false", "model": "iPhone 15", "lens": "Sigma 50 mm", "camera": {}},
+        {"K": [[150.0, 0, 54], [0, 150, 96], [0, 0, 1]], "D": [0, 0], "radial": [0.0]},
     ],
 )
 def test_pinholes_that_say_so_are_silent(tmp_path: Path, facts: dict[str, Any]) -> None:
