@@ -192,6 +192,24 @@ def find_cameras(files: Files, folder: str, images: Images) -> CameraSet | None:
     return found
 
 
+def unread_cameras(files: Files, folder: str) -> dict[str, str]:
+    """Say that a JSON file holds cameras, where it's called as none is that is read."""
+    for path in sorted(files.names):
+        name = path.removeprefix(folder)
+        if not path.startswith(folder) or "/" in name or not name.lower().endswith(".json"):
+            continue
+        try:
+            document = parse_json(files.read(path), files.at(path))
+        except InputError:
+            continue
+        if are_raw_cameras(document) or (isinstance(document, dict) and "frames" in document):
+            called = TRANSFORMS if "frames" in document else _RAW
+            return {
+                "unread": f"{files.at(path)}: isn't read; to take its cameras, call it {called}"
+            }
+    return {}
+
+
 def distortion(found: CameraSet, names: Collection[str]) -> str:
     """Warn of lenses that bend what a pinhole sees straight; "" where there are none."""
     bent = [name for name in names if name in found.pinholes and found.pinholes[name].distorted]

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from inv3d.core.errors import InputError
 from inv3d.core.weights.tensors import asset
-from inv3d.io.cameras import camera_folder, distortion, find_cameras
+from inv3d.io.cameras import camera_folder, distortion, find_cameras, unread_cameras
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.io.files import Files, check_inside, open_files
@@ -60,7 +60,8 @@ def open_capture(source: str | Path, *, undistort: bool = False) -> CaptureFiles
     found = find_cameras(files, folder, inner)
     if found is None:
         paths = {images.short(name): name for name in images.paths}
-        return CaptureFiles(files, top, paths, None, _depth_scale(files, top))
+        notices = unread_cameras(files, folder)
+        return CaptureFiles(files, top, paths, None, _depth_scale(files, top), notices=notices)
     if found.nameless:
         raise InputError(
             f"{found.nameless}: expected transform_matrix and file_path in each frame, found no "

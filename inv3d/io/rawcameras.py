@@ -19,15 +19,24 @@ _TOLERANCE = 1e-3
 
 def are_raw_cameras(document: Any) -> bool:
     """Whether a JSON document holds such cameras."""
-    entries = _entries(document) if isinstance(document, Mapping) else None
-    return isinstance(entries, Mapping) and any(
-        isinstance(v, Mapping) and {"pose", "intrinsics"} <= set(v) for v in entries.values()
+    return any(
+        isinstance(camera, Mapping) and {"pose", "intrinsics"} <= set(camera)
+        for _, camera in _entries(document)
     )
 
 
-def _entries(document: Mapping[str, Any]) -> Any:
-    """Cameras by name, under "cameras" or by themselves."""
-    return document.get("cameras", document)
+def _entries(document: Any) -> list[tuple[str, Any]]:
+    """Names and cameras: by name or in pairs, under "cameras", "labels" or by themselves."""
+    if isinstance(document, Mapping):
+        document = document.get("cameras", document.get("labels", document))
+    if isinstance(document, Mapping):
+        return list(document.items())
+    pairs = document if isinstance(document, list) else []
+    return [
+        (pair[0], pair[1])
+        for pair in pairs
+        if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)
+    ]
 
 
 def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
@@ -39,7 +48,7 @@ def read_raw_cameras(document: Mapping[str, Any], where: str) -> CameraSet:
         InputError: where a picture has two.
     """
     labels: dict[str, list[float] | InputError] = {}
-    for written, camera in _entries(document).items():
+    for written, camera in _entries(document):
         name = plain_name(written)
         if name in labels:
             raise InputError(f"{where}: {name} has two labels; leave one out")
@@ -60,7 +69,7 @@ def _label(camera: Any, where: str) -> list[float]:
         raise InputError(
             f"{where}: expected pose and intrinsics, found {camera!r:.40}; leave that picture out"
         )
-    pose = _array(camera.get("pose"), (4, 4), f"{where}: pose")
+    pose = _array(_whole(camera.get("pose")), (4, 4), f"{where}: pose")
     intrinsics = _array(camera.get("intrinsics"), (3, 3), f"{where}: intrinsics")
     distance = float(np.linalg.norm(pose[:3, 3]))
     if not _are_usual(intrinsics):
@@ -74,6 +83,12 @@ def _label(camera: Any, where: str) -> list[float]:
     focal = _FOCAL / _KEPT
     square = [focal, 0.0, 0.5, 0.0, focal, 0.5, 0.0, 0.0, 1.0]
     return [*pose.flatten().tolist(), *square]
+
+
+def _whole(pose: Any) -> Any:
+    """A pose with its last row, which may be left out."""
+    rows = isinstance(pose, list) and len(pose) == 3 and all(isinstance(r, list) for r in pose)
+    return [*pose, [0.0, 0.0, 0.0, 1.0]] if rows else pose
 
 
 def _are_usual(intrinsics: np.ndarray) -> bool:

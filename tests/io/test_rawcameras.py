@@ -97,6 +97,38 @@ def test_other_ways_to_write_them(tmp_path: Path) -> None:
         torch.testing.assert_close(found.labels(), expected.labels())
 
 
+def test_the_last_row_of_a_pose_may_be_missing(tmp_path: Path) -> None:
+    expected = open_capture(capture(tmp_path / "a", document())).camera
+    facts = document()
+    for entry in facts.values():
+        entry["pose"] = entry["pose"][:3]
+    found = open_capture(capture(tmp_path / "b", facts)).camera
+    torch.testing.assert_close(found.labels(), expected.labels())
+
+
+@pytest.mark.parametrize("labels", [dict, list])
+def test_they_may_be_called_labels(tmp_path: Path, labels: Any) -> None:
+    expected = open_capture(capture(tmp_path / "a", document())).camera
+    pairs = document() if labels is dict else [list(pair) for pair in document().items()]
+    for name, facts in (("cameras.json", pairs), ("dataset.json", {"labels": pairs})):
+        folder = capture(tmp_path / name, facts)
+        (folder / "cameras.json").rename(folder / name)
+        torch.testing.assert_close(open_capture(folder).camera.labels(), expected.labels())
+
+
+@pytest.mark.parametrize(
+    ("facts", "called"), [(document(), "cameras.json"), ({"frames": [{}]}, "transforms.json")]
+)
+def test_under_another_name_they_are_said(tmp_path: Path, facts: Any, called: str) -> None:
+    capture(tmp_path, facts)
+    (tmp_path / "cameras.json").rename(tmp_path / "cams.json")
+    found = open_capture(tmp_path)
+    assert not found.posed
+    assert (
+        f"cams.json: isn't read; to take its cameras, call it {called}" in (found.notices["unread"])
+    )
+
+
 def test_labels_come_before_them(tmp_path: Path) -> None:
     path = capture(tmp_path, document("broken"))
     labels = dict(zip(document(), cameras(2.7).labels().tolist(), strict=True))

@@ -28,7 +28,10 @@ from inv3d.core.registry.record import (
 PLUGINS = "INV3D_PLUGINS"
 PREFER = "INV3D_PREFER"
 VALID_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_NEAR_GROUP = re.compile(r"\s*(inv3d|3dinv)[^a-z0-9]*", re.IGNORECASE)
+# groups that are meant to be ours, also as a pyproject.toml spells them
+_NEAR_GROUP = re.compile(
+    r"""[\s"']*(project\.entry-points\.)?["']*(inv3d|3dinv|threedinv)[^a-z0-9]*""", re.IGNORECASE
+)
 
 
 class Registry:
@@ -145,7 +148,7 @@ def _without_repeats(text: str) -> str:
 
 def _misplaced(record: PluginRecord, group: str) -> PluginRecord:
     """Return the record of an entry point whose group is spelt almost as one of ours."""
-    spelt = _NEAR_GROUP.sub("", group, count=1).strip().lower()
+    spelt = _NEAR_GROUP.sub("", group, count=1).strip(" \t\"'").lower()
     near = difflib.get_close_matches(spelt, GROUPS, n=1)
     known = f"'{GROUPS[near[0]]}'" if near else f"one of {', '.join(GROUPS.values())}"
     reason = (

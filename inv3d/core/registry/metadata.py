@@ -11,7 +11,7 @@ from typing import Any
 from inv3d.core.errors import first_line
 
 _FILE = "entry_points.txt"
-_OURS = re.compile(rb"inv3d|3dinv", re.IGNORECASE)
+_OURS = re.compile(rb"inv3d|3dinv|threedinv", re.IGNORECASE)
 _BOM = "\ufeff"
 
 

@@ -215,6 +215,9 @@ def test_entry_points_that_cant_be_read_are_records(text: str, said: str) -> Non
         ("3dinv.losses", "losses", "write 'inv3d.losses'"),
         (" inv3d.losses ", "losses", "write 'inv3d.losses'"),
         ("inv3d:method", "methods", "write 'inv3d.methods'"),
+        ('project.entry-points."inv3d.losses"', "losses", "write 'inv3d.losses'"),
+        ('"inv3d.losses"', "losses", "write 'inv3d.losses'"),
+        ("threedinv.losses", "losses", "write 'inv3d.losses'"),
         ("inv3d", "?", "write one of inv3d.generators, inv3d.methods"),
     ],
 )
