@@ -88,7 +88,7 @@ def use_points(model: FaceModel, sight: Sight, points: Tensor) -> None:
     yaw, pitch, _ = angles(rotation)
     sight.yaw, sight.pitch = float(yaw), float(pitch)
     sight.pose = replace(sight.pose, yaw=sight.yaw, pitch=sight.pitch, square=UNCHANGED)
-    sight.by_hand = True
+    sight.by_hand, sight.rank = True, 0
     sight.reasons.clear()
 
 

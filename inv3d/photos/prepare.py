@@ -346,12 +346,27 @@ def _notices(options: Options, alignment: Alignment, result: Prepared) -> list[s
             f"{len(cut)} of {len(result.kept)} frames); the generator shows more around the face "
             "than there is"
         )
-    several = [s for s in result.kept if s.faces > 1]
+    return said + _which_face(options.face, result.kept)
+
+
+def _which_face(wanted: int, kept: list[Sight]) -> list[str]:
+    """Tell where there were several faces, and where there were fewer than were counted on."""
+    said = []
+    several = [sight for sight in kept if sight.faces > 1 and sight.rank]
     if several:
-        which = "the largest" if options.face == 1 else f"number {options.face} by size"
+        first = several[0]
+        which = "the largest" if first.rank == 1 else f"number {first.rank} by size"
         said.append(
-            f"{several[0].origin}: {several[0].faces} faces, of which {which} was taken (so in "
-            f"{len(several)} of {len(result.kept)} frames); --face N takes another"
+            f"{first.origin}: {first.faces} faces, of which {which} was taken (so in "
+            f"{len(several)} of {len(kept)} frames); --face N takes another"
+        )
+    fewer = [sight for sight in kept if 0 < sight.rank <= sight.faces < wanted]
+    if fewer:
+        first = fewer[0]
+        shown = f"{first.faces} face{'s' if first.faces > 1 else ''}"
+        said.append(
+            f"--face {wanted}: {first.origin} shows {shown}, number {first.rank} was taken (so in "
+            f"{len(fewer)} of {len(kept)} frames)"
         )
     return said
 
@@ -400,6 +415,7 @@ def _frame(sight: Sight) -> dict[str, Any]:
         "kept": sight.kept,
         "reasons": sight.reasons,
         "faces": sight.faces,
+        "rank": sight.rank,
         "yaw_deg": math.degrees(sight.yaw),
         "pitch_deg": math.degrees(sight.pitch),
         "uncorrected_yaw_deg": math.degrees(pose.uncorrected_yaw) if pose else None,

@@ -30,6 +30,7 @@ class Sight:
         source: number of its source.
         width, height: of the frame, pixels.
         faces: how many it shows.
+        rank: which of them was taken: 1 is the largest; 0 where none was, or points were given.
         detection, found, pose: of the face, where there is one.
         sharpness, eyes: of the face, in units of their own.
         thumb: [16, 16] of the face, 0 to 1.
@@ -46,6 +47,7 @@ class Sight:
     width: int
     height: int
     faces: int = 0
+    rank: int = 0
     detection: Detection | None = None
     found: Landmarks | None = None
     pose: HeadPose | None = None
@@ -101,8 +103,8 @@ def look(
     if face is None:
         sight.reasons.append(NO_FACE)
         return sight
-    sight.faces, sight.detection, sight.found = face.count, face.detection, face.found
-    sight.pose = face.pose
+    sight.faces, sight.rank = face.count, face.rank
+    sight.detection, sight.found, sight.pose = face.detection, face.found, face.pose
     sight.yaw, sight.pitch = face.pose.yaw, face.pose.pitch
     if face.doubt:
         sight.reasons.append(face.doubt)

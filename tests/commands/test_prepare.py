@@ -200,6 +200,33 @@ def test_two_faces_are_told(tmp_path: Path) -> None:
     assert any("2 faces, of which the largest was taken" in text for text in said["warnings"])
     other = good(tmp_path / "two.png", "-o", tmp_path / "b", "--face", 2)
     assert other["frames"][0]["square"]["x"] > 130 > said["frames"][0]["square"]["x"]
+    assert not any("--face 2:" in text for text in other["warnings"])
+
+
+def test_fewer_faces_than_were_counted_on_are_told(tmp_path: Path) -> None:
+    for row, name in ((4, "a"), (7, "b")):
+        Image.fromarray(as_bytes(heads().images[row]).permute(1, 2, 0).numpy()).save(
+            tmp_path / f"{name}.png"
+        )
+    said = good(tmp_path, "-o", tmp_path / "out", "--face", 3)
+    text = "--face 3: a.png shows 1 face, number 1 was taken (so in 2 of 2 frames)"
+    assert text in said["warnings"]
+    assert [frame["rank"] for frame in said["frames"]] == [1, 1]
+    assert not any("number 3" in warning for warning in said["warnings"])
+
+
+def test_a_small_face_beside_a_large_one_is_reached(tmp_path: Path) -> None:
+    canvas = Image.new("RGB", (1100, 700), (120, 130, 140))
+    canvas.paste(Image.open(photograph("grace_hopper.jpg")).resize((600, 700)), (0, 0))
+    small = Image.open(photograph("astronaut.png")).convert("RGB").crop((150, 20, 300, 190))
+    canvas.paste(small.resize((100, 113)), (950, 300))
+    canvas.save(tmp_path / "two.png")
+    (first,) = good(tmp_path / "two.png", "-o", tmp_path / "a")["frames"]
+    assert (first["faces"], first["rank"]) == (1, 1) and first["square"]["x"] < 600
+    said = good(tmp_path / "two.png", "-o", tmp_path / "b", "--face", 2)
+    (second,) = said["frames"]
+    assert (second["faces"], second["rank"]) == (2, 2) and 950 < second["square"]["x"] < 1050
+    assert any("2 faces, of which number 2 by size was taken" in w for w in said["warnings"])
 
 
 def test_black_bars_are_no_background(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ _SAME = 0.3
 _MAPS = ((16, 2), (8, 6))
 # sides of the squares that are searched one after the other, as parts of the picture
 _PARTS = (1.0, 0.5, 0.25)
+# what smaller parts show beside a face that was found is one above that score: patches look alike
+_CLEAR = 0.75
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,25 @@ class Detector(nn.Module):
         self.network = load_program("detector")
         self.register_buffer("anchors", _anchors())
 
-    def forward(self, picture: Tensor, roll: float = 0.0) -> list[Detection]:
+    def forward(self, picture: Tensor, roll: float = 0.0, count: int = 1) -> list[Detection]:
         """Return the faces of a picture [3, H, W] in [0, 1] or bytes, the largest first.
 
         Args:
             picture: of any size.
             roll: radians by which the picture is believed to be turned.
+            count: smaller ones are searched for until there are so many.
         """
         height, width = picture.shape[1:]
         found: list[Detection] = []
         for part in _PARTS:
             if part * max(width, height) < SIZE / 2 and part < 1:
                 break
-            for square in _tiles(width, height, part, roll):
-                found += self._look(picture, square)
-            if found:
+            tiles = _tiles(width, height, part, roll)
+            seen = _merged([face for square in tiles for face in self._look(picture, square)])
+            found += [face for face in seen if not found or _further(face, found)]
+            if len(found) >= count:
                 break
-        return sorted(_merged(found), key=lambda d: -d.square.side)
+        return sorted(found, key=lambda d: -d.square.side)
 
     def _look(self, picture: Tensor, square: Square) -> list[Detection]:
         """Faces in one square of the picture."""
@@ -133,6 +137,14 @@ def _merged(found: list[Detection]) -> list[Detection]:
         square = Square(x, y, side, best.square.roll)
         faces.append(Detection(best.score, square, points / weights.sum()))
     return faces
+
+
+def _further(face: Detection, found: list[Detection]) -> bool:
+    """Whether a face is surely one, and lies beside all that were found."""
+    a = face.square
+    others = (other.square for other in found)
+    beside = (2 * max(abs(a.x - b.x), abs(a.y - b.y)) > max(a.side, b.side) for b in others)
+    return face.score > _CLEAR and all(beside)
 
 
 def _overlap(a: Square, b: Square) -> float:

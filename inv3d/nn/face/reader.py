@@ -31,6 +31,7 @@ class Face:
         pose: of the head.
         doubt: why it can't be used; "" where it can.
         count: how many faces the picture has.
+        rank: which of them this one is: 1 is the largest.
     """
 
     detection: Detection
@@ -38,6 +39,7 @@ class Face:
     pose: HeadPose
     doubt: str
     count: int
+    rank: int
 
 
 class FaceReader(nn.Module):
@@ -62,7 +64,8 @@ class FaceReader(nn.Module):
 
         Args:
             picture: [3, H, W] in [0, 1] or bytes.
-            rank: which one where there are several: 1 is the largest.
+            rank: which one where there are several: 1 is the largest. Where there are fewer, the
+                smallest is taken.
             near: where it was in the frame before, which counts more than the rank.
             roll: which way up it's expected, radians; that's tried first.
             turn: where no face is surely the right way up, also try further quarters.
@@ -71,7 +74,8 @@ class FaceReader(nn.Module):
         others = [quarter for quarter in QUARTERS if quarter != first] if turn else []
         best: Face | None = None
         for quarter in (first, *others):
-            face = self._face(self.detector(picture, quarter * math.pi / 2), picture, rank, near)
+            detections = self.detector(picture, quarter * math.pi / 2, count=rank)
+            face = self._face(detections, picture, rank, near)
             if face is None:
                 continue
             if _sure(face):
@@ -84,14 +88,15 @@ class FaceReader(nn.Module):
     ) -> Face | None:
         if not detections:
             return None
-        detection = detections[min(rank, len(detections)) - 1]
+        rank = min(rank, len(detections))
         if near is not None:
-            closest = max(detections, key=lambda d: _shared(d.square, near))
-            if _shared(closest.square, near) > _SAME:
-                detection = closest
+            shared = [_shared(detection.square, near) for detection in detections]
+            if max(shared) > _SAME:
+                rank = shared.index(max(shared)) + 1
+        detection = detections[rank - 1]
         found = self.landmarker(picture, detection.square)
         pose = self.model.pose(found, detection)
-        return Face(detection, found, pose, doubt(found, pose, detection), len(detections))
+        return Face(detection, found, pose, doubt(found, pose, detection), len(detections), rank)
 
 
 def _sure(face: Face) -> bool:

@@ -42,6 +42,19 @@ def test_yaws_of_rendered_heads() -> None:
         assert abs(math.degrees(face.pose.rough_yaw) - true) < 20, true
 
 
+def test_smaller_parts_are_searched_only_for_more_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = reader().detector
+    looked = []
+    look = detector._look
+    monkeypatch.setattr(
+        detector, "_look", lambda picture, square: looked.append(square) or look(picture, square)
+    )
+    picture = pixels("astronaut.png")
+    assert len(detector(picture)) == 1 and len(looked) == 1
+    assert len(detector(picture, count=2)) == 1, "patches beside the face aren't faces"
+    assert len(looked) > 9
+
+
 def test_a_tilted_head_has_a_roll() -> None:
     picture = as_bytes(heads().images[5])
     straight = read(picture, turn=False).pose
