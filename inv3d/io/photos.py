@@ -28,11 +28,13 @@ class Photo:
         pixels: [3, H, W] bytes, at most 4096 on the longer side; what's transparent is white.
         alpha: [1, H, W] bytes, or None where it's opaque.
         pages: how many pictures the file has.
+        scale: pixels of it to one of the file, 1 unless that has more than 4096.
     """
 
     pixels: Tensor
     alpha: Tensor | None = None
     pages: int = 1
+    scale: float = 1.0
 
 
 def read_photo(content: bytes, where: str) -> Photo:
@@ -84,12 +86,12 @@ def _photo(image: Image.Image, where: str) -> Photo:
     pages = image.info.get("frames", 1)
     alpha = alpha_of(image)
     image = to_rgb(in_srgb(image), where)
-    if max(image.size) > LONGEST:
-        factor = LONGEST / max(image.size)
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    scale = min(1.0, LONGEST / max(image.size))
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.LANCZOS)
         alpha = alpha.resize(size, Image.Resampling.BOX) if alpha else None
-    return Photo(_bytes(image), None if alpha is None else _bytes(alpha), pages)
+    return Photo(_bytes(image), None if alpha is None else _bytes(alpha), pages, scale)
 
 
 def _bytes(image: Image.Image) -> Tensor:

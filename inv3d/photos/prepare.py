@@ -34,9 +34,12 @@ from inv3d.photos.coverage import NOT_NEEDED, choose, warnings
 from inv3d.photos.cutting import Cutter, to_levels
 from inv3d.photos.drawing import misaligned, overview
 from inv3d.photos.given import (
+    check_inside,
+    check_turn,
     for_picture,
     read_points,
     square_by_detection,
+    unknown_names,
     use_angles,
     use_points,
 )
@@ -102,8 +105,8 @@ def prepare_capture(options: Options, out: Path, on_progress: OnProgress) -> Pre
     reader = FaceReader()
     with atomic_directory(out) as folder:
         sights = _look_at_all(options, sources, reader, on_progress)
-        _settle(options, alignment, reader, sights)
-        result = Prepared(out, sights)
+        said = _settle(options, alignment, reader, sights)
+        result = Prepared(out, sights, said)
         if not result.kept:
             raise _nothing(options, sources, sights)
         size = options.size or alignment.resolution
@@ -195,17 +198,22 @@ def _look_at_some(
 
 def _settle(
     options: Options, alignment: Alignment, reader: FaceReader, sights: list[Sight]
-) -> None:
-    """Settle angles and squares, and which frames are kept."""
+) -> list[str]:
+    """Settle angles and squares, and which frames are kept; return what to tell."""
     points = read_points(options.landmarks) if options.landmarks else {}
+    said = unknown_names(f"--landmarks {options.landmarks}", points, sights)
+    said += unknown_names("--yaw", options.yaw_deg, sights)
     for sight in sights:
         given = for_picture(points, sight)
-        if given is not None:
+        yaw_deg = for_picture(options.yaw_deg, sight)
+        if given is not None and options.landmarks:
+            check_inside(options.landmarks, sight, given)
             use_points(reader.model, sight, given)
+            if yaw_deg is None:
+                check_turn(options.landmarks, sight, given)
         elif sight.pose is not None and not options.correct:
             sight.yaw, sight.pitch = sight.pose.uncorrected_yaw, sight.pose.uncorrected_pitch
             sight.pose = replace(sight.pose, square=UNCHANGED)
-        yaw_deg = for_picture(options.yaw_deg, sight)
         if yaw_deg is not None:
             use_angles(sight, yaw_deg, options.pitch_deg)
     if not options.keep_all:
@@ -215,6 +223,7 @@ def _settle(
     if options.smooth:
         _smooth(sights)
     choose(sights, options.frames)
+    return said
 
 
 def _place(alignment: Alignment, reader: FaceReader, sights: list[Sight]) -> None:

@@ -29,6 +29,7 @@ class Sight:
         name, origin, time_s: as the shot has them.
         source: number of its source.
         width, height: of the frame, pixels.
+        scale: pixels of the frame to one of the file's picture.
         faces: how many it shows.
         rank: which of them was taken: 1 is the largest; 0 where none was, or points were given.
         detection, found, pose: of the face, where there is one.
@@ -46,6 +47,7 @@ class Sight:
     source: int
     width: int
     height: int
+    scale: float = 1.0
     faces: int = 0
     rank: int = 0
     detection: Detection | None = None
@@ -94,7 +96,7 @@ def look(
         turn: also look for faces that are turned by further quarters.
     """
     height, width = shot.pixels.shape[1:]
-    sight = Sight(shot.name, shot.origin, shot.time_s, source, width, height)
+    sight = Sight(shot.name, shot.origin, shot.time_s, source, width, height, shot.scale)
     unfit = _unfit(shot)
     if unfit:
         sight.reasons.append(unfit)

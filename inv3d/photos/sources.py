@@ -6,7 +6,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class Shot:
         pixels: [3, H, W] bytes.
         time_s: seconds since its video began; None for photographs.
         alpha: [1, H, W] bytes of a picture that is transparent somewhere.
+        scale: pixels of it to one of the file's picture.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Shot:
     pixels: Tensor
     time_s: float | None = None
     alpha: Tensor | None = None
+    scale: float = 1.0
 
 
 class Source(ABC):
@@ -141,7 +143,7 @@ class PictureSource(Source):
         photo: Photo = read_photo(_content(self.path), self.label)
         if photo.pages > 1 and self.path.suffix.lower() in _PAGED:
             self.notice = f"{self.label}: {photo.pages} pages, of which the first is taken"
-        yield Shot(self.name, self.path.name, photo.pixels, None, photo.alpha)
+        yield Shot(self.name, self.path.name, photo.pixels, None, photo.alpha, photo.scale)
 
     def again(self, names: Sequence[str]) -> Iterator[Shot]:
         """Read it again."""
@@ -245,4 +247,4 @@ def _extent(lit: np.ndarray) -> tuple[int, int]:
 def mirrored(shot: Shot) -> Shot:
     """Turn a mirrored picture back."""
     alpha = None if shot.alpha is None else torch.flip(shot.alpha, [2])
-    return Shot(shot.name, shot.origin, torch.flip(shot.pixels, [2]), shot.time_s, alpha)
+    return replace(shot, pixels=torch.flip(shot.pixels, [2]), alpha=alpha)

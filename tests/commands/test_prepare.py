@@ -17,6 +17,7 @@ from inv3d.cli import main
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
 from inv3d.io.video import write_video
+from inv3d.nn.face.model import FaceModel
 from inv3d.photos.sight import NO_FACE, Sight
 from tests.commands.run_case import imports_nothing_heavy
 from tests.commands.run_cli import fails
@@ -148,23 +149,86 @@ def test_the_profile_is_refused_and_taken_with_its_yaw(tmp_path: Path) -> None:
 
 def test_points_that_are_given(tmp_path: Path) -> None:
     """Five true points of a rendered head give its camera back, whatever the networks see."""
-    capture = heads()
-    row = 8
-    image = as_bytes(capture.images[row]).permute(1, 2, 0).numpy()
-    Image.fromarray(image).save(tmp_path / "me.png")
-    from inv3d.plugins.generators.minihead import ALIGNMENT
-
-    uv, _ = capture.camera[row].project(ALIGNMENT.points.float())
     points = tmp_path / "points.json"
-    points.write_text(json.dumps({"me": (uv[0] * 128).tolist()}))
+    points.write_text(json.dumps({"me": save_head(tmp_path / "me.png")}))
     said = good(tmp_path / "me.png", "-o", tmp_path / "out", "--landmarks", points)
     (frame,) = said["frames"]
-    true = math.degrees(float(capture.camera.yaw[row]))
+    true = math.degrees(float(heads().camera.yaw[8]))
     assert frame["by_hand"] and abs(frame["yaw_deg"] - true) < 4
     assert frame["square"]["side"] == pytest.approx(128, abs=6)
     points.write_text('{"me": [[1, 2], [3, 4]]}')
     fails(prepare(tmp_path / "me.png", "-o", tmp_path / "b", "--landmarks", points), 2,
           "expected 5 points")  # fmt: skip
+
+
+def save_head(path: Path, row: int = 8) -> list[list[float]]:
+    """Write a rendered head of 128 pixels; return its five true points."""
+    capture = heads()
+    Image.fromarray(as_bytes(capture.images[row]).permute(1, 2, 0).numpy()).save(path)
+    from inv3d.plugins.generators.minihead import ALIGNMENT
+
+    points: list[list[float]] = (
+        capture.camera[row].project(ALIGNMENT.points.float())[0][0] * 128
+    ).tolist()
+    return points
+
+
+def test_points_that_no_face_has_are_refused(tmp_path: Path) -> None:
+    head, file, out = tmp_path / "me.png", tmp_path / "points.json", tmp_path / "out"
+    true = save_head(head, 5)
+    swapped = [true[i] for i in (1, 0, 2, 4, 3)]
+    far = [*true[:2], [true[2][0], 900], *true[3:]]
+    for points, said in (
+        (swapped, "me.png: with the right eye at ["),
+        (swapped, "in 128x128 pixels the face is seen from behind (yaw "),
+        (swapped, "right and left are the subject's"),
+        (far, "me.png: point 3 (nose) is at ["),
+        (far, ", 900], far outside of the picture of 128x128 pixels"),
+    ):
+        file.write_text(json.dumps({"me.png": points}))
+        result = prepare(head, "-o", out, "--landmarks", file)
+        fails(result, 2, said)
+        assert f"--landmarks {file}: " in result.stderr and not out.exists()
+    file.write_text(json.dumps({"me.png": swapped}))
+    (frame,) = good(head, "-o", out, "--landmarks", file, "--yaw", 10)["frames"]
+    assert round(frame["yaw_deg"]) == 10
+
+
+def test_points_of_a_profile_are_taken(tmp_path: Path) -> None:
+    """The five points of a face that is turned by 90 degrees, one eye behind the other."""
+    save_head(tmp_path / "me.png", 0)
+    points = FaceModel.load().anchors() * 150
+    flat = torch.stack([-points[:, 2], -points[:, 1]], 1)
+    (tmp_path / "points.json").write_text(json.dumps({"me": (flat - flat.mean(0) + 64).tolist()}))
+    said = good(tmp_path / "me.png", "-o", tmp_path / "a", "--landmarks", tmp_path / "points.json")
+    assert abs(said["frames"][0]["yaw_deg"]) == pytest.approx(90, abs=3)
+
+
+def test_points_of_a_picture_that_is_made_smaller(tmp_path: Path) -> None:
+    """Points are in pixels of the file, of which more than 4096 aren't used."""
+    points = save_head(tmp_path / "me.png")
+    image = Image.open(tmp_path / "me.png")
+    image.resize((5120, 5120)).save(tmp_path / "large.png")
+    both = {"me": points, "large": [[40 * x, 40 * y] for x, y in points]}
+    (tmp_path / "points.json").write_text(json.dumps(both))
+    pictures = (tmp_path / "me.png", tmp_path / "large.png")
+    given = ("--keep-all", "--landmarks", tmp_path / "points.json")
+    small, large = good(*pictures, "-o", tmp_path / "a", *given)["frames"]
+    assert large["square"]["side"] == pytest.approx(32 * small["square"]["side"], rel=0.01)
+
+
+def test_names_that_no_picture_has_are_told(tmp_path: Path) -> None:
+    head, file = tmp_path / "me.png", tmp_path / "points.json"
+    true = save_head(head)
+    file.write_text(json.dumps({"em.png": true}))
+    text = f"--landmarks {file}: no picture is called 'em.png'; did you mean 'me.png'?"
+    fails(prepare(head, "-o", tmp_path / "a", "--landmarks", file), 2, text)
+    file.write_text(json.dumps({"em.png": true, "me.png": true}))
+    said = good(head, "-o", tmp_path / "a", "--landmarks", file)
+    text = f"--landmarks {file}: no picture is called 'em.png' (so 1 of 2 names); did you mean"
+    assert any(warning.startswith(text) for warning in said["warnings"])
+    fails(prepare(head, "-o", tmp_path / "b", "--yaw", "x.jpeg=9"), 2,
+          "--yaw: no picture is called 'x.jpeg'; known: me.png")  # fmt: skip
 
 
 def test_upside_down_mirrored_transparent_and_masked(tmp_path: Path) -> None:
