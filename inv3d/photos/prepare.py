@@ -367,7 +367,7 @@ def _which_face(wanted: int, kept: list[Sight]) -> list[str]:
         which = "the largest" if first.rank == 1 else f"number {first.rank} by size"
         said.append(
             f"{first.origin}: {first.faces} faces, of which {which} was taken (so in "
-            f"{len(several)} of {len(kept)} frames); --face N takes another"
+            f"{len(several)} of {len(kept)} frames); '3dinv prepare ... --face N' takes another"
         )
     fewer = [sight for sight in kept if 0 < sight.rank <= sight.faces < wanted]
     if fewer:
@@ -401,8 +401,9 @@ def _remedy(sight: Sight) -> str:
     if sight.sort == TOO_SMALL:
         return "take a larger picture"
     if sight.detection is None:
-        return "take one that shows a face, or give its points with --landmarks FILE"
-    return "give its angle with --yaw DEGREES, or take another picture"
+        given = "'3dinv prepare ... --landmarks FILE'"
+        return f"take one that shows a face, or give its points with {given}"
+    return "give its angle with '3dinv prepare ... --yaw DEGREES', or take another picture"
 
 
 def _record(options: Options, result: Prepared) -> dict[str, Any]:

@@ -413,6 +413,24 @@ def test_run_prepares_a_photograph_and_a_clip(tmp_path: Path) -> None:
     assert 0 < metrics["front"]["faceid"] < 1.2 and metrics["names"]["faceid"] == "faceid"
 
 
+@pytest.mark.parametrize(
+    ("picture", "remedy"),
+    [
+        (None, "points with '3dinv prepare ... --landmarks FILE'"),
+        ("camera.png", "angle with '3dinv prepare ... --yaw DEGREES'"),
+    ],
+)
+def test_run_names_the_command_that_has_the_remedy(
+    tmp_path: Path, picture: str | None, remedy: str
+) -> None:
+    path = photograph(picture) if picture else tmp_path / "grey.png"
+    if not picture:
+        Image.new("RGB", (90, 60), "grey").save(path)
+    out = str(tmp_path / "run")
+    result = CliRunner().invoke(main, ["run", "--input", str(path), "--out", out])
+    fails(result, 2, remedy)
+
+
 def test_refinement_changes_cameras_and_crops(tmp_path: Path) -> None:
     rays = ("--set", "render_resolution=16", "--set", "samples=8", "--refine-steps", 2)
     head = photograph("astronaut.png")
