@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ DIFFERENCE_SCALE = 4.0
 _BACKGROUND = (236, 236, 238)
 _GAP = 4
 _TEXT_SIZE = 12
+_FONT = "fonts/ttf/DejaVuSans.ttf"
 _LIGHT = (0.35, -0.5, -0.8)
 
 
@@ -134,11 +136,13 @@ def tile(rows: Sequence[Sequence[Frame]]) -> Frame:
 
 
 def labelled(frame: Frame, text: str) -> Frame:
-    """Return a picture with a text above it."""
+    """Return a picture with a text above it, in the font of the plots: Pillow's has no umlauts."""
+    import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = frame.shape[:2]
-    font = ImageFont.load_default(_TEXT_SIZE)
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), _FONT), _TEXT_SIZE)
+    text = unicodedata.normalize("NFC", text)  # as macOS has names of files, letters are in parts
     sheet = Image.new("RGB", (width, height + _TEXT_SIZE + 6), "white")
     sheet.paste(Image.fromarray(np.ascontiguousarray(frame)), (0, _TEXT_SIZE + 6))
     ImageDraw.Draw(sheet).text((2, 1), text, fill=(40, 40, 40), font=font)

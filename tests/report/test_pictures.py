@@ -81,6 +81,17 @@ def test_tiles_keep_every_picture() -> None:
     assert sheet[8, 10, 0] == 255
 
 
+def test_labels_have_umlauts_and_other_alphabets() -> None:
+    frame = np.zeros((4, 60, 3), np.uint8)
+    seen = {text: pics.labelled(frame, text) for text in ("ä", "ö", "ß", "é", "λ", "я", "a")}
+    drawn = {picture[:18].tobytes() for picture in seen.values()}
+    assert len(drawn) == len(seen), "letters that a font lacks are all the same box"
+    np.testing.assert_array_equal(pics.labelled(frame, "a\u0308"), seen["ä"])
+    np.testing.assert_array_equal(seen["ä"][18:], frame)
+    low = pics.labelled(frame, "Äg")[:18]
+    assert low[-1].min() == 255 > low.min(), "no part of a letter is behind the picture"
+
+
 def test_files_and_data_uris_hold_the_picture(tmp_path: Path) -> None:
     frame = np.linspace(0, 255, 16 * 16 * 3).reshape(16, 16, 3).astype(np.uint8)
     pics.save_png(tmp_path / "new" / "a.png", frame)
