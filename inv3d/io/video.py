@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -110,10 +111,16 @@ def _write_gif(path: Path, frames: Iterable[Frame], fps: float) -> str:
         format="GIF",
         save_all=True,
         append_images=pictures[1:],
-        duration=round(1000 / fps),
+        duration=_durations(len(pictures), fps),
         loop=0,
     )
     return "gif"
+
+
+def _durations(count: int, fps: float) -> list[int]:
+    """Milliseconds of every frame of a GIF, whole hundredths of a second that keep time."""
+    ends = [round(100 * index / fps) for index in range(count + 1)]
+    return [10 * max(1, end - begin) for begin, end in itertools.pairwise(ends)]
 
 
 def _write_folder(path: Path, frames: Iterable[Frame]) -> str:

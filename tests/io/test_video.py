@@ -62,6 +62,21 @@ def test_gif_plays_all_frames_for_ever(tmp_path: Path) -> None:
         assert picture.info["loop"] == 0
 
 
+@pytest.mark.parametrize(
+    ("fps", "durations"),
+    [(30, [30, 40, 30, 30, 40, 30]), (24, [40, 40, 40, 50, 40, 40]), (50, [20] * 6)],
+)
+def test_frames_of_a_gif_keep_time(tmp_path: Path, fps: float, durations: list[int]) -> None:
+    write_video(tmp_path / "a.gif", ramp(), fps=fps)
+    with Image.open(tmp_path / "a.gif") as picture:
+        seen = []
+        for index in range(6):
+            picture.seek(index)
+            seen.append(picture.info["duration"])
+    assert seen == durations
+    assert sum(seen) == pytest.approx(6000 / fps, abs=5)
+
+
 def test_a_folder_gets_exact_png_files(tmp_path: Path) -> None:
     assert write_video(tmp_path / "frames", ramp()) == "png"
     files = sorted((tmp_path / "frames").iterdir())
