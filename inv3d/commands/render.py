@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _STILLS = ("png", "npy")
 _MOVING = ("mp4", "gif", "")
 _COLUMNS = 8
+# a GIF counts in hundredths of a second, and browsers slow frames of a single one down
+_GIF_FPS = 50
 
 
 @click.command("render")
@@ -76,7 +79,9 @@ _COLUMNS = 8
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     run: Path,
     out: Path,
     yaw_deg: tuple[float, ...],
@@ -93,12 +98,7 @@ def command(
 ) -> None:
     """Render views or a video of the finished run in directory RUN."""
     form = _form(out)
-    if form == "npy" and not depth:
-        raise UsageError(f"{out}: .npy holds raw depth; add --depth or write .png")
-    if form == "npy" and size is not None:
-        raise UsageError(f"{out}: --size is for pictures; --resolution sets the rays of raw depth")
-    if sum((bool(yaw_deg or pitch_deg), orbit is not None, camera_file is not None)) > 1:
-        raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
+    _check(ctx, form)
     from inv3d.core.device import resolve_device
     from inv3d.core.framing import check_framing
     from inv3d.rundir.opening import open_run
@@ -113,18 +113,47 @@ def command(
     own = opened.generator.spec.resolution
     if size is not None and size != own:
         click.echo(f"note: {_resampling(own, size)}", err=True)
-    codec = _write(opened, camera, out, form, depth, resolution, size, fps)
+    codec, side = _write(opened, camera, out, form, depth, resolution, size, fps)
     facts = {
         "out": str(out),
         "views": len(camera),
         "codec": codec,
-        "size": None if form == "npy" else size or own,
+        "size": side,
         "yaw_deg": [round(float(yaw), 3) for yaw in camera.yaw.rad2deg()],
     }
     if as_json:
         print_json(facts)
     else:
         click.echo(f"{out}: {len(camera)} view{'s' if len(camera) > 1 else ''}")
+
+
+def _check(ctx: click.Context, form: str) -> None:
+    """Refuse what doesn't go together before torch is imported."""
+    options = ctx.params
+    out, size, fps = options["out"], options["size"], options["fps"]
+    if form == "npy" and not options["depth"]:
+        raise UsageError(f"{out}: .npy holds raw depth; add --depth or write .png")
+    if form == "npy" and size is not None:
+        raise UsageError(f"{out}: --size is for pictures; --resolution sets the rays of raw depth")
+    if form == "mp4" and size is not None and size % 2:
+        raise UsageError(f"{out}: --size {size}: sides of an MP4 are even; give {size + 1}")
+    angles, camera = bool(options["yaw_deg"] or options["pitch_deg"]), options["camera_file"]
+    if sum((angles, options["orbit"] is not None, camera is not None)) > 1:
+        raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
+    turns = options["orbit"] is not None or (form in _MOVING and not angles and camera is None)
+    if _given(ctx, "frames") and not turns:
+        raise UsageError(f"{out}: --frames is for orbits; add --orbit NAME, or leave it out")
+    if _given(ctx, "fps") and form not in ("mp4", "gif"):
+        raise UsageError(f"{out}: --fps is for videos; write .mp4 or .gif, or leave it out")
+    if form == "gif" and fps > _GIF_FPS:
+        raise UsageError(
+            f"{out}: --fps {fps:g}: a GIF shows at most {_GIF_FPS} pictures a second; give fewer, "
+            "or write .mp4"
+        )
+
+
+def _given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _form(out: Path) -> str:
@@ -186,8 +215,8 @@ def _write(
     resolution: int | None,
     size: int | None,
     fps: float,
-) -> str:
-    """Render and write; return the codec."""
+) -> tuple[str, int | None]:
+    """Render and write; return the codec, and the pixels a side of every picture."""
     import torch
 
     from inv3d.io.video import write_video
@@ -203,13 +232,15 @@ def _write(
     else:
         maps, masks = (torch.cat([r.require(name) for r in seen]) for name in ("depth", "mask"))
         if form == "npy":
-            return _write_npy(out, maps.float().cpu().numpy())
+            return _write_npy(out, maps.float().cpu().numpy()), None
         side = size or max(maps.shape[-1], run.generator.spec.resolution)
         frames = pics.depth_frames(maps, masks, side)
+    side = len(frames[0])
     if form == "png":
         pics.save_png(out, _sheet(frames))
-        return "png"
-    return write_video(out, frames, fps)
+        return "png", side
+    codec = write_video(out, frames, fps)
+    return codec, side + side % 2 if form == "mp4" else side
 
 
 def _sheet(frames: list[Frame]) -> Frame:

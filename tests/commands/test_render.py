@@ -134,9 +134,34 @@ def test_depth_pictures_and_videos_have_the_size_too(run: Path, tmp_path: Path) 
     assert read_video(tmp_path / "a.mp4")[0].shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize(("name", "side"), [("a.png", 45), ("a.mp4", 46), ("a.gif", 45)])
+def test_the_size_that_is_said_is_the_files(
+    run: Path, tmp_path: Path, name: str, side: int
+) -> None:
+    """Pictures of depth have a pixel for every ray; MP4 has even sides."""
+    options = ("--yaw-deg", 20, "--depth", "--resolution", 45)
+    assert answer(command, run, "-o", tmp_path / name, *options)["size"] == side
+    path = tmp_path / name
+    seen = read_video(path)[0] if name.endswith("mp4") else pixels(path)
+    assert seen.shape == (side, side, 3)
+
+
+def test_frames_of_an_orbit_in_a_still(run: Path, tmp_path: Path) -> None:
+    options = ("--orbit", "full", "--frames", 3)
+    assert answer(command, run, "-o", tmp_path / "a.png", *options)["views"] == 3
+    assert answer(command, run, "-o", tmp_path / "frames", "--frames", 2)["views"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("-o", "a.png", "--frames", "12", "--fps", "60"), "a.png: --frames is for orbits; add"),
+        (("-o", "a.mp4", "--frames", "12", "--yaw-deg", "1"), "a.mp4: --frames is for orbits"),
+        (("-o", "a.mp4", "--frames", "12", "--camera", "c.json"), "--frames is for orbits"),
+        (("-o", "a.png", "--fps", "24"), "a.png: --fps is for videos; write .mp4 or .gif"),
+        (("-o", "frames", "--fps", "24"), "frames: --fps is for videos"),
+        (("-o", "a.gif", "--fps", "60"), "--fps 60: a GIF shows at most 50 pictures a second"),
+        (("-o", "a.mp4", "--size", "101"), "--size 101: sides of an MP4 are even; give 102"),
         (("-o", "a.npy", "--depth", "--size", "64"), "--size is for pictures; --resolution sets"),
         (("-o", "a.jpeg"), "unknown format 'jpeg'"),
         (("-o", "a.mp3"), "did you mean 'mp4'"),
