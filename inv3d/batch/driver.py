@@ -217,6 +217,8 @@ class Driver:
             for name in content.items:
                 self._began(worker, name)
         elif isinstance(content, Step):
+            # several items are read ahead, before they're taken
+            self._began(worker, content.item)
             self.monitor.stepped(worker, content.item, content)
         elif isinstance(content, Row):
             load.heard = time.monotonic()

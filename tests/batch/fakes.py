@@ -78,6 +78,8 @@ class FakeExecutor(Executor):
         self.loads.append(len(several.tasks))
         for number, task in enumerate(several.tasks):
             if number % several.at_once == 0:
+                # as workers do that read ahead
+                self._events.append(Event(worker, "said", Step("reading", item=task.item.name)))
                 taken = several.tasks[number : number + several.at_once]
                 names = tuple(one.item.name for one in taken)
                 self._events.append(Event(worker, "said", Taken(names)))
@@ -114,6 +116,7 @@ class Memory:
         self.retries: list[tuple[Row, float]] = []
         self.notes: list[str] = []
         self.steps: list[tuple[str, Step]] = []
+        self.order: list[tuple[str, str]] = []
 
     def __enter__(self) -> Memory:
         return self
@@ -128,16 +131,18 @@ class Memory:
         return None
 
     def began(self, worker: str, item: str) -> None:
-        return None
+        self.order.append(("began", item))
 
     def stepped(self, worker: str, item: str, step: Step) -> None:
         self.steps.append((item, step))
+        self.order.append(("stepped", item))
 
     def again(self, row: Row, seconds: float) -> None:
         self.retries.append((row, seconds))
 
     def ended(self, row: Row) -> None:
         self.rows.append(row)
+        self.order.append(("ended", row.item))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -203,6 +203,14 @@ def test_items_of_encoders_are_handed_out_by_the_load_but_leave_none_idle() -> N
     assert monitor.rows == kept
 
 
+def test_items_that_are_read_ahead_begin_before_anything_is_said_of_them() -> None:
+    _, monitor, _ = drive(FakeExecutor(workers=2), 12, at_once=2, load=4)
+    for item in (task.item.name for task in tasks(12)):
+        said = [what for what, of in monitor.order if of == item]
+        assert said[0] == "began" and said[-1] == "ended" and said.count("began") == 1
+    assert ("stepped", "item2") in monitor.order
+
+
 def test_of_several_items_those_at_hand_are_tried_alone_after_a_loss() -> None:
     def script(worker: str, task: Task) -> Row | str:
         return "killed" if task.item.name == "item3" else done(worker, task)
