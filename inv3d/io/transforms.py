@@ -48,7 +48,9 @@ _OTHER_LENSES = {
 }
 # where else a lens may be named, in words that say that it's no pinhole
 _ELSEWHERE = ("model", "lens", "lens_type", "lens_model", "projection", "projection_type")
-_NO_PINHOLE = re.compile("fish|equirect|panoram|latlong|orthog|spher|omni", re.IGNORECASE)
+_NO_PINHOLE = re.compile(
+    "fish.?eye|equirect|panoram|latlong|orthographic|(?<!a)spheric|omnidir", re.IGNORECASE
+)
 _NO = (None, False, 0, "", "0", "no", "false")
 # without gaps and in small letters; the last ones only where it's a list of numbers
 _DISTORTIONS = frozenset(

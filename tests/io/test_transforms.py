@@ -260,7 +260,7 @@ def test_distortion_however_it_is_written(tmp_path: Path, facts: dict[str, Any],
         {"camera_type": "perspective", "is_fisheye": False, "orthographic": None},
         {"distortion_model": "none", "distortion": [0, 0.0], "dist_coeffs": {"data": [[0, 0]]}},
         {"distortion_params": [0] * 8, "distortion": None},
-        {"is_fisheye": "false", "model": "iPhone 15", "lens": "Sigma 50 mm", "camera": {}},
+        {"is_fisheye": "false", "model": "iPhone 15", "lens": "35 mm aspherical", "camera": {}},
         {"K": [[150.0, 0, 54], [0, 150, 96], [0, 0, 1]], "D": [0, 0], "radial": [0.0]},
     ],
 )
