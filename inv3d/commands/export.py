@@ -110,6 +110,7 @@ def command(
     if cameras is not None:
         if opened.record["input"]["path"] is None:
             raise UsageError(f"--cameras: {run} was imported without its capture; leave it out")
+        _check_folder(cameras)
         run_capture(opened, remedy="put them back, or leave --cameras out")
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
@@ -199,6 +200,20 @@ def _write_mesh(
         "faces": len(mesh.faces),
         "bounds": [mesh.vertices.min(0).tolist(), mesh.vertices.max(0).tolist()],
     }
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that isn't one, or has cameras already."""
+    from inv3d.io.cameras import LABELS, TRANSFORMS
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--cameras {folder}: is a file; give a folder to write {LABELS} into")
+    there = [name for name in (LABELS, TRANSFORMS) if (folder / name).exists()]
+    if there:
+        raise UsageError(
+            f"--cameras {folder}: has a {there[0]} already, which stays; choose another folder, or "
+            "remove it"
+        )
 
 
 def _write_cameras(run: Run, folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from inv3d.core.camera import LABEL_LENGTH, Camera
 from inv3d.core.errors import InputError
 from inv3d.core.files import write_json
-from inv3d.core.weights.forms import PICKLE, ZIP
+from inv3d.core.weights.forms import PICKLE, ZIP, describe
 from inv3d.io.cameraset import CameraSet
 from inv3d.io.colmap import colmap_folder, read_colmap
 from inv3d.io.decoding import picture_size
@@ -29,6 +29,10 @@ from inv3d.io.transforms import SizeOf, flipped, read_transforms
 LABELS, TRANSFORMS = "dataset.json", "transforms.json"
 _ROWS, _RAW = "labels.npy", "cameras.json"
 _FRAMED = (TRANSFORMS, "transforms_train.json")
+# COLMAP's files that cameras are told by
+_MODEL = ("cameras", "images")
+_NEARLY_JSON = ("JSON", "text ('[")
+_UNDISTORT = "undistort the pictures first, or let '3dinv run --undistort' do it"
 # in this order, what a folder's cameras are read from
 _IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, *_FRAMED)
 
@@ -79,7 +83,8 @@ def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
     """
     found = camera_set(Path(path))
     camera = found.camera(found.read(found.labels))
-    for notice in (*found.notices.values(), *filter(None, [distortion(found, found.labels)])):
+    bent = distortion(found, found.labels, "cameras here have none")
+    for notice in (*found.notices.values(), *filter(None, [bent])):
         warnings.warn(notice, stacklevel=2)
     return camera, tuple(found.labels)
 
@@ -102,13 +107,19 @@ def camera_set(path: Path) -> CameraSet:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"--camera {path}: can't be read ({reason})") from None
-    if path.suffix.lower() in (".bin", ".txt"):
-        return read_colmap(FolderFiles(path.parent), "")
+    if path.stem.lower() in _MODEL and path.suffix.lower() in (".bin", ".txt"):
+        return read_colmap(FolderFiles(path.parent), "", path.suffix.lower())
     if content.startswith((ZIP, PICKLE)):
         return _numbered(path, label_rows(path).double().tolist())
     if content.startswith(np.lib.format.MAGIC_PREFIX) or path.suffix.lower() == ".npy":
         return _numbered(path, _rows(content, str(path)).tolist())
-    document = parse_json(content, str(path))
+    try:
+        document = parse_json(content, str(path))
+    except InputError:
+        kind = describe(content[:512])
+        if not kind.startswith(_NEARLY_JSON):
+            raise InputError(f"--camera {path}: is {kind}; expected {_expected()}") from None
+        raise
     return _of_json(document, str(path), _Beside(path.parent))
 
 
@@ -210,7 +221,7 @@ def unread_cameras(files: Files, folder: str) -> dict[str, str]:
     return {}
 
 
-def distortion(found: CameraSet, names: Collection[str]) -> str:
+def distortion(found: CameraSet, names: Collection[str], remedy: str = _UNDISTORT) -> str:
     """Warn of lenses that bend what a pinhole sees straight; "" where there are none."""
     bent = [name for name in names if name in found.pinholes and found.pinholes[name].distorted]
     if not bent:
@@ -218,8 +229,7 @@ def distortion(found: CameraSet, names: Collection[str]) -> str:
     lens = found.pinholes[bent[0]]
     return (
         f"{found.where}: the lens distortion of {len(bent)} of {len(names)} cameras is ignored "
-        f"({bent[0]}: {lens.distortion}); undistort the pictures first, or let "
-        "'3dinv run --undistort' do it"
+        f"({bent[0]}: {lens.distortion}); {remedy}"
     )
 
 

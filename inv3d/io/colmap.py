@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -24,6 +26,9 @@ _MODELS = {
     11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
 }  # fmt: skip
 _COUNTS = dict(_MODELS.values())
+# COLMAP numbers the parts that it couldn't bring together
+_PART = re.compile(r"sparse/(\d+)/images\.(?:bin|txt)")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,17 @@ def colmap_folder(files: Files, root: str) -> str | None:
     for folder in FOLDERS:
         if any(f"{root}{folder}{name}" in files.names for _, name in _FILES):
             return f"{root}{folder}"
-    return None
+    parts = _parts(files, root)
+    return f"{root}sparse/{parts[0]}/" if parts else None
 
 
-def read_colmap(files: Files, folder: str) -> CameraSet:
+def _parts(files: Files, root: str) -> list[int]:
+    """Numbers of the parts of a reconstruction."""
+    inner = (name.removeprefix(root) for name in files.names if name.startswith(root))
+    return sorted({int(found[1]) for name in inner if (found := _PART.fullmatch(name))})
+
+
+def read_colmap(files: Files, folder: str, ending: str = "") -> CameraSet:
     """Read a reconstruction: cameras, and images with their poses.
 
     The intrinsics become those of the square in the middle of the picture.
@@ -51,35 +63,52 @@ def read_colmap(files: Files, folder: str) -> CameraSet:
     Args:
         files: folder or zip.
         folder: in it, as `colmap_folder` returns it.
+        ending: ".bin" or ".txt", of the files that are meant; binary ones come first if empty.
 
     Raises:
         InputError: naming the file and what's wrong with it.
     """
-    pair = next(
-        (pair for pair in _FILES if all(f"{folder}{name}" in files.names for name in pair)), None
-    )
+    there = [pair for pair in _FILES if all(f"{folder}{name}" in files.names for name in pair)]
+    pair = next((pair for pair in there if pair[0].endswith(ending)), None)
     if pair is None:
         raise InputError(
             f"{files.at(folder)}: images without cameras; COLMAP's cameras and images belong "
             "together, as .bin or as .txt"
         )
-    where = {name: files.at(f"{folder}{name}") for name in pair}
+    of_cameras, of_images = (files.at(f"{folder}{name}") for name in pair)
     contents = [files.read(f"{folder}{name}") for name in pair]
-    of_cameras, of_images = where.values()
-    binary = pair[0].endswith(".bin")
+    if pair[0].endswith(".bin"):
+        cameras = _parsed(lambda c: _binary_cameras(c, of_cameras), contents[0], of_cameras)
+        images = _parsed(lambda c: list(_binary_images(c)), contents[1], of_images)
+    else:
+        cameras = _parsed(_text_cameras, contents[0], of_cameras)
+        images = _parsed(lambda c: list(_text_images(c)), contents[1], of_images)
+    found = _camera_set(cameras, images, of_cameras, of_images)
+    if len(there) > 1 and not ending:
+        found.notices["forms"] = f"{of_images}: read; {there[1][1]} in the same folder isn't"
+    part = re.search(r"sparse/(\d+)/$", folder)
+    others = [n for n in _parts(files, folder[: part.start()]) if n != int(part[1])] if part else []
+    if others:
+        listed = " and ".join(f"sparse/{number}" for number in others)
+        found.notices["parts"] = (
+            f"{of_images}: read; {listed} beside it isn't, as COLMAP's parts don't fit together"
+        )
+    return found
+
+
+def _parsed(parse: Callable[[bytes], T], content: bytes, where: str) -> T:
+    """Parse a file of COLMAP.
+
+    Raises:
+        InputError: where that fails.
+    """
     try:
-        if binary:
-            cameras = _binary_cameras(contents[0], of_cameras)
-            images = list(_binary_images(contents[1]))
-        else:
-            cameras = _text_cameras(contents[0])
-            images = list(_text_images(contents[1]))
-    except (ValueError, IndexError, struct.error, OverflowError) as error:
-        raise InputError(
-            f"{of_cameras} or {of_images}: not as COLMAP writes it ({error}); export the model "
-            "again"
-        ) from None
-    return _camera_set(cameras, images, of_cameras, of_images)
+        return parse(content)
+    except struct.error:
+        reason = "it's cut short"
+    except (ValueError, IndexError, OverflowError) as error:
+        reason = str(error)
+    raise InputError(f"{where}: not as COLMAP writes it ({reason}); export the model again")
 
 
 def _camera_set(

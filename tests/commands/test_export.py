@@ -83,6 +83,14 @@ def test_cameras_that_the_method_found_come_with_it(run: Path, tmp_path: Path) -
         torch.testing.assert_close(camera.labels()[0], label, atol=1e-5, rtol=1e-5)
 
 
+def test_cameras_that_are_there_stay(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "transforms.json").write_text("mine")
+    arguments = (run, "-o", tmp_path / "a.ply", "--cameras")
+    assert "has a transforms.json already, which stays" in fault(command, *arguments, tmp_path)
+    assert "is a file; give a folder" in fault(command, *arguments, tmp_path / "transforms.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["transforms.json"]
+
+
 def test_cameras_come_with_it_on_request(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cameras"
     facts = answer(command, run, "-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", folder)

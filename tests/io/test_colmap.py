@@ -101,6 +101,29 @@ def test_a_file_of_the_model(tmp_path: Path) -> None:
     assert read_cameras(tmp_path / "images.bin")[1] == NAMES
 
 
+def test_a_folder_with_both_forms(tmp_path: Path) -> None:
+    write(capture(as_text() | as_binary()), tmp_path)
+    notices = open_capture(tmp_path).notices
+    assert "images.bin: read; images.txt in the same folder isn't" in notices["forms"]
+    farther = as_text()["images.txt"].replace(b" 1 view 0.png", b" 1 other.png")
+    (tmp_path / "sparse" / "0" / "images.txt").write_bytes(farther)
+    for name, first in (("images.txt", "other.png"), ("cameras.bin", NAMES[0])):
+        _, names = read_cameras(tmp_path / "sparse" / "0" / name)
+        assert names[0] == first
+
+
+def test_a_reconstruction_in_parts(tmp_path: Path) -> None:
+    first = {f"sparse/0/{name}": data for name, data in as_text().items()}
+    second = {name.replace("/0/", "/12/"): data for name, data in first.items()}
+    write(capture({}) | first | second, tmp_path / "both")
+    found = open_capture(tmp_path / "both")
+    assert "images.txt: read; sparse/12 beside it isn't" in found.notices["parts"]
+    write(capture({}) | second, tmp_path / "one")
+    assert "parts" not in open_capture(tmp_path / "one").notices
+    camera, _ = read_cameras(tmp_path / "one")
+    torch.testing.assert_close(camera.labels(), found.camera.labels())
+
+
 @pytest.mark.parametrize(
     ("model", "bent"),
     [
