@@ -24,7 +24,7 @@ class TrainingConfig(PluginConfig):
         at_begin: those that count at the first step alone, and can't change later.
     """
 
-    at_begin: ClassVar[frozenset[str]] = frozenset({"begin"})
+    at_begin: ClassVar[frozenset[str]] = frozenset({"begin", "hold_out"})
 
     steps: int = Field(default=100_000, ge=1, description="training steps")
     begin: Path | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,13 @@ class CaptureFiles:
     def source(self) -> str:
         """The path that the user gave."""
         return str(self.files.source)
+
+    def digest(self) -> str:
+        """Return 16 hex digits of the names and cameras; no picture is looked into."""
+        found = hashlib.sha256("\n".join(self.names).encode())
+        if self.cameras is not None:
+            found.update(self.cameras.labels().cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     @property
     def described(self) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from inv3d.core.config import merge
-from inv3d.core.errors import ConfigError, DivergedError, InterruptedRun, RunError
+from inv3d.core.errors import ConfigError, DivergedError, InputError, InterruptedRun, RunError
 from inv3d.core.files import write_text
 from inv3d.core.fit.loop import Progress
 from inv3d.core.registry.hooks import Observers, hooks, open_loggers
@@ -117,7 +117,10 @@ def resume_training(
             directory.restore_into(prepared.trainer)
             _check_ahead(directory, prepared.trainer)
             directory.cut(prepared.trainer.done)
-            changes = {"request": prepared.request.plain(), "training": prepared.facts["training"]}
+            for notice in _changed_data(directory, prepared):
+                display.say(f"warning: {notice}")
+            changes = {"request": prepared.request.plain()}
+            changes |= {name: prepared.facts[name] for name in ("training", "data")}
             directory.write(status="running", **changes)
             display.say(f"going on after {prepared.trainer.done} steps")
             return _lead(prepared, feed, directory, display, observers)
@@ -145,6 +148,18 @@ def _check_same(directory: TrainingDirectory, prepared: PreparedTraining) -> Non
             f"{directory.path}: was begun with generator {now['name']} {before}, which now is "
             f"{now['fingerprint']}; give it its weights back, or start again with --overwrite"
         )
+
+
+def _changed_data(directory: TrainingDirectory, prepared: PreparedTraining) -> Iterator[str]:
+    """Say which pictures aren't those that a training was begun with."""
+    before = directory.record.get("data", {})
+    for name, found in prepared.facts["data"].items():
+        if before.get(name, found) != found:
+            yield (
+                f"--data {name}: its pictures or labels have changed since the training began, "
+                "so that it goes on differently, and evaluations before don't compare with those "
+                "to come"
+            )
 
 
 def _check_ahead(directory: TrainingDirectory, trainer: Trainer) -> None:
@@ -223,6 +238,8 @@ def _take_all(
                     f"{directory.path}; go on with '3dinv train --resume {directory.path} {rate}'"
                 )
             raise DivergedError(f"{error}; {way}, or check the pictures") from error
+        except InputError as error:
+            raise _kept_for_later(error, prepared, directory) from error
         except Exception as error:
             with contextlib.suppress(RunError):  # the disk may be full
                 directory.write(status="failed", error=str(error))
@@ -230,6 +247,22 @@ def _take_all(
         finally:
             feed.close()
     directory.write(status="finished", finished=timestamp())
+
+
+def _kept_for_later(
+    error: InputError, prepared: PreparedTraining, directory: TrainingDirectory
+) -> InputError:
+    """Keep what was learned where a picture can't be read; return the error with the way on."""
+    trainer = prepared.trainer
+    with contextlib.suppress(RunError, DivergedError):  # the disk may be full
+        if trainer.done > directory.record["steps"]:
+            directory.save(trainer, prepared)
+    with contextlib.suppress(RunError):
+        directory.write(status="failed", error=str(error))
+    return InputError(
+        f"{error}; {directory.record['steps']} steps are kept: put it right, then go on with "
+        f"'3dinv train --resume {directory.path}'"
+    )
 
 
 def _take_steps(

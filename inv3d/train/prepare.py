@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -146,12 +146,14 @@ def prepare_training(
         "generator": generator_part(request.generator, generator, given, weights).model_dump(
             mode="json"
         ),
+        "data": {s.name: s.files.digest() for s in sources if isinstance(s, Pictures)},
         "processes": team.size,
     }
     read = {**config.model_dump(), OF_TRAINING: training.model_dump()}
     read[OF_GENERATOR] = given.model_dump()
     request = replace(request, options=_with_whole_paths(request.options, read))
-    notices = _notices(sources, generator) if team.leads else []
+    asked = request.options.get(OF_TRAINING, {})
+    notices = [*_unused(sources, asked), *_notices(sources, generator)] if team.leads else []
     begun_from = paths_of(read) | ({weights: "what --weights names"} if weights else {})
     return PreparedTraining(request, trainer, sources, config, facts, begun_from, notices)
 
@@ -177,6 +179,17 @@ def _with_whole_paths(given: Mapping[str, Any], read: Mapping[str, Any]) -> dict
         elif isinstance(found, Path):
             whole[name] = str(found)
     return whole
+
+
+def _unused(sources: Sequence[Source], asked: Mapping[str, Any]) -> Iterator[str]:
+    """Say which options that a user gives are of a kind of pictures that there isn't."""
+    for kind, name, options in (
+        (Generated, "generated pictures", ("pool", "truncation")),
+        (Pictures, "pictures from files", ("mirror", "rebalance")),
+    ):
+        if not any(isinstance(source, kind) for source in sources):
+            for option in filter(asked.__contains__, options):
+                yield f"--set training.{option}: counts for {name} alone, and --data has none"
 
 
 def _notices(sources: Sequence[Source], generator: Generator) -> list[str]:

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from inv3d.core.errors import DivergedError, PluginError, RunError, first_line, plain_text
+from inv3d.core.errors import (
+    DivergedError,
+    InputError,
+    PluginError,
+    RunError,
+    first_line,
+    plain_text,
+)
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.fit.pack import pack, unpack
@@ -120,14 +127,19 @@ class Trainer:
 
         Raises:
             DivergedError: where a loss or gradient isn't finite; nothing has changed then.
+            InputError: where a picture can't be read; the same.
         """
         before = self._buffers()
         gradients: dict[str, list[Tensor | None]] = {}
         losses: dict[str, Tensor] = {}
-        for part in range(self.training.accumulate):
-            self._seed(part)
-            made = self.plugin.losses(self.lesson, feed.batch(self.done, part))
-            self._add(made, gradients, losses)
+        try:
+            for part in range(self.training.accumulate):
+                self._seed(part)
+                made = self.plugin.losses(self.lesson, feed.batch(self.done, part))
+                self._add(made, gradients, losses)
+        except InputError:
+            self._put_buffers(before)
+            raise
         stop = torch.tensor(float(self.lesson.context.state.stop_requested), device=self.device)
         changes = [g for some in gradients.values() for g in some if g is not None]
         self.team.average([*changes, *losses.values(), stop])

@@ -20,6 +20,7 @@ from torch import Tensor
 from inv3d.core.errors import (
     ConfigError,
     DivergedError,
+    InputError,
     InterruptedRun,
     InvError,
     RunError,
@@ -374,6 +375,46 @@ def test_what_is_not_finite_stops_and_keeps_the_last_good_weights(tmp_path: Path
     assert record["status"] == "failed" and "isn't finite" in record["error"]
     record = _resume(tmp_path / "bad", {"lr": 0.003, "break_at": -1}).record
     assert record["status"] == "finished" and "error" not in record
+
+
+def test_a_picture_that_can_not_be_read_costs_no_step(tmp_path: Path) -> None:
+    capture = write_capture(toy_capture(ToyGenerator(ToyConfig()), 12), tmp_path / "faces")
+    request = replace(_request(accumulate=2), data=(str(capture),), checkpoint_every=100)
+    whole = _train(request, tmp_path / "whole")
+    pictures = {path: path.read_bytes() for path in capture.glob("*.png")}
+
+    def damage(progress: Any) -> None:
+        if progress.step == 6:
+            for path in pictures:
+                path.write_bytes(b"xx")
+
+    with pytest.raises(InputError, match=r"can't be read .*; [789] steps are kept: put it right"):
+        _train(request, tmp_path / "run", damage)
+    for path, content in pictures.items():
+        path.write_bytes(content)
+    assert _resume(tmp_path / "run").record["status"] == "finished"
+    assert _same(_checkpoint(tmp_path / "run"), _checkpoint(whole.path))
+
+
+def test_pictures_that_change_on_the_way_are_said(tmp_path: Path) -> None:
+    capture = write_capture(toy_capture(ToyGenerator(ToyConfig()), 12), tmp_path / "faces")
+    request = replace(_request(steps=2, hold_out=1), data=(str(capture),))
+    _train(request, tmp_path / "run")
+    labels = json.loads((capture / "dataset.json").read_text())
+    (capture / labels["labels"].pop()[0]).unlink()
+    (capture / "dataset.json").write_text(json.dumps(labels))
+    with pytest.warns(UserWarning, match="its pictures or labels have changed since"):
+        _resume(tmp_path / "run", {"steps": 3})
+    with pytest.raises(ConfigError, match=r"training\.hold_out: counts at the beginning"):
+        _resume(tmp_path / "run", {"hold_out": 2})
+
+
+def test_options_of_pictures_that_there_are_none_of_are_said(tmp_path: Path) -> None:
+    request = _request(steps=1, mirror=False)
+    said = _train(request, tmp_path / "run").record["warnings"]
+    assert (
+        "--set training.mirror: counts for pictures from files alone, and --data has none" in said
+    )
 
 
 def test_where_there_is_no_checkpoint_yet_the_weights_before_are_kept(tmp_path: Path) -> None:

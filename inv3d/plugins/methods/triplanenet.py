@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -169,6 +170,12 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
     ) -> None:
         """Begin with a face recognition network's trunk, or with an encoder that was trained."""
         assert isinstance(network, TriPlaneNet)
+        if training.second_from >= training.steps:
+            warnings.warn(
+                f"training.second_from is {training.second_from} of {training.steps} steps: the "
+                "second branch is never trained; set it lower",
+                stacklevel=2,
+            )
         start_trunks([network.psp_encoder, network.triplanenet_encoder], training, rng)
         begin_first(network, generator, training)
 

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from inv3d.core.camera import Camera
+from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, MismatchError, UnsupportedError, WeightsError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.geometry.views import mirrored_camera
 from inv3d.core.inverter import load_method
 from inv3d.core.latent import latent_statistics
+from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import Scene
 from inv3d.nn.encoders.dual import occluded_maps
 from inv3d.nn.encoders.encode import make_encoder
@@ -148,6 +150,19 @@ def test_the_branches_of_triplanenet_take_turns() -> None:
     before = states(idle.trainer, *parts)
     assert idle.steps(1).taken[0].losses == {} and idle.trainer.done == 1
     assert changed(before, states(idle.trainer, *parts)) == [False, False]
+
+
+def test_a_branch_that_is_never_trained_is_said() -> None:
+    with pytest.warns(UserWarning, match="second_from is 9 of 3 steps: the second branch is never"):
+        Training("triplanenet", tiny(EG3D), steps=3, second_from=9)
+
+
+def test_confidence_needs_mirror_images(tmp_path: Path) -> None:
+    kind = registry().load("methods", "dualencoder").Training
+    options = {"confidence": str(tmp_path / "net.pth")}
+    assert build_config(kind, {**options, "mirrored": 0.1}, "training").confidence
+    with pytest.raises(ConfigError, match="confidence says how mirror images are compared"):
+        build_config(kind, options, "training")
 
 
 def test_the_mirror_image_counts_from_the_mirrored_camera() -> None:

@@ -66,6 +66,10 @@ def test_the_default_path_is_that_of_the_official_code_on_a_prior_of_faces() -> 
         pivot=(0.0, 0.0, 0.2),
     )
     torch.testing.assert_close(cameras.labels(), expected.labels(), atol=1e-3, rtol=0)
+    for preset in ("official", "paper"):
+        exactly = PathOptions(**PRESETS[preset]["path"])
+        cameras = pseudo_cameras(prior, prior.front(), exactly, "faces")
+        torch.testing.assert_close(cameras.labels(), expected.labels(), atol=2e-6, rtol=0)
 
 
 def test_the_path_goes_around_the_picture_and_has_its_intrinsics() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from inv3d.core.config import PluginConfig, found_again
 from inv3d.core.fit.terms import LossTerms
@@ -124,7 +124,7 @@ class EncoderTraining(TrainingConfig):
         default=1,
         ge=0,
         description="steps after which pictures are rendered and compared, for other steps "
-        "`latent` alone counts; 0 never. pSp: 1",
+        "`latent` alone counts; 0 never. Of psp and e4e with `latent` above 0. pSp: 1",
     )
     trunk: Path | None = Field(
         default=None,
@@ -197,6 +197,15 @@ class BranchTraining(EncoderTraining):
 
     at_begin = EncoderTraining.at_begin | {"first"}
     _found_with_others = field_validator("first", "confidence")(found_again)
+
+    @model_validator(mode="after")
+    def _confident_of_mirror_images(self) -> Self:
+        if self.confidence and not self.mirrored:
+            raise ValueError(
+                "confidence says how mirror images are compared, but `mirrored` is 0; set it above "
+                "0, or leave confidence out"
+            )
+        return self
 
 
 class TriPlaneNetTraining(BranchTraining):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -220,6 +221,14 @@ _MASKS = {
     "blend": "gaussian",
 }
 
+# the official code's numbers; the heights are parts of its sampler's, which counts 0 to pi
+_PATH = {
+    "views": 30,
+    "yaw_deg": math.degrees(0.35),
+    "pitch_deg": math.degrees(math.asin(2 * 0.25 / math.pi)),
+    "rise_deg": math.degrees(math.asin(2 * 0.05 / math.pi)),
+}
+
 PRESETS: Presets = {
     "official": {
         "default_losses": False,
@@ -227,7 +236,7 @@ PRESETS: Presets = {
             "latent": {"steps": 500, "lr": 0.01, **_LATENT},
             "tuning": {"steps": 500, "lr": 3e-4, **CONSTANT, "threshold": 0.06, **_TUNING},
         },
-        "path": {"views": 30},
+        "path": _PATH,
         "visible": _MASKS,
         "occluded": {"source": "render"},
         "final": {
@@ -242,7 +251,7 @@ PRESETS: Presets = {
     "paper": {
         "default_losses": False,
         "coarse": {"latent": {"steps": 1000, "lr": 5e-3, **_LATENT}, "tuning": {"steps": 0}},
-        "path": {"views": 30},
+        "path": _PATH,
         "visible": _MASKS,
         "occluded": {"source": "latent", "latent": {"steps": 1000, "lr": 5e-3, **_LATENT}},
         "final": {
