@@ -57,6 +57,13 @@ def test_a_file_is_told_by_its_contents(tmp_path: Path) -> None:
         np.testing.assert_allclose(read_labels(tmp_path / "c.npy").labels().numpy(), LABELS)
 
 
+def test_one_row_that_was_expanded_to_several(tmp_path: Path) -> None:
+    rows = torch.randn(1, 1, 512).expand(-1, 14, -1)
+    for value in (rows, {"w": rows}):
+        torch.save(value, tmp_path / "e.pt")
+        assert torch.equal(read_latents(tmp_path / "e.pt").ws, rows)
+
+
 def test_an_array_that_numpy_named_itself(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", np.ones((1, 14, 32), np.float32))
     assert read_latents(tmp_path / "a.npz").ws.shape == (1, 14, 32)

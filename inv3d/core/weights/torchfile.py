@@ -34,6 +34,8 @@ from inv3d.core.weights.unpickle import (
 
 _MOST_DIMENSIONS = 16
 _MOST_NUMBERS = 2**62
+# bytes of tensors that have some of their numbers several times, as Tensor.expand makes them
+_MOST_REPEATED = 1 << 26
 _TYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
@@ -72,6 +74,11 @@ class StoredTensor:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it has some of its numbers several times, as Tensor.expand makes it."""
+        return _without_repeats(self.shape, self.stride) < math.prod(self.shape)
+
 
 _KINDS: dict[type, str] = {
     StoredTensor: "tensor",
@@ -93,11 +100,13 @@ class Pickled:
         tree: plain data with `StoredTensor`s and `Instance`s.
         left: bytes that may still be taken for tensors, at first twice the size of the file: once
             for the storages, once for tensors that are parts of them.
+        left_repeating: bytes that may still be taken for tensors that repeat their numbers.
     """
 
     form: Form
     tree: Any
     left: int
+    left_repeating: int = _MOST_REPEATED
     _read: dict[int, Tensor] = field(default_factory=dict)
     _tensors: int = 0
 
@@ -115,15 +124,24 @@ class Pickled:
         if numbers is None:
             self._take(storage.count * storage.dtype.itemsize)
             numbers = self._read[id(storage)] = storage.read()
-            if math.prod(stored.shape) == storage.count:
+            if math.prod(stored.shape) == storage.count and not stored.repeats:
                 return torch.as_strided(numbers, stored.shape, stored.stride, stored.offset)
-        self._take(math.prod(stored.shape) * storage.dtype.itemsize)
+        size = math.prod(stored.shape) * storage.dtype.itemsize
+        if stored.repeats:
+            self._repeat(size)
+        else:
+            self._take(size)
         return torch.as_strided(numbers, stored.shape, stored.stride, stored.offset).clone()
 
     def _take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
             raise Refused("has more numbers in tensors than bytes")
+
+    def _repeat(self, size: int) -> None:
+        self.left_repeating -= size
+        if self.left_repeating < 0:
+            raise Refused(f"repeats more than {_MOST_REPEATED >> 20} MiB of its numbers in tensors")
 
 
 def read_pickled(path: Path, names: Names, remedy: str = "") -> Pickled:
@@ -204,11 +222,18 @@ def _rebuild_tensor(arguments: tuple[Any, ...]) -> StoredTensor:
         raise Refused(f"has a tensor of shape {shape}, which is larger than any")
     count = math.prod(shape)
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-    if count > storage.count or (count and last >= storage.count) or offset > storage.count:
+    there = _without_repeats(shape, stride) <= storage.count >= offset
+    more = (count - storage.count) * storage.dtype.itemsize
+    if not there or more > _MOST_REPEATED or (count and last >= storage.count):
         raise Refused(
             f"has a tensor of shape {shape} at {offset} in a storage of {storage.count} numbers"
         )
     return StoredTensor(storage, offset, shape, stride)
+
+
+def _without_repeats(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Count the numbers of a tensor, those once that steps of 0 repeat."""
+    return math.prod(min(n, 1) if step == 0 else n for n, step in zip(shape, stride, strict=True))
 
 
 def _rebuild_parameter(arguments: tuple[Any, ...]) -> StoredTensor:

@@ -166,6 +166,44 @@ def test_only_the_numbers_that_are_asked_for_are_read(
     assert sorted(read) == [4, 16]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_tensors_that_were_expanded_have_all_their_numbers(tmp_path: Path, form: str) -> None:
+    """torch.save keeps what Tensor.expand repeats once."""
+    row = torch.arange(512.0)[None]
+    tree = {"latent_avg": row.expand(14, -1), "square": torch.ones(()).expand(1, 1), "row": row}
+    found = open_checkpoint(written(tmp_path / "net.pt", tree, form)).state_dict()
+    same(found, tree)
+    assert all(tensor.is_contiguous() for tensor in found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": (2, 5), "stride": (0, 1)}, "at 0 in a storage of 4 numbers"),
+        ({"shape": (2, 4), "stride": (0, 1), "offset": 1}, "at 1 in a storage of 4 numbers"),
+        ({"shape": (3, 2), "stride": (1, 1)}, "in a storage of 4 numbers"),  # overlapping rows
+        ({"shape": (1 << 25,), "stride": (0,)}, "in a storage of 4 numbers"),
+    ],
+)
+def test_what_is_repeated_must_be_there(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(dump({"a": stored(torch.ones(4), **changes)}))
+    with pytest.raises(WeightsError, match=message):
+        read_state_dict(path)
+
+
+def test_repeats_of_a_file_are_limited_together(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    path.write_bytes(
+        dump({f"a{i}": stored(torch.ones(4), shape=(1 << 23,), stride=(0,)) for i in range(3)})
+    )
+    found = outcome(read_state_dict, path)
+    assert re.search("repeats more than 64 MiB of its numbers", str(found.error))
+    assert found.memory < 200 << 20
+
+
 @pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
 def test_files_that_python_2_wrote(net: str) -> None:
     """The heads of the lpips package are such: texts and dicts have another form in them."""
