@@ -32,7 +32,7 @@ from inv3d.core.generator import Generator, GeneratorSpec
 from inv3d.core.inversion import Inversion, Made
 from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.tensors import check_state
-from inv3d.io.arrays import SUFFIXES
+from inv3d.io.arrays import SUFFIXES, wrote_numpy
 from inv3d.io.cameras import read_cameras
 from inv3d.io.dataset import open_capture
 from inv3d.io.latents import (
@@ -44,6 +44,7 @@ from inv3d.io.latents import (
     read_labels,
     read_latents,
 )
+from inv3d.nn.eg3d.official import NoNetworkError
 from inv3d.rundir.files import LOG, RECORD
 from inv3d.rundir.frames import describe_input
 from inv3d.rundir.record import InputPart, Origin, PluginPart, generator_part, new_record
@@ -113,7 +114,7 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
         InvError: where something is missing, damaged, or doesn't go together.
     """
     parts = _parts(foreign)
-    tuned = read_recognised(parts.tuned, options) if parts.tuned else None
+    tuned = _tuned(parts.tuned, options) if parts.tuned else None
     notices: list[str] = []
     with atomic_directory(directory) as made:
         generator, weights = _generator(foreign, tuned, options, made, parts.latent, notices)
@@ -197,10 +198,21 @@ def _parts(foreign: Foreign) -> Parts:
                 f"{', '.join((*TUNED[:3], *FOUND_LATENTS[:4]))}); name the file itself"
             )
         return Parts(tuned, foreign.latent or latent, foreign.cameras or cameras)
-    if source.suffix.lower() in SUFFIXES[:2] or holds(source, LATENTS):
+    of_numpy = source.suffix.lower() in SUFFIXES[:2] or wrote_numpy(source)
+    if of_numpy or holds(source, LATENTS):
         return Parts(None, foreign.latent or source, foreign.cameras)
     form_of(source)
     return Parts(source, foreign.latent, foreign.cameras)
+
+
+def _tuned(path: Path, options: ConvertOptions) -> RecognisedNetwork:
+    """Read what isn't latents; where it isn't a network either, say how latents are known."""
+    try:
+        return read_recognised(path, options)
+    except NoNetworkError as error:
+        raise WeightsError(
+            f"{error}; for latents: save them as 'w' or 'ws', as a tensor or a NumPy array"
+        ) from None
 
 
 def _pick(folder: Path, patterns: Sequence[str]) -> Path | None:

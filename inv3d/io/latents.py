@@ -49,14 +49,16 @@ def read_latents(path: Path) -> Latents:
         WeightsError: where it's damaged, or torch.save wrote it and it holds anything but data.
     """
     path = Path(path)
-    arrays, names = read_arrays(path, _WANTED)
-    if not arrays:
-        raise _none("latents", LATENTS, names, path)
-    return latents_of(arrays, path)
+    arrays = read_arrays(path, _WANTED)
+    if not set(arrays.found) & {*LATENTS, ""}:
+        raise _none("latents", LATENTS, arrays.kinds, path)
+    return latents_of(arrays.found, path)
 
 
 def holds(path: Path, wanted: Sequence[str]) -> bool:
-    """Whether a file holds latents or cameras and nothing else, whatever its name says.
+    """Whether a file holds latents or cameras and no network, whatever its name says.
+
+    What else was written with them, such as the number of a step, doesn't matter.
 
     Args:
         path: of the file.
@@ -64,10 +66,10 @@ def holds(path: Path, wanted: Sequence[str]) -> bool:
             will do.
     """
     try:
-        arrays, names = read_arrays(path, (*wanted, ""))
+        arrays = read_arrays(path, (*wanted, ""))
     except (InputError, WeightsError):
         return False
-    return bool(arrays) and set(names) <= set(_WANTED)
+    return bool(arrays.found) and arrays.alone
 
 
 def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
@@ -78,7 +80,7 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     """
     name = next((n for n in (*LATENTS, "") if n in arrays), None)
     if name is None:
-        raise _none("latents", LATENTS, list(arrays), path)
+        raise _none("latents", LATENTS, dict.fromkeys(arrays, "tensor"), path)
     ws = _shaped(arrays[name], path)
     camera = next((arrays[n] for n in CAMERAS if n in arrays), None)
     if camera is None:
@@ -92,15 +94,30 @@ def latents_of(arrays: Mapping[str, Tensor], path: Path) -> Latents:
     return Latents(ws, _cameras(labels, path))
 
 
-def _none(what: str, wanted: Sequence[str], names: Sequence[str], path: Path) -> InputError:
-    """Return the error for a file without latents or cameras."""
+def _none(what: str, wanted: Sequence[str], kinds: Mapping[str, str], path: Path) -> InputError:
+    """Return the error for a file without latents or cameras.
+
+    Args:
+        what: is wanted.
+        wanted: names that it may have.
+        kinds: what the file holds by name.
+        path: of the file.
+    """
+    names = list(kinds)
     packed = weight_files(names)
     if packed:
         return InputError(
             f"{path}: no {what} but an archive of other files ({listed(names)}); unpack it, and "
             f"see whether {listed(packed)} has them"
         )
+    other = next((name for name in wanted if name in kinds), None)
+    if other is not None:
+        return InputError(
+            f"{path}: {what} expected, but '{other}' is a {kinds[other]}; save it as a tensor or a "
+            "NumPy array"
+        )
     held = listed(names) if any(names) else "no tensor, and no names"
+    held += f" but a {kinds['']}" if "" in kinds else ""
     return InputError(
         f"{path}: no {what} named {' or '.join(map(repr, reversed(wanted)))}; it holds {held}; "
         "save them under one of these names"
@@ -149,10 +166,10 @@ def label_rows(path: Path) -> Tensor:
         InputError: where the file isn't such.
         WeightsError: where it's damaged.
     """
-    arrays, names = read_arrays(Path(path), _WANTED)
-    labels = next((arrays[name] for name in (*CAMERAS, "") if name in arrays), None)
+    arrays = read_arrays(Path(path), _WANTED)
+    labels = next((arrays.found[name] for name in (*CAMERAS, "") if name in arrays.found), None)
     if labels is None:
-        raise _none("cameras", CAMERAS, names, Path(path))
+        raise _none("cameras", CAMERAS, arrays.kinds, Path(path))
     if labels.numel() == 0 or labels.numel() % LABEL_LENGTH:
         raise InputError(
             f"{path}: shape {tuple(labels.shape)}, expected {LABEL_LENGTH} numbers a camera"

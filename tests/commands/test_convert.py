@@ -19,7 +19,7 @@ from inv3d.core.camera import Camera
 from inv3d.core.files import file_digest
 from inv3d.core.inversion import Inversion
 from inv3d.core.weights.tensors import read_tensors, write_tensors
-from inv3d.io.cameras import write_labels
+from inv3d.io.cameras import read_cameras, write_labels
 from inv3d.plugins.generators.eg3d import EG3D, EG3DConfig
 from inv3d.plugins.generators.eg3d.variants import VARIANTS
 from inv3d.report.pictures import save_png
@@ -403,6 +403,38 @@ def test_latents_and_cameras_are_told_by_their_contents(
     inversion = Inversion.load(run)
     assert torch.equal(inversion.ws, foreign.latents())
     torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
+
+
+@pytest.mark.parametrize("by", ["numpy", "torch"])
+def test_what_was_written_with_latents_and_cameras_does_not_hide_them(
+    tmp_path: Path, by: str
+) -> None:
+    for name, value in (("w", foreign.latents()), ("c", foreign.cameras().labels())):
+        with (tmp_path / name).open("wb") as file:
+            if by == "numpy":
+                np.savez(file, **{name: value.numpy(), "step": np.array(500)})
+            else:
+                torch.save({name: value, "step": 500, "opts": {"rate": 0.1}}, file)
+    run = tmp_path / "run"
+    good(tmp_path / "w", "--as-run", run, "--weights", TINY, "--cameras", tmp_path / "c")
+    inversion = Inversion.load(run)
+    assert torch.equal(inversion.ws, foreign.latents())
+    torch.testing.assert_close(inversion.cameras.labels(), foreign.cameras().labels())
+    read, _ = read_cameras(tmp_path / "c")
+    torch.testing.assert_close(read.labels(), foreign.cameras().labels())
+
+
+def test_latents_by_another_name_are_told_theirs(tmp_path: Path) -> None:
+    w = foreign.latents()
+    for value, held in (({"latent": w}, "it holds latent"), ([w], "holds a list"), ((w, 1), "")):
+        torch.save(value, tmp_path / "w.pt")
+        result = call("convert", tmp_path / "w.pt", "--as-run", tmp_path / "run", "--weights", TINY)
+        assert held in result.stderr
+        fails(result, 1, "for latents: save them as 'w' or 'ws', as a tensor or a NumPy array")
+    with (tmp_path / "w").open("wb") as file:
+        np.savez(file, latent=w.numpy())
+    result = call("convert", tmp_path / "w", "--as-run", tmp_path / "run", "--weights", TINY)
+    fails(result, 2, "no latents named 'w' or 'ws'; it holds latent")
 
 
 def test_another_original_is_noticed(tmp_path: Path) -> None:

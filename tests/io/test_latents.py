@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 
 from inv3d.core.camera import orbit
 from inv3d.core.errors import InputError, InvError
+from inv3d.core.weights.tensors import write_tensors
 from inv3d.io.latents import (
     CAMERAS,
     LATENTS,
@@ -243,6 +246,62 @@ def test_files_that_hold_latents_or_cameras_alone(
         latents,
         cameras,
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "alone"),
+    [
+        ({"step": 500, "loss": [0.1], "name": "x", "opts": argparse.Namespace(a=1)}, True),
+        ({"yaw": torch.ones(3), "optimizer": {"state": {0: {"avg": torch.ones(1)}}}}, True),
+        ({"a.weight": torch.ones(1)}, False),
+        ({"networks": {"G": {"a.weight": torch.ones(1)}}}, False),
+    ],
+)
+def test_what_lies_beside_latents(tmp_path: Path, more: dict[str, Any], alone: bool) -> None:
+    torch.save({"w": torch.ones(2, 3), "c": torch.ones(1, 25), **more}, tmp_path / "a")
+    assert holds(tmp_path / "a", LATENTS) == holds(tmp_path / "a", CAMERAS) == alone
+
+
+def test_archives_with_other_files_hold_no_latents(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(archive(w=array(WS), yaw=array(WS)))
+    assert holds(path, LATENTS) and not holds(path, CAMERAS)
+    path.write_bytes(zipped({"w.npy": array(WS), "0001.png": b""}))
+    assert not holds(path, LATENTS)
+
+
+def test_dicts_that_are_named_countless_times_are_looked_at_once(tmp_path: Path) -> None:
+    inner = dict.fromkeys(map(str, range(20_000)), 1)
+    outer = {str(i): dict.fromkeys(map(str, range(100)), inner) for i in range(100)}
+    torch.save({"w": torch.ones(2, 3), "more": inner, **outer}, tmp_path / "a")
+    before = time.process_time()
+    assert holds(tmp_path / "a", LATENTS)
+    assert time.process_time() - before < 10
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"w": [torch.ones(3)]}, "latents expected, but 'w' is a list; save it as a tensor or"),
+        ({"ws": 5, "c": torch.ones(25)}, "latents expected, but 'ws' is a number"),
+        (
+            {"latents": torch.ones(2, 3), "c": torch.ones(25)},
+            "no latents named 'w' or 'ws'; it holds latents, c; save them under one of",
+        ),
+        ((torch.ones(2, 3), 1), "it holds no tensor, and no names but a tuple; save them under"),
+        ({}, "it holds no tensor, and no names; save them under"),
+    ],
+)
+def test_latents_in_another_form_are_named(tmp_path: Path, value: Any, message: str) -> None:
+    torch.save(value, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=message):
+        read_latents(tmp_path / "a.pt")
+
+
+def test_latents_as_safetensors_are_named(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "a.safetensors", {"w": torch.ones(2, 3)}, {})
+    with pytest.raises(InputError, match="no latents but a safetensors file; expected"):
+        read_latents(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("name", ["none.pt", "n" * 300, "."])

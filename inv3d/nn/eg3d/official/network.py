@@ -131,9 +131,12 @@ def _chosen(path: Path, entries: Mapping[str, V], wanted: str | None) -> tuple[s
     return plain_text(name), entries[name]
 
 
-def _no_network(path: Path, held: str) -> WeightsError:
-    """Return the error for a file that was read, but isn't of the right kind."""
-    return WeightsError(
+class NoNetworkError(WeightsError):
+    """A file that was read, but holds other things than a network."""
+
+
+def _no_network(path: Path, held: str) -> NoNetworkError:
+    return NoNetworkError(
         f"{path}: {held}; nothing in it was run: give a network pickle, a module or a state dict"
     )
 

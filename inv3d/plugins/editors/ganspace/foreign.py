@@ -34,7 +34,7 @@ def read_basis(path: Path, w_dim: int) -> tuple[Tensor, Tensor | None, Tensor | 
         WeightsError: where it's damaged, holds no basis, or one of another W.
     """
     wanted = tuple(dict.fromkeys(name for layout in LAYOUTS for name in layout))
-    arrays, _ = read_arrays(path, wanted, "directions")
+    arrays = read_arrays(path, wanted, "directions").found
     names = next((layout for layout in LAYOUTS if layout[0] in arrays), None)
     if names is None:
         raise WeightsError(

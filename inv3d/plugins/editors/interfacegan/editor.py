@@ -87,7 +87,7 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
             generator: that deviations are measured on.
             context: random numbers.
         """
-        arrays, _ = read_arrays(path, ("",), "directions")
+        arrays = read_arrays(path, ("",), "directions").found
         row = arrays[""].flatten() if "" in arrays else torch.empty(0)
         if len(row) != generator.spec.w_dim or not bool(row.isfinite().all()) or not row.any():
             raise WeightsError(
