@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from inv3d.core.errors import ConfigError, suggest
 
@@ -32,6 +32,15 @@ class PluginConfig(BaseModel):
     of_training: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse a path without a name, which would be that of the working directory."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if value == "" and Path in (kind, *get_args(kind)):
+            raise ValueError("expected the path of a file or folder; leave the option out for none")
+        return value
 
 
 def found_again(value: Path | None) -> Path | None:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.generator import Generator
+from inv3d.core.weights.forms import form_of
 from inv3d.core.weights.known import weights_dir
 from inv3d.core.weights.tensors import (
     asset,
     check_finite,
     load_state,
+    read_metadata,
     read_tensors,
     under_prefix,
     write_tensors,
@@ -98,6 +100,11 @@ class Trained:
         Raises:
             WeightsError: where it's missing, damaged, or holds anything else.
         """
+        if path.is_dir() and not (path / FILE).exists():
+            raise WeightsError(
+                f"{path}: is a folder without {FILE}; give one that '3dinv train' wrote to its "
+                "end, or a weight file"
+            )
         path = path / FILE if path.is_dir() else path
         tensors, metadata = read_tensors(path)
         kinds: dict[str, type] = dict.fromkeys(("options", "training", "facts"), dict)
@@ -174,8 +181,14 @@ def check_alike(found: Any, wanted: Any, option: str, path: Path | str) -> None:
 
 
 def is_trained(path: Path) -> bool:
-    """Whether a path looks like what '3dinv train' writes, rather than a file of others."""
-    return path.is_dir() or path.suffix == ".safetensors"
+    """Whether a path is of what '3dinv train' writes, by its contents, and not a file of others.
+
+    Other files that are our own count too, as do folders: what they lack is said by `find_trained`.
+
+    Raises:
+        WeightsError: where there's no such file, or it's of no form that weights have.
+    """
+    return path.is_dir() or (form_of(path) == "safetensors" and "kind" in read_metadata(path))
 
 
 def find_trained(

@@ -99,6 +99,17 @@ def test_missing_and_long_values() -> None:
     assert len(str(error.value)) < 250
 
 
+class Files(PluginConfig):
+    weights: Path | None = None
+    text: str = ""
+
+
+def test_a_path_without_a_name_is_refused() -> None:
+    assert build_config(Files, {"text": ""}, "method m").weights is None
+    with pytest.raises(ConfigError, match="option 'weights' of method m: '' is not valid: expec"):
+        build_config(Files, {"weights": ""}, "method m")
+
+
 def test_overrides_are_json_where_they_can_be() -> None:
     pairs = ["a=1", "b.c=0.5", "b.d=true", "b.e=none", 'f=[1, "x"]', "g=", "h=a=b", "i=null"]
     assert parse_overrides(pairs) == {

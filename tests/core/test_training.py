@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from inv3d.core.errors import MismatchError, WeightsError
-from inv3d.core.trained import FILE, Trained, find_trained
+from inv3d.core.trained import FILE, Trained, find_trained, is_trained
 from inv3d.core.training_options import TrainingConfig
 from inv3d.core.weights import known
 from inv3d.core.weights.tensors import write_tensors
@@ -91,6 +91,25 @@ def test_without_networks_the_message_says_how_to_train(
     with pytest.raises(WeightsError, match=f"is for {other.spec.fingerprint}"):
         find_trained("toyenc", generator, None, OPTION)
     assert find_trained("toyenc", other, None, OPTION)[0].steps == 12
+
+
+def test_what_a_training_wrote_is_told_by_its_contents(tmp_path: Path) -> None:
+    _trained(ToyGenerator(ToyConfig())).save(tmp_path / "mine.pt")
+    write_tensors(tmp_path / "directions.st", {"x": torch.zeros(1)}, {"kind": "directions"})
+    write_tensors(tmp_path / "others.safetensors", {"x": torch.zeros(1)}, {})
+    torch.save({"x": torch.zeros(1)}, tmp_path / "others.pt")
+    assert {path.name for path in tmp_path.iterdir() if is_trained(path)} == {
+        "mine.pt",
+        "directions.st",
+    }
+    assert is_trained(tmp_path)
+    with pytest.raises(WeightsError, match="no such file"):
+        is_trained(tmp_path / "none.safetensors")
+
+
+def test_a_folder_that_no_training_wrote_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"is a folder without trained\.safetensors; give one"):
+        find_trained("toyenc", ToyGenerator(ToyConfig()), tmp_path, OPTION)
 
 
 def test_files_of_other_kinds_and_plugins_are_refused(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,7 +62,24 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     Raises:
         WeightsError: where the file is missing, no safetensors file, or cut short.
     """
-    path = Path(path)
+    with _opened(Path(path), device) as file:
+        metadata = _metadata(file)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the JSON metadata of a safetensors file, without its numbers.
+
+    Raises:
+        WeightsError: as `read_tensors`.
+    """
+    with _opened(Path(path), "cpu") as file:
+        return _metadata(file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
+    """Open a safetensors file; what goes wrong with it is an error that names it."""
     start = read_start(path)
     if not is_safetensors(start):
         _say_what_else(path, start)
@@ -70,11 +88,10 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
         if _LONGEST_HEADER < header < path.stat().st_size:
             raise ValueError(f"a header of {header} bytes, expected at most {_LONGEST_HEADER}")
         with safe_open(path, framework="pt", device=device) as file:
-            names = file.keys()
-            if len(names) > MOST_TENSORS:
-                raise ValueError(f"{len(names)} tensors, expected at most {MOST_TENSORS}")
-            metadata = _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
-            return {name: file.get_tensor(name) for name in names}, metadata
+            count = len(file.keys())
+            if count > MOST_TENSORS:
+                raise ValueError(f"{count} tensors, expected at most {MOST_TENSORS}")
+            yield file
     except (SafetensorError, ValueError, OSError, RecursionError) as error:
         reason = plain_text(str(error))
         raise WeightsError(
@@ -105,6 +122,10 @@ def _check_other_archive(path: Path) -> None:
     if not is_torch_save(names):
         other = other_archive(names)
         raise WeightsError(f"{path}: {other}: {other.remedy}")
+
+
+def _metadata(file: Any) -> dict[str, Any]:
+    return _table((file.metadata() or {}).get(METADATA_KEY, "{}"))
 
 
 def _table(text: str) -> dict[str, Any]:
