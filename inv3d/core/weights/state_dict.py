@@ -73,7 +73,8 @@ class Checkpoint:
         Args:
             part: which entry of the file they are, such as "state_dict", or "ema.state_dict" where
                 it lies deeper. A file that holds nothing but tensors is that entry itself, so that
-                a copy as .safetensors can be given too.
+                a copy as .safetensors can be given too. None is the file itself, or the one dict
+                of tensors in a file that has no tensors beside it.
             prefix: only those whose names begin with it, such as "encoder."; it's taken off.
 
         Raises:
@@ -128,7 +129,7 @@ class Checkpoint:
     def _named_tensors(self, part: str | None) -> dict[str, Any]:
         """Return tensors by name, as the file holds them."""
         bare = part is None or (_holds_only_tensors(self.contents) and part not in self.contents)
-        held = self.contents if bare else self._part(str(part))
+        held = _only_state(self.contents) if bare else self._part(str(part))
         where = "" if bare else f"'{part}' "
         if not isinstance(held, dict) or not held:
             found = "nothing" if held == {} else f"a {kind_of(held)}"
@@ -209,6 +210,16 @@ def _wrapper(names: Collection[str]) -> str:
 
 def _holds_only_tensors(contents: Any) -> bool:
     return isinstance(contents, dict) and all(_is_named_tensor(n, v) for n, v in contents.items())
+
+
+def _only_state(contents: Any) -> Any:
+    """Return the one dict of tensors in a dict without tensors of its own, else the contents."""
+    values = contents.values() if isinstance(contents, dict) else ()
+    if any(isinstance(value, StoredTensor | Tensor) for value in values):
+        return contents
+    inside = {id(value): value for value in values}  # a file may name one thing countless times
+    states = [value for value in inside.values() if value and _holds_only_tensors(value)]
+    return states[0] if len(states) == 1 else contents
 
 
 def _is_named_tensor(name: Any, value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ _CONVERT = (
     "give the generator that a network belongs to (such as --generator eg3d), or make a "
     ".safetensors of it with '3dinv convert'"
 )
+_CHOOSE = "choose the generator or variant that these weights belong to"
 _LONGEST_HEADER = 16 << 20
 _DEEPEST = 32
 M = TypeVar("M", bound=nn.Module)
@@ -190,13 +191,19 @@ def is_finite(tensor: Tensor) -> bool:
     return bool(least.isfinite() and most.isfinite())
 
 
-def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path | str) -> M:
+def make_filled(
+    make: Callable[[], M],
+    tensors: Mapping[str, Tensor],
+    path: Path | str,
+    remedy: str = _CHOOSE,
+) -> M:
     """Build a module with given weights; nothing is allocated before they were found to fit.
 
     Args:
         make: builds the module, all of whose tensors must be in its state dict.
         tensors: its state dict.
         path: where they're from, for the message.
+        remedy: what to do where they don't fit; to give another generator, unless given.
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
@@ -204,16 +211,25 @@ def make_filled(make: Callable[[], M], tensors: Mapping[str, Tensor], path: Path
     """
     with torch.device("meta"):
         module = make()
-    check_state(module.state_dict(), tensors, path)
+    check_state(module.state_dict(), tensors, path, remedy)
     module.to_empty(device="cpu")
     load_state(module, tensors, path)
     return module
 
 
 def check_state(
-    state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
+    state: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    path: Path | str,
+    remedy: str = _CHOOSE,
 ) -> None:
     """Compare names, shapes and kinds of numbers with those that a network has.
+
+    Args:
+        state: of the network.
+        tensors: to be compared with it.
+        path: where they're from, for the message.
+        remedy: what to do where they don't fit; to give another generator, unless given.
 
     Raises:
         MismatchError: naming the first tensor that is missing, left over or of another shape.
@@ -238,13 +254,20 @@ def check_state(
         parts.append(
             f"{len(shapes)} of another shape (first: {name} is {found}, expected {expected})"
         )
+    if prefix := _prefix(missing, extra):
+        remedy = f"these are the missing ones behind '{prefix}': save them without it"
     raise MismatchError(
-        f"{path}: weights of another architecture: {'; '.join(parts)}; "
-        "choose the generator or variant that these weights belong to",
+        f"{path}: weights of another architecture: {'; '.join(parts)}; {remedy}",
         missing,
         extra,
         shapes,
     )
+
+
+def _prefix(missing: Sequence[str], extra: Sequence[str]) -> str:
+    """Return what stands before every missing name to make those left over; else nothing."""
+    prefix = extra[0].removesuffix(missing[0]) if missing and extra else ""
+    return prefix if [f"{prefix}{name}" for name in missing] == list(extra) else ""
 
 
 def _check_kinds(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Self
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.state_dict import read_state_dict
-from inv3d.core.weights.tensors import load_state
+from inv3d.core.weights.tensors import make_filled
 from inv3d.nn.ir_se import IR_SE50_WEIGHTS, ArcFaceNetwork, network_of
 from inv3d.nn.resample import shrink
 from inv3d.plugins.losses.options import ArcFaceConfig
@@ -51,10 +50,8 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
         """
         path = config.weights or WEIGHTS.locate("loss arcface")
         tensors = read_state_dict(path)
-        with torch.device("meta"):
-            network = network_of(tensors)
-        network.to_empty(device="cpu")
-        load_state(network, tensors, path)
+        remedy = f"give {WEIGHTS.name}, or another network of its kind"
+        network = make_filled(lambda: network_of(tensors), tensors, path, remedy)
         return cls(config, network.eval())
 
     def features(self, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from inv3d.core.errors import WeightsError, plain_text
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.state_dict import open_checkpoint
-from inv3d.core.weights.tensors import asset, load_state, read_tensors
+from inv3d.core.weights.tensors import asset, make_filled, read_tensors
 from inv3d.nn.headid import HeadNetwork, build_headid, unit_channels
 from inv3d.plugins.losses.options import HeadIDConfig, LookalikesConfig
 
@@ -45,10 +45,8 @@ class _HeadNetworkLoss(Loss[HeadIDConfig, K]):
                 f"{path}: weights of headid-{stored}, expected headid-{config.network}; "
                 f"set option 'network' of loss {cls.name} to '{stored}'"
             )
-        with torch.device("meta"):
-            network = build_headid(config.network)
-        network.to_empty(device="cpu")
-        load_state(network, checkpoint.state_dict(), path)
+        tensors, remedy = checkpoint.state_dict(), f"give the weights of headid-{config.network}"
+        network = make_filled(lambda: build_headid(config.network), tensors, path, remedy)
         return cls(config, network.eval().requires_grad_(False))
 
 

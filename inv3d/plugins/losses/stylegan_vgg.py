@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 from inv3d.core.errors import WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
+from inv3d.core.weights.archive import is_torch_save, listed, mapped, open_archive
+from inv3d.core.weights.forms import ZIP, describe, read_start
 from inv3d.core.weights.known import WeightFile
+from inv3d.core.weights.unpickle import Refused
 from inv3d.nn.resample import shrink
 from inv3d.plugins.losses.options import StyleGANVGGConfig
 
@@ -63,10 +67,10 @@ class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 network = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (RuntimeError, ValueError):
             raise WeightsError(
-                f"{path}: not a TorchScript file ({reason}); fetch it again from {WEIGHTS.page}"
+                f"{path}: not a TorchScript file but {_described(path)}; fetch {WEIGHTS.name} from "
+                f"{WEIGHTS.page}"
             ) from None
         return cls(config, network.eval())
 
@@ -87,3 +91,20 @@ class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):
     def forward(self, rendering: Rendering, cache: Tensor) -> Tensor:
         """Return the squared distance of every view, [N]."""
         return (self.features(rendering.require("image")) - cache).square().sum(1)
+
+
+def _described(path: Path) -> str:
+    """Say what a file is that can't be loaded as TorchScript."""
+    start = read_start(path)
+    if not start.startswith(ZIP):
+        return describe(start)
+    try:
+        with path.open("rb") as file, mapped(file) as data, open_archive(data) as archive:
+            names = archive.namelist()
+    except Refused as error:
+        return f"a file that {error}"
+    if any(name.endswith("/constants.pkl") for name in names):
+        return "a damaged one"
+    if is_torch_save(names):
+        return "tensors or objects, as torch.save writes them"
+    return f"a zip archive of other files ({listed(names)})"

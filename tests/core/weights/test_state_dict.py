@@ -121,6 +121,16 @@ def test_a_copy_as_safetensors_can_be_given_too(tmp_path: Path) -> None:
     assert set(found.names) == {*WHOLE, "latent_avg", "opts"}
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_only_dict_of_tensors_is_meant(tmp_path: Path, form: str) -> None:
+    more = {"epoch": 3, "optimizer": {"state": {0: {"avg": torch.ones(1)}}}, "empty": {}}
+    for tree in ({"state_dict": WHOLE, **more}, {"model": WHOLE}, {"a": WHOLE, "b": WHOLE}):
+        same(read_state_dict(written(tmp_path / "net.pt", tree, form)), WHOLE)
+    for tree in ({"G": WHOLE, "D": ENCODER}, {"G": WHOLE, "avg": AVERAGE}, more):
+        with pytest.raises(WeightsError, match="expected tensors by name"):
+            read_state_dict(written(tmp_path / "net.pt", tree, form))
+
+
 @pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "_orig_mod.module."])
 def test_what_wraps_a_network_is_taken_off(tmp_path: Path, wrapper: str) -> None:
     wrapped = {f"{wrapper}{name}": tensor for name, tensor in WHOLE.items()}

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from inv3d.core.errors import RunError, WeightsError
+from inv3d.core.errors import MismatchError, RunError, WeightsError
 from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2).half()}
@@ -127,6 +127,14 @@ def test_weights_of_another_architecture_are_named() -> None:
         "1 left over (first: extra); 1 of another shape (first: weight is (2, 4), expected "
         "(2, 3)); choose the generator or variant that these weights belong to"
     )
+
+
+def test_a_prefix_before_all_that_is_missing_is_named() -> None:
+    given = {f"backbone.{name}": tensor for name, tensor in nn.Linear(3, 2).state_dict().items()}
+    with pytest.raises(MismatchError, match=r"the missing ones behind 'backbone\.': save"):
+        load_state(nn.Linear(3, 2), given, "w.pt")
+    with pytest.raises(MismatchError, match="choose the generator"):
+        load_state(nn.Linear(3, 2), {**given, "more": torch.ones(1)}, "w.pt")
 
 
 def test_weights_take_the_type_of_the_module() -> None:

@@ -111,6 +111,22 @@ def test_weights_that_torch_saved(tmp_path, config):
     assert all(torch.equal(value, state[n]) for n, value in other.network.state_dict().items())
 
 
+def test_weights_beside_other_things_and_behind_a_prefix(tmp_path, config):
+    state = HeadID.create(config).network.state_dict()
+    path = tmp_path / "net.pth"
+    given = HeadIDConfig(network=config.network, weights=path)
+    for tree in ({"state_dict": state, "epoch": 3}, {"model": state}):
+        torch.save(tree, path)
+        found = HeadID.create(given).network.state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in found.items())
+    torch.save({f"backbone.{name}": value for name, value in state.items()}, path)
+    with pytest.raises(WeightsError, match=r"missing ones behind 'backbone\.': save them without"):
+        HeadID.create(given)
+    torch.save({"x": torch.ones(1)}, path)
+    with pytest.raises(WeightsError, match=f"; give the weights of headid-{config.network}"):
+        HeadID.create(given)
+
+
 def test_messages(tmp_path, config):
     other = "b" if config.network == "a" else "a"
     with pytest.raises(WeightsError, match=f"weights of headid-{config.network}, expected"):

@@ -1,4 +1,6 @@
+import pickle
 import warnings
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from inv3d.core.errors import WeightsError
 from inv3d.core.files import file_digest
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
+from inv3d.core.weights.tensors import write_tensors
 from inv3d.plugins.losses import stylegan_vgg
 from inv3d.plugins.losses.stylegan_vgg import StyleGANVGG, StyleGANVGGConfig
 
@@ -77,6 +80,28 @@ def test_messages(tmp_path):
     with pytest.raises(WeightsError, match="not a TorchScript file") as caught:
         StyleGANVGG.create(StyleGANVGGConfig(weights=tmp_path / "broken.pt"))
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_other_kinds_are_named(tmp_path, path):
+    others = {
+        "saved.pt": "tensors or objects, as torch.save writes them; fetch vgg16.pt from https",
+        "net.pkl": "a pickle, as of networks",
+        "page.html": "a web page, not the file itself",
+        "half.pt": "a damaged one|a file that is a zip archive that is damaged or cut short",
+        "other.zip": r"a zip archive of other files \(README\)",
+        "net.safetensors": "a safetensors file",
+    }
+    torch.save({"a": torch.ones(1)}, tmp_path / "saved.pt")
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "page.html").write_text("<html>")
+    (tmp_path / "half.pt").write_bytes(path.read_bytes()[:-100])
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as made:
+        made.writestr("README", "x")
+    write_tensors(tmp_path / "net.safetensors", {"a": torch.ones(1)}, {})
+    for name, said in others.items():
+        with pytest.raises(WeightsError, match=f"not a TorchScript file but ({said})") as caught:
+            StyleGANVGG.create(StyleGANVGGConfig(weights=tmp_path / name))
+        assert "\n" not in str(caught.value) and "PytorchStreamReader" not in str(caught.value)
 
 
 def test_code_in_the_folder_for_weights_is_run_only_if_it_is_the_published(
