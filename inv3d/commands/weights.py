@@ -50,7 +50,7 @@ def list_files(as_json: bool) -> None:
 def _facts(weights: KnownWeights) -> dict[str, Any]:
     file = weights.file
     path = file.find()
-    found = {"state": file.state, "path": str(path) if path else None}
+    found = {"state": _state(file), "path": str(path) if path else None}
     return asdict(file) | {"used_by": list(weights.users)} | found
 
 
@@ -63,7 +63,12 @@ def _row(weights: KnownWeights) -> tuple[str, ...]:
     ]
     if file.fits:
         lines.append(f"fits: {', '.join(file.fits)}")
-    return f"{file.name}\n{size}, {file.state}", "\n".join(lines)
+    return f"{file.name}\n{size}, {_state(file)}", "\n".join(lines)
+
+
+def _state(file: WeightFile) -> str:
+    path = file.find() if file.state == "here" else None
+    return "other file" if path and file.mistaken(path) else file.state
 
 
 @command.command("path")
@@ -81,6 +86,7 @@ def path(name: str | None) -> None:
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Compare the files NAMES, or all that are here, with their known checksums.
 
+    Where none is known, a file that is of no form that weights have differs, such as a web page.
     The exit code is 1 where a file differs or one that was named is missing.
     """
     files = [file for file in _files(names) if names or file.find()]
@@ -92,11 +98,12 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         print_table(("file", "result", "SHA-256"), rows, whole=("file", "result"))
     else:
         click.echo("none of the known files is here")
-    bad = [row["name"] for row in checked if row["result"] in ("missing", "differs")]
+    bad = [row for row in checked if row["result"] in ("missing", "differs")]
     if bad:
+        said = [f"{row['name']} ({row['what']})" if row["what"] else row["name"] for row in bad]
         raise WeightsError(
-            f"{', '.join(bad)}: missing, damaged or another file; delete what is there and run "
-            f"'3dinv weights fetch {bad[0]}'"
+            f"{', '.join(said)}: missing, damaged or another file; delete what is there and run "
+            f"'3dinv weights fetch {bad[0]['name']}'"
         )
 
 
@@ -107,12 +114,14 @@ def _checked(file: WeightFile) -> dict[str, Any]:
     where = file.find()
     facts: dict[str, Any] = {"name": file.name, "path": str(where) if where else None}
     if where is None:
-        return facts | {"result": "missing", "sha256": None}
+        return facts | {"result": "missing", "sha256": None, "what": ""}
     total = where.stat().st_size
     with progress_bar(file.name) as report:
         found = file_digest(where, lambda done: report(done, total))
-    known = "as published" if found == file.sha256 else "differs"
-    return facts | {"result": known if file.sha256 else "no checksum known", "sha256": found}
+    what = file.mistaken(where)
+    known = "as published" if file.sha256 else "no checksum known"
+    result = "differs" if what or (file.sha256 and found != file.sha256) else known
+    return facts | {"result": result, "sha256": found, "what": what}
 
 
 @command.command("fetch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import random
 import re
 import sys
@@ -159,6 +160,23 @@ def test_verification(server: Server, tmp_path: Path) -> None:
     assert bad.exit_code == 1
     assert "differs" in bad.stdout
     assert "error: free.bin: missing, damaged or another file" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "what"), [(b"<!DOCTYPE html>", "a web page, not the file"), (b"", "an empty file")]
+)
+def test_what_no_weights_are_is_told_without_a_checksum(
+    server: Server, tmp_path: Path, data: bytes, what: str
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "asked.bin").write_bytes(data)
+    assert listed()["asked.bin"]["state"] == "other file"
+    result = weights("verify", "asked.bin")
+    assert result.exit_code == 1 and "differs" in result.stdout
+    assert f"error: asked.bin ({what}" in result.stderr
+    assert "weights fetch asked.bin" in result.stderr
+    (tmp_path / "weights" / "asked.bin").write_bytes(pickle.dumps({"a": 1}))
+    assert weights("verify", "asked.bin").exit_code == 0
 
 
 def test_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

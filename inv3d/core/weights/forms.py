@@ -115,6 +115,11 @@ def is_safetensors(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER
 
 
+def is_form(start: bytes) -> bool:
+    """Whether a file that starts so is of a form that weights have, though maybe a damaged one."""
+    return is_safetensors(start) or start.startswith((ZIP, PICKLE))
+
+
 def describe(start: bytes) -> str:
     """Say what any file is, by what `read_start` returns of it."""
     if is_safetensors(start):
