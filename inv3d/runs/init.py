@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inv3d.core.capture import Capture
-from inv3d.core.errors import PluginError, RunError, UnsupportedError
+from inv3d.core.errors import PluginError, RunError, UnsupportedError, suggest
 from inv3d.core.files import file_digest
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
@@ -16,6 +17,8 @@ from inv3d.core.inverter import AnyInverter, load_method
 from inv3d.core.registry.discovery import registry
 from inv3d.core.trained import FILE as TRAINED
 from inv3d.core.trained import Trained
+from inv3d.io.arrays import wrote_numpy
+from inv3d.io.latents import LATENTS, holds
 from inv3d.rundir.record import InitPart, Plan
 from inv3d.runs.used_files import AGAIN, changed
 
@@ -81,6 +84,8 @@ def begin_from(path: Path | None, generator: Generator, capture: Capture, seed: 
         init, said = _made_by(*named, generator, capture, seed)
         part = InitPart(path=named[1], method=named[0], digest=init.digest())
         return Begun(init, part, said)
+    if not (path / FILE).is_file():
+        raise _nothing_at(path)
     init = Inversion.load(path)
     init.check_generator(generator)
     return Begun(init, InitPart(path=path.absolute(), sha256=file_digest(path / FILE)))
@@ -114,6 +119,26 @@ def begin_again(plan: Plan, generator: Generator, capture: Capture) -> Inversion
     init = Inversion.load(part.path)
     init.check_generator(generator)
     return init
+
+
+def _nothing_at(path: Path) -> RunError:
+    """Return the error for a path that's neither a run nor a training, nor names a method."""
+    if os.path.isfile(path):
+        return RunError(f"--init {path}: is a file, not a run; {_instead_of(path)}")
+    said = f"--init {path}: no {FILE} there; give the directory of a finished run or a training"
+    if os.path.isdir(path):
+        return RunError(said)
+    known = suggest(str(path), methods_that(lambda method: method.instant))
+    return RunError(f"{said}, or name a method that takes no steps{known}")
+
+
+def _instead_of(path: Path) -> str:
+    """Say what to give instead of a file."""
+    if any((path.parent / name).is_file() for name in (FILE, TRAINED)):
+        return f"give its folder, {path.parent}"
+    if wrote_numpy(path) or holds(path, LATENTS):
+        return f"make one of these latents with '3dinv convert {path} --as-run DIR', and give that"
+    return "give the directory of a finished run or a training"
 
 
 def _named_method(path: Path) -> tuple[str, Path | None] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from inv3d.core.errors import RunError, UnsupportedError, WeightsError
 from inv3d.core.inversion import Inversion
@@ -75,6 +78,32 @@ def test_the_directory_of_a_training_will_do(tmp_path: Path) -> None:
 def test_a_method_with_steps_is_run_first(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"--init pti: method pti takes steps.*\(.*psp"):
         prepare(_request(tmp_path, "pti"))
+
+
+def test_what_is_no_run_is_answered_with_what_it_could_be(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "inversion.safetensors").touch()
+    (tmp_path / "run" / "run.json").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "page.html").write_text("<html>")
+    np.save(tmp_path / "w.npy", np.ones((1, 4, 8), np.float32))
+    torch.save({"w": torch.ones(1, 4, 8), "step": 5}, tmp_path / "w.pt")
+    for name, said in {
+        "run/run.json": f"is a file, not a run; give its folder, {tmp_path / 'run'}",
+        "w.npy": f"make one of these latents with '3dinv convert {tmp_path / 'w.npy'} --as-run",
+        "w.pt": f"make one of these latents with '3dinv convert {tmp_path / 'w.pt'} --as-run DIR'",
+        "page.html": "is a file, not a run; give the directory of a finished run or a training",
+        "empty": "no inversion.safetensors there; give the directory of a finished run or a train",
+        "nowhere": "name a method that takes no steps; known: dualencoder, e4e, ",
+    }.items():
+        with pytest.raises(RunError, match=re.escape(f"--init {tmp_path / name}: ")) as caught:
+            prepare(_request(tmp_path, str(tmp_path / name)))
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_misspelt_method_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="takes no steps; did you mean 'triplanenet'"):
+        prepare(_request(tmp_path, "triplanet"))
 
 
 def test_an_encoder_without_networks_says_how_to_train_it(tmp_path: Path) -> None:
