@@ -68,7 +68,14 @@ def _row(weights: KnownWeights) -> tuple[str, ...]:
 
 def _state(file: WeightFile) -> str:
     path = file.find() if file.state == "here" else None
-    return "other file" if path and file.mistaken(path) else file.state
+    return "other file" if path and _mistaken(file, path) else file.state
+
+
+def _mistaken(file: WeightFile, path: Path) -> str:
+    """Say what a file is that no weights are; a checksum tells more, where one is known."""
+    from inv3d.core.weights.forms import mistaken
+
+    return "" if file.sha256 else mistaken(path)
 
 
 @command.command("path")
@@ -118,7 +125,7 @@ def _checked(file: WeightFile) -> dict[str, Any]:
     total = where.stat().st_size
     with progress_bar(file.name) as report:
         found = file_digest(where, lambda done: report(done, total))
-    what = file.mistaken(where)
+    what = _mistaken(file, where)
     known = "as published" if file.sha256 else "no checksum known"
     result = "differs" if what or (file.sha256 and found != file.sha256) else known
     return facts | {"result": result, "sha256": found, "what": what}

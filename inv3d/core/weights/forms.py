@@ -115,9 +115,16 @@ def is_safetensors(start: bytes) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _LONGEST_HEADER
 
 
-def is_form(start: bytes) -> bool:
-    """Whether a file that starts so is of a form that weights have, though maybe a damaged one."""
-    return is_safetensors(start) or start.startswith((ZIP, PICKLE))
+def mistaken(path: Path) -> str:
+    """Say what a file is that no weights are, such as a server's page; "" where it may be them.
+
+    Raises:
+        WeightsError: where it can't be read.
+    """
+    start = read_start(path)
+    what = describe(start)
+    known_form = is_safetensors(start) or start.startswith((ZIP, PICKLE))
+    return "" if known_form or what == UNKNOWN else what
 
 
 def describe(start: bytes) -> str:

@@ -13,7 +13,6 @@ import platformdirs
 
 from inv3d.core.errors import RunError, WeightsError
 from inv3d.core.files import file_digest
-from inv3d.core.weights.forms import UNKNOWN, describe, is_form, read_start
 
 DIRECTORY = "INV3D_WEIGHTS"
 PART = ".part"
@@ -74,19 +73,6 @@ class WeightFile:
         if path is None:
             return "part" if part_of(self.destination).is_file() else "missing"
         return "here" if self.size in (None, path.stat().st_size) else "other size"
-
-    def mistaken(self, path: Path) -> str:
-        """Say what a file is that no weights are, such as a server's page; "" where it may be them.
-
-        Where a checksum is known, that tells more, and nothing is said.
-        """
-        if self.sha256:
-            return ""
-        try:
-            start = read_start(path)
-        except WeightsError:
-            return ""
-        return "" if is_form(start) or (what := describe(start)) == UNKNOWN else what
 
     def find(self) -> Path | None:
         """Return where it lies, or None."""
