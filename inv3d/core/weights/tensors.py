@@ -274,13 +274,22 @@ def _check_kinds(
     state: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path | str
 ) -> None:
     for name, expected in state.items():
-        found = tensors[name]
-        if expected.is_floating_point() and not found.is_floating_point():
-            kind = str(found.dtype).removeprefix("torch.")
-            raise WeightsError(
-                f"{path}: {name} is of the type {kind}, expected floating-point numbers; save the "
-                "network as it was trained"
-            )
+        if expected.is_floating_point():
+            check_floating(name, tensors[name], path)
+
+
+def check_floating(name: str, tensor: Tensor, path: Path | str) -> None:
+    """Refuse whole numbers, as those of a quantised network.
+
+    Raises:
+        WeightsError: naming the tensor.
+    """
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise WeightsError(
+            f"{path}: {name} is of the type {kind}, expected floating-point numbers; save the "
+            "network as it was trained"
+        )
 
 
 def fingerprint(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

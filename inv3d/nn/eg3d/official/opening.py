@@ -14,6 +14,7 @@ from torch import Tensor
 from inv3d.core.camera import CameraPrior
 from inv3d.core.config import PluginConfig, build_config, merge
 from inv3d.core.errors import ConfigError, WeightsError, plain_text
+from inv3d.core.weights.tensors import check_floating
 from inv3d.nn.eg3d.official.network import read_network
 from inv3d.nn.eg3d.official.recognise import recognise
 from inv3d.nn.filters import is_standard
@@ -121,11 +122,8 @@ def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         WeightsError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
-        if name.endswith(_REAL) and not tensor.is_floating_point():
-            raise WeightsError(
-                f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, expected "
-                "floating-point; a quantised network can't be used, give the one it was made of"
-            )
+        if name.endswith(_REAL):
+            check_floating(name, tensor, path)
         if name.endswith("resample_filter") and not is_standard(tensor):
             raise WeightsError(
                 f"{path}: {name} is not the filter [1, 3, 3, 1]; networks trained with other "

@@ -251,5 +251,7 @@ def test_a_quantised_network_is_refused(tmp_path: Path) -> None:
     options: dict[str, Any] = {"channels": (4, 4), "plane_resolution": 8}
     state = EG3D.create(EG3DConfig(random_weights=True, **options)).state_dict()
     torch.save({name: tensor.to(torch.int8) for name, tensor in state.items()}, tmp_path / "net.pt")
-    with pytest.raises(WeightsError, match="is int8, expected floating-point; a quantised"):
+    with pytest.raises(
+        WeightsError, match="is of the type int8, expected floating-point numbers; save"
+    ):
         EG3D.create(EG3DConfig(variant="ffhq"), tmp_path / "net.pt")
