@@ -8,6 +8,7 @@ y down, z forward. Yaw 0 looks at the face, positive yaw moves the camera to the
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,30 @@ _POLE = 1e-5
 _UPRIGHT = 1e-7
 # sine of the angle below which a rotation by more than a right angle is one by nearly pi
 _HALF_TURN = 1e-3
+
+
+def rows_at(index: int | slice | Sequence[int] | Tensor, count: int) -> slice | Tensor:
+    """Return which of N rows an index means: a slice, or positions [M].
+
+    Args:
+        index: one, a slice, several, or a mask of N booleans.
+        count: N.
+
+    Raises:
+        IndexError: outside of them, which also ends iteration.
+    """
+    if isinstance(index, slice):
+        return index
+    try:
+        one = operator.index(index)  # type: ignore[arg-type]
+    except TypeError:
+        several = index if isinstance(index, Tensor) else torch.as_tensor(list(index))  # type: ignore[arg-type]
+        if several.dtype == torch.bool and len(several) != count:
+            raise IndexError(f"a mask of {len(several)}, expected one of {count}") from None
+        return several.nonzero()[:, 0] if several.dtype == torch.bool else several.long()
+    if not -count <= one < count:
+        raise IndexError(f"number {one} of {count}")
+    return slice(one % count, one % count + 1)
 
 
 @dataclass(frozen=True)
@@ -52,11 +77,10 @@ class Camera:
         return int(self.cam2world.shape[0])
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Camera:
-        if isinstance(index, int):
-            index = slice(index, index + 1) if index != -1 else slice(index, None)
-        if not isinstance(index, slice | Tensor):
-            index = torch.as_tensor(list(index), dtype=torch.long, device=self.cam2world.device)
-        return Camera(self.cam2world[index], self.intrinsics[index])
+        rows = rows_at(index, len(self))
+        if isinstance(rows, Tensor):
+            rows = rows.to(self.cam2world.device)
+        return Camera(self.cam2world[rows], self.intrinsics[rows])
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -212,6 +236,11 @@ def look_at(position: Tensor, target: Tensor, intrinsics: Tensor) -> Camera:
         target: [3] or [N, 3].
         intrinsics: [N, 3, 3] or [1, 3, 3].
     """
+    if position.ndim != 2 or not position.is_floating_point():
+        raise InputError(
+            f"position: shape {tuple(position.shape)} of {position.dtype}, expected [N, 3] of a "
+            "floating-point type"
+        )
     forward = F.normalize(target.to(position) - position, dim=-1)
     up = torch.tensor([0.0, 1.0, 0.0]).to(position).expand_as(position)
     across = torch.linalg.cross(forward, up)
@@ -243,7 +272,8 @@ def orbit(
         focal: focal length divided by the image size.
         pivot: the point looked at, world units.
     """
-    yaw = torch.as_tensor(yaw)
+    yaw = torch.as_tensor(yaw).reshape(-1)
+    yaw = yaw if yaw.is_floating_point() else yaw.float()
     pitch = torch.as_tensor(pitch, dtype=yaw.dtype, device=yaw.device).expand_as(yaw)
     off = pitch.abs() - math.pi / 2
     pitch = torch.where(off.abs() < _POLE, pitch.sign() * (math.pi / 2 - _POLE), pitch)
@@ -260,7 +290,10 @@ def interpolate(first: Camera, second: Camera, fraction: Tensor) -> Camera:
         second: one camera.
         fraction: [N], 0 gives `first` and 1 gives `second`.
     """
-    t = fraction.to(first.cam2world)[:, None]
+    for name, camera in (("first", first), ("second", second)):
+        if len(camera) != 1:
+            raise InputError(f"{name}: {len(camera)} cameras, expected one, such as camera[0]")
+    t = torch.as_tensor(fraction).reshape(-1).to(first.cam2world)[:, None]
     relative = first.rotation.transpose(1, 2) @ second.rotation
     rotation = first.rotation @ torch.matrix_exp(_skew(t * _rotation_vector(relative)))
     cam2world = torch.eye(4).to(first.cam2world).repeat(len(t), 1, 1)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from inv3d.core.camera import Camera
+from inv3d.core.camera import Camera, rows_at
 from inv3d.core.errors import InputError
 
 Selection = Literal["angle", "index", "all"]
@@ -65,13 +65,13 @@ class Capture:
         """Return the same views with cameras, N of them."""
         return replace(self, cameras=cameras)
 
-    def __getitem__(self, index: Sequence[int]) -> Capture:
-        rows = torch.as_tensor(list(index), dtype=torch.long)
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Capture:
+        rows = torch.arange(len(self))[rows_at(index, len(self))]
         return replace(
             self,
             images=self.images[rows],
             cameras=None if self.cameras is None else self.cameras[rows],
-            names=tuple(self.names[i] for i in index),
+            names=tuple(self.names[i] for i in rows.tolist()),
             masks=None if self.masks is None else self.masks[rows],
             depths=None if self.depths is None else self.depths[rows],
             extras={name: value[rows] for name, value in self.extras.items()},

@@ -14,7 +14,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig, build_config, merge
-from inv3d.core.errors import ConfigError
+from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
@@ -167,7 +167,16 @@ class Inverter(Plugin, ABC, Generic[C]):
             capture: see `steps`.
             context: see `steps`.
             on_step: is told of every step.
+
+        Raises:
+            InputError: where the generator is tuned, since a result says what differs from the
+                original weights.
         """
+        if generator.tuned:
+            raise InputError(
+                f"generator {generator.spec.name}: is tuned already, by an inversion or for one; "
+                "load a fresh one for another inversion"
+            )
         steps = self.steps(generator, capture, context)
         while True:
             try:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
+from inv3d.core.errors import InputError
 from inv3d.core.generator import Generator, neutral_condition
 
 _CHUNK = 2000
@@ -45,7 +46,12 @@ def latent_statistics(
         samples: number of draws.
         condition: one, as `spec.condition` says; the generator's neutral one if None.
         seed: of the draws.
+
+    Raises:
+        InputError: where there's none to draw.
     """
+    if samples < 1:
+        raise InputError(f"samples: found {samples}, expected 1 or more")
     z = torch.randn(samples, generator.spec.z_dim, generator=torch.Generator().manual_seed(seed))
     rows = []
     for chunk in torch.split(z, _CHUNK):

@@ -254,3 +254,43 @@ def test_cameras_at_the_poles_are_rigid_and_not_turned(dtype: torch.dtype, sign:
     rotation = look_at(above, torch.zeros(3), intrinsics_matrix(2.0)).rotation[0]
     torch.testing.assert_close(rotation.T @ rotation, torch.eye(3, dtype=dtype), rtol=0, atol=1e-6)
     assert float(rotation.det()) == pytest.approx(1.0)
+
+
+def three() -> Camera:
+    return orbit(torch.tensor([0.1, 0.2, 0.3]), radius=2.7, focal=4.0)
+
+
+def test_cameras_are_counted_iterated_and_picked() -> None:
+    camera = three()
+    yaws = [round(float(one.yaw), 3) for one in camera]
+    assert yaws == [0.1, 0.2, 0.3]
+    for index, expected in (
+        (1, [0.2]),
+        (-1, [0.3]),
+        (torch.tensor(1), [0.2]),
+        ([2, 0], [0.3, 0.1]),
+        ([True, False, True], [0.1, 0.3]),
+        (torch.tensor([False, True, False]), [0.2]),
+        (slice(1, None), [0.2, 0.3]),
+        ([], []),
+    ):
+        torch.testing.assert_close(camera[index].yaw, torch.tensor(expected))
+    for wrong in (3, -4, [True, False]):
+        with pytest.raises(IndexError):
+            camera[wrong]
+
+
+def test_orbits_of_one_number_and_of_whole_numbers() -> None:
+    (one,) = orbit(0.3, 0.5, radius=2.7, focal=4.0)  # type: ignore[arg-type]
+    assert (float(one.yaw), float(one.pitch)) == pytest.approx((0.3, 0.5))
+    whole = orbit(torch.tensor([0, 1]), 0.5, radius=2.7, focal=4.0)
+    torch.testing.assert_close(whole.pitch, torch.tensor([0.5, 0.5]))
+
+
+def test_positions_and_pairs_of_another_shape_are_named() -> None:
+    intrinsics = three().intrinsics
+    for position in (torch.tensor([0.0, 0.0, 2.7]), torch.tensor([[0, 0, 2]])):
+        with pytest.raises(InputError, match=r"position: shape .*, expected \[N, 3\]"):
+            look_at(position, torch.zeros(3), intrinsics)
+    with pytest.raises(InputError, match=r"second: 3 cameras, expected one"):
+        interpolate(three()[0], three(), torch.tensor([0.5]))

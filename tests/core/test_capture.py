@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from inv3d.core.camera import Camera, orbit
 from inv3d.core.capture import Capture, evenly_by_angle, is_circle
 from inv3d.core.errors import InputError
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.golden_cases import GoldenCase
 
 GOLDEN = GoldenCase("multilatent_target_selection").tensors
@@ -175,3 +176,11 @@ def test_whatever_else_is_known_of_the_views_goes_with_them() -> None:
     assert part.extras["classes"][:, 0, 0, 0].tolist() == [2, 0]
     assert part.extras["classes"].dtype == torch.int64
     assert part.extras["marks"].dtype == torch.float64
+
+
+def test_views_are_picked_by_one_several_or_a_mask() -> None:
+    capture = toy_capture(ToyGenerator(ToyConfig()), 3)
+    for index, expected in ((1, [1]), ([2, 0], [2, 0]), ([True, False, True], [0, 2])):
+        assert capture[index].names == tuple(capture.names[i] for i in expected)
+        assert torch.equal(capture[index].images, capture.images[expected])
+    assert [one.names[0] for one in capture] == list(capture.names)

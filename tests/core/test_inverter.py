@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
+from inv3d.core.errors import InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
-from inv3d.core.inverter import Inverter, Steps
-from inv3d.testing.toy import ToyConfig, ToyGenerator
+from inv3d.core.inverter import Inverter, Steps, load_method
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 
 
 class Idle(Inverter[PluginConfig]):
@@ -41,3 +43,13 @@ def test_a_result_has_tensors_of_its_own_without_a_graph() -> None:
     tensors = [found.ws, *found.offset.values(), *found.poses.values(), *cameras]
     assert all(t.dtype == torch.float32 and not t.requires_grad for t in tensors)
     assert not found.offset["centres"].any()
+
+
+def test_a_tuned_generator_isnt_inverted_into_again() -> None:
+    generator = ToyGenerator(ToyConfig())
+    options = {"latent": {"steps": 1, "samples": 50}, "tuning": {"steps": 2}}
+    method, capture = load_method("pti", options), toy_capture(generator, 3)
+    found = method.invert(generator, capture, Context.create())
+    assert found.generator_delta and generator.tuned
+    with pytest.raises(InputError, match="is tuned already, by an inversion or for one; load a"):
+        method.invert(generator, capture, Context.create())

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inv3d.core.camera import Camera
+from inv3d.core.errors import InputError
 from inv3d.core.inversion import Inversion
 from inv3d.core.latent import between_angles, latent_statistics
 from inv3d.testing.toy import W_DIM, ToyConfig, ToyGenerator
@@ -120,3 +121,8 @@ def test_statistics_are_those_of_a_direct_computation(dtype: torch.dtype) -> Non
     spread = math.sqrt(float((w - w.mean(0)).square().sum() / 4500))
     assert found.spread == pytest.approx(spread, rel=1e-6)
     assert found.spread == pytest.approx(math.sqrt(W_DIM) * float(w.std()), rel=0.5)
+
+
+def test_statistics_of_no_draws_are_refused() -> None:
+    with pytest.raises(InputError, match="samples: found 0, expected 1 or more"):
+        latent_statistics(ToyGenerator(ToyConfig()), 0)
