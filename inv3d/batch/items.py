@@ -12,6 +12,7 @@ from pathlib import Path
 from inv3d.core.errors import InputError
 from inv3d.io.formats import PICTURES, VIDEOS
 from inv3d.rundir.batch import ROWS
+from inv3d.rundir.files import RECORD
 
 LIST, ZIP = ".txt", ".zip"
 _SINGLE = PICTURES | VIDEOS
@@ -52,6 +53,11 @@ def find_items(source: Path, captures: Path, out: Path | None = None) -> list[It
         InputError: where there are none, one is there twice, or names can't be told apart.
     """
     suffix = source.suffix.lower()
+    if source.is_dir() and (source / RECORD).is_file():
+        raise InputError(
+            f"CAPTURES {source}: is a run (it has {RECORD}), whose pictures would be items; give "
+            "the folder of the captures"
+        )
     if source.is_dir():
         items = [item for item in _of_folder(source) if not _is_output(Path(item.input), out)]
         if out is not None and _place(str(out)) == _place(str(source)):

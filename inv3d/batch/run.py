@@ -24,7 +24,7 @@ from inv3d.core.files import not_written
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.lock import Busy, locked
 from inv3d.core.registry.discovery import registry
-from inv3d.core.registry.hooks import open_executor
+from inv3d.core.registry.hooks import check_executor, open_executor
 from inv3d.report.batch import write_summary
 from inv3d.rundir.batch import CAPTURES, RUNS, Row, add_row
 from inv3d.rundir.files import LOCK
@@ -96,6 +96,7 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         InterruptedRun: where the user stopped it; everything is kept.
     """
     out = batch.out.absolute()
+    check_executor(batch.executor)
     items = find_items(batch.source, out / CAPTURES, out)
     batch = replace(batch, request=_anywhere(batch.request))
     instant = _is_instant(batch)

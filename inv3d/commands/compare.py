@@ -14,6 +14,7 @@ from inv3d.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from inv3d.core.capture import Capture
     from inv3d.io.images import Frame
     from inv3d.report.compare import ComparedRun, Section
 
@@ -145,17 +146,18 @@ def _number(text: str, best: bool, terminal: bool) -> Text:
 
 def _side_by_side(runs: Sequence[Path], compared: Sequence[ComparedRun], device: str) -> Frame:
     """Return targets and every run's reconstructions of the same frames."""
-    from inv3d.core.capture import evenly_by_angle
     from inv3d.core.device import resolve_device
     from inv3d.report import pictures as pics
+    from inv3d.report.views import render_views
     from inv3d.rundir.opening import open_run, run_capture
-    from inv3d.runs.finish import orbit_frames
 
     rows: list[list[Frame]] = []
     first = open_run(runs[0], resolve_device(device))
     capture, _, _ = run_capture(first)
-    shown = capture[sorted(set(evenly_by_angle(capture.camera.yaw, min(_VIEWS, len(capture)))))]
-    rows.append([pics.labelled(f, "target") for f in pics.colour_frames(shown.images)])
+    shown = capture[_shown(capture)]
+    inputs = {listed.record["input"]["path"] for listed in compared}
+    target = "target" if len(inputs) == 1 else f"target of {compared[0].name}"
+    rows.append([pics.labelled(f, target) for f in pics.colour_frames(shown.images)])
     for directory, listed in zip(runs, compared, strict=True):
         run = open_run(directory, resolve_device(device))
         if run.generator.spec.resolution != first.generator.spec.resolution:
@@ -163,9 +165,21 @@ def _side_by_side(runs: Sequence[Path], compared: Sequence[ComparedRun], device:
                 f"--picture: {directory} has pictures of {run.generator.spec.resolution} pixels, "
                 f"{runs[0]} of {first.generator.spec.resolution}; leave one out"
             )
-        frames = orbit_frames(run.generator, run.inversion, shown.camera)
+        seen = render_views(run.generator, run.inversion, shown.camera, frames=shown.names)
+        frames = [f for _, r in seen for f in pics.colour_frames(r.require("image"))]
         rows.append([pics.labelled(frame, listed.name) for frame in frames])
     return pics.tile(rows)
+
+
+def _shown(capture: Capture) -> list[int]:
+    """Choose views from all sides; where cameras stand still, frames from beginning to end."""
+    from inv3d.core.capture import evenly_by_angle
+
+    count = min(_VIEWS, len(capture))
+    rows = sorted(set(evenly_by_angle(capture.camera.yaw, count)))
+    if len(rows) == count:
+        return rows
+    return [round(i * (len(capture) - 1) / max(1, count - 1)) for i in range(count)]
 
 
 def _write_html(path: Path, compared: Sequence[ComparedRun], sheet: Frame | None) -> None:

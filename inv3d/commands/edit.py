@@ -58,7 +58,8 @@ _WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
     "--rows", type=click.IntRange(1, 200), default=10, show_default=True, help="Of the sheet."
 )
 @click.option(
-    "--strengths", default="-3,-1.5,0,1.5,3", show_default=True, help="Columns of the sheet."
+    "--strengths",
+    help="Columns of the sheet.  [default: the editor's, mostly -3,-1.5,0,1.5,3]",
 )
 @click.option(
     "--yaw-deg",
@@ -286,6 +287,22 @@ def _show(facts: Mapping[str, Any]) -> None:
         click.echo(f"report: {Path(facts['directory']) / REPORT}")
 
 
+def _strengths(editor: AnyEditor, text: str | None) -> list[float]:
+    """Return the columns of a sheet, all of which the editor can take."""
+    from inv3d.core.config import build_config
+
+    if text is None:
+        return list(editor.strengths)
+    strengths = [_number("strengths", part) for part in text.split(",")]
+    for strength in strengths:
+        try:
+            build_config(editor.Edit, {"strength": strength}, f"editor {editor.name}")
+        except ConfigError as error:
+            if "strength" in str(error):
+                raise UsageError(f"--strengths {strength:g}: {error}") from None
+    return strengths
+
+
 def _sheet(
     editing: Editing,
     given: Mapping[str, str],
@@ -298,7 +315,7 @@ def _sheet(
     from inv3d.runs.edit import shown_cameras
 
     say = Lines().say
-    strengths = [_number("strengths", part) for part in options["strengths"].split(",")]
+    strengths = _strengths(editing.editor, options["strengths"])
     out = options["out"] or editing.run.directory / f"edits-{editing.editor.name}.png"
     if out.suffix.lower() != ".png":
         raise UsageError(f"-o {out}: a sheet is a picture; give a name that ends in .png")

@@ -143,13 +143,24 @@ def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> Non
     _, inversion = read_result(run)
     write_latents(out, inversion.ws, inversion.cameras)
     tuned = len(inversion.generator_delta)
-    facts = {"out": str(out), "format": NPZ, "latents": len(inversion.ws), "tuned": bool(tuned)}
+    facts = {
+        "out": str(out),
+        "format": NPZ,
+        "latents": len(inversion.ws),
+        "tuned": bool(tuned),
+        "offset": sorted(inversion.offset),
+    }
     if as_json:
         print_json(facts)
         return
     click.echo(f"{out}: {len(inversion.ws)} latent{'s' if len(inversion.ws) > 1 else ''}")
     if tuned:
         click.echo("note: the run also tuned its generator, which isn't in the file", err=True)
+    if inversion.offset:
+        parts = " and ".join(sorted(inversion.offset))
+        click.echo(
+            f"note: the run also has an offset of {parts}, which isn't in the file", err=True
+        )
 
 
 def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:

@@ -113,7 +113,7 @@ def command(
     own = opened.generator.spec.resolution
     if size is not None and size != own:
         click.echo(f"note: {_resampling(own, size)}", err=True)
-    codec, side = _write(opened, camera, out, form, depth, resolution, size, fps)
+    codec, side = _write(opened, camera, names, out, form, depth, resolution, size, fps)
     facts = {
         "out": str(out),
         "views": len(camera),
@@ -209,6 +209,7 @@ def _resampling(own: int, size: int) -> str:
 def _write(
     run: Run,
     camera: Camera,
+    names: tuple[str, ...],
     out: Path,
     form: str,
     depth: bool,
@@ -225,7 +226,8 @@ def _write(
 
     outputs: Any = ("depth", "mask") if depth else ("image",)
     run.generator.require(outputs, "--depth" if depth else "render")
-    seen = [r for _, r in render_views(run.generator, run.inversion, camera, outputs, resolution)]
+    views = render_views(run.generator, run.inversion, camera, outputs, resolution, names)
+    seen = [rendering for _, rendering in views]
     if not depth:
         images = (pics.sized(r.require("image"), size) for r in seen)
         frames = [frame for part in images for frame in pics.colour_frames(part)]

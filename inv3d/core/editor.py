@@ -149,6 +149,7 @@ class Editor(Plugin, ABC, Generic[C, E]):
         needs_capture: whether `apply` needs the frames that were inverted.
         quick: whether an edit takes no more than a moment, so that a run's report can show it at
             many strengths.
+        strengths: that a sheet of it shows.
         hidden: names that no option of an edit can have, since 3dinv edit has them itself.
     """
 
@@ -157,6 +158,7 @@ class Editor(Plugin, ABC, Generic[C, E]):
     partners: ClassVar[tuple[int, int]] = (0, 0)
     needs_capture: ClassVar[bool] = False
     quick: ClassVar[bool] = True
+    strengths: ClassVar[tuple[float, ...]] = (-3.0, -1.5, 0.0, 1.5, 3.0)
     hidden: ClassVar[tuple[str, ...]] = (
         *("editor", "out", "overwrite", "with", "directions", "keep_directions", "sheet", "rows"),
         *("strengths", "device", "json", "no_report", "help"),

@@ -22,7 +22,8 @@ from inv3d.io.images import Frame
 from inv3d.report import pictures as pics
 from inv3d.report.views import render_views
 
-STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)
+# the mode of edits that go to a strength, and so change the head at 0 too
+_TO = "to"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def edit_sheet(
     Args:
         palette: the editor and what it edits.
         rows: title and options of strength 1.
-        strengths: what the options are multiplied with; 0 is the head as it is.
+        strengths: what the options are multiplied with; 0 is the head as it is, unless the edit
+            goes to a strength.
         camera: views of every edit.
         reopen: builds the generator that an inversion needs.
         on_row: is told of every row.
@@ -110,7 +112,7 @@ def edit_sheet(
         line: list[Frame] = []
         for strength in strengths:
             frames = plain
-            if strength:
+            if strength or options.get("mode") == _TO:
                 inversion = palette.edited(scaled(options, strength))
                 generator = tuned_for(palette, inversion, reopen)
                 frames = pics.colour_frames(views(generator, inversion, camera))

@@ -106,6 +106,7 @@ def test_a_zip_that_points_outside_or_is_damaged_is_refused(tmp_path: Path) -> N
         ((), "nothing to invert"),
         (("readme.txt",), "nothing to invert"),
         (("dataset.json", "a.png"), "is a capture itself (it has dataset.json)"),
+        (("run.json", "orbit.mp4"), "is a run (it has run.json), whose pictures would be items"),
         (("a.png", "a.jpg"), "a.png have one name"),
         (("Head/x", "head/x"), "differ in capitals, or in the encoding of accents, only"),
         (("x" * 240 + ".png",), "has a name of 240 bytes, and a run directory may have 200"),

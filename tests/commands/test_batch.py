@@ -169,6 +169,12 @@ def test_a_pipeline_is_for_methods_without_steps(
     fails(batch(captures, *QUICK), 2, said)
 
 
+def test_an_executor_is_looked_up_before_there_is_work(captures: Path) -> None:
+    assert batch(captures, *QUICK).exit_code == 0
+    result = batch(captures, *QUICK, "--executor", "her")
+    fails(result, 2, "--executor her: no plugin offers it; did you mean 'here'?")
+
+
 def test_shares_are_counted_exactly() -> None:
     from inv3d.commands.batch import _conclude, _fail
 

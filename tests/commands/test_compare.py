@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from inv3d.commands.compare import command
+from inv3d.commands.compare import _shown, command
+from inv3d.report import pictures
 from inv3d.report.compare import read_runs, sections
 from inv3d.report.tables import best
+from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
 from tests.toy_runs import toy_registered
 
@@ -129,6 +131,28 @@ def test_the_picture_has_a_row_of_targets_and_one_for_every_run(
         width, height = picture.size
     assert width == 5 * 32 + 4 * 4
     assert height == 4 * (32 + 18) + 3 * 4
+
+
+def test_the_target_says_whose_it_is_where_inputs_differ(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    labelled = pictures.labelled
+    monkeypatch.setattr(
+        pictures, "labelled", lambda frame, text: (said.append(text), labelled(frame, text))[1]
+    )
+    good(command, runs[0], runs[1], "--picture", tmp_path / "a.png")
+    assert set(said) == {"target", runs[0].name, runs[1].name}
+    good(command, runs[0], make_run(tmp_path, "other"), "--picture", tmp_path / "b.png")
+    assert "target of single" in said
+
+
+def test_frames_before_a_camera_that_stands_still_are_all_shown() -> None:
+    capture = toy_capture(ToyGenerator(ToyConfig()), 9)
+    front = capture.camera[[4]]
+    assert _shown(capture.with_cameras(front.repeat_interleave(9))) == [0, 2, 4, 6, 8]
+    assert _shown(capture.with_cameras(front.repeat_interleave(9))[[0, 1]]) == [0, 1]
+    assert len(_shown(capture)) == 5
 
 
 def test_different_inputs_are_a_warning(runs: list[Path], tmp_path: Path) -> None:

@@ -243,6 +243,30 @@ def test_a_sheet_shows_edits_and_strengths(runs: Path, tmp_path: Path, name: str
     assert abs(cells[2] - cells[0]).mean() > 0.5 and abs(cells[2] - cells[3]).mean() > 0.5
 
 
+@pytest.mark.parametrize("name", ["stylemix", "interpolate"])
+def test_a_sheet_of_two_heads_goes_from_one_to_the_other(
+    runs: Path, tmp_path: Path, name: str
+) -> None:
+    arguments = ("--sheet", "--editor", name, "--with", runs / "other", "-o", tmp_path / "a.png")
+    facts = answer(edit, runs / "one", *arguments, "--yaw-deg", 0)
+    assert facts["strengths"] == [0, 0.25, 0.5, 0.75, 1]
+    if name == "stylemix":
+        said = fault(edit, runs / "one", *arguments, "--strengths", "0,2")
+        assert "--strengths 2: option 'strength' of editor stylemix" in said
+
+
+def test_a_sheet_of_edits_that_go_to_a_strength_has_them_at_0_too(
+    runs: Path, tmp_path: Path
+) -> None:
+    arguments = ("--sheet", "--editor", "interfacegan", "--attribute", "size", "--yaw-deg", 0)
+    cells = []
+    for mode in ("to", "by"):
+        out = tmp_path / f"{mode}.png"
+        good(edit, runs / "one", *arguments, "--mode", mode, "--strengths", "0", "-o", out)
+        cells.append(np.asarray(Image.open(out)).astype(int))
+    assert abs(cells[0] - cells[1]).max() > 2
+
+
 def test_a_sheet_goes_into_the_run_and_can_be_of_one_edit(runs: Path, tmp_path: Path) -> None:
     run = shutil.copytree(runs / "one", tmp_path / "run")
     good(edit, run, "--sheet", "--rows", 1, "--strengths", "1")

@@ -83,6 +83,17 @@ def test_cameras_that_the_method_found_come_with_it(run: Path, tmp_path: Path) -
         torch.testing.assert_close(camera.labels()[0], label, atol=1e-5, rtol=1e-5)
 
 
+def test_what_a_file_of_latents_lacks_is_said(run: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(run, tmp_path / "moved")
+    found = Inversion.load(moved)
+    offset = {"centres": torch.zeros(1, 8, 3)}
+    replace(found, offset=offset).save(moved)
+    result = call(command, moved, "-o", tmp_path / "a.npz")
+    assert "note: the run also has an offset of centres, which isn't in the file" in result.stderr
+    facts = answer(command, moved, "-o", tmp_path / "b.npz")
+    assert facts["offset"] == ["centres"]
+
+
 def test_cameras_that_are_there_stay(run: Path, tmp_path: Path) -> None:
     (tmp_path / "transforms.json").write_text("mine")
     arguments = (run, "-o", tmp_path / "a.ply", "--cameras")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ import torch
 from PIL import Image
 
 from inv3d.commands.render import command
-from inv3d.io.cameras import read_cameras
+from inv3d.core.inversion import Inversion
+from inv3d.io.cameras import read_cameras, write_labels
 from inv3d.io.video import read_video
 from inv3d.report.pictures import colour_frames
 from inv3d.report.views import render_views
@@ -74,6 +78,17 @@ def test_cameras_of_a_file(run: Path, tmp_path: Path) -> None:
     target = pixels(run.parent / "capture" / "view002.png").astype(int)
     seen = pixels(tmp_path / "views" / "0002.png").astype(int)
     assert np.abs(seen - target).mean() < 12
+
+
+def test_frames_of_a_video_are_those_that_a_camera_file_names(run: Path, tmp_path: Path) -> None:
+    names = tuple(f"frame{i}.png" for i in range(4))
+    video = shutil.copytree(run, tmp_path / "video")
+    replace(Inversion.load(video), blend="frame", frames=names).save(video)
+    front = read_cameras(run.parent / "capture" / "dataset.json")[0][0]
+    write_labels(tmp_path / "cameras.json", front.repeat_interleave(4), names)
+    good(command, video, "-o", tmp_path / "views", "--camera", tmp_path / "cameras.json")
+    frames = [pixels(path).astype(int) for path in sorted((tmp_path / "views").iterdir())]
+    assert all(np.abs(a - b).mean() > 0.5 for a, b in itertools.pairwise(frames))
 
 
 @pytest.mark.parametrize("orbit", ["front-sweep", "full", "ellipse"])

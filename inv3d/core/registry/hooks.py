@@ -98,6 +98,20 @@ def open_executor(asked: str, wanted: Any) -> Any:
     return _opened("--executor", asked, _offered("inv3d_executors"), wanted)
 
 
+def check_executor(asked: str) -> None:
+    """Refuse an executor that no plugin offers, before there's work for one.
+
+    Raises:
+        UsageError: naming the nearest one.
+    """
+    _known("--executor", asked.partition("?")[0], _offered("inv3d_executors"))
+
+
+def _known(option: str, name: str, offered: Mapping[str, Callable[..., Any]]) -> None:
+    if name not in offered:
+        raise UsageError(f"{option} {name}: no plugin offers it{suggest(name, offered)}")
+
+
 def _offered(hook: str) -> dict[str, Callable[..., Any]]:
     """Return what all plugins offer by a hook, by name."""
     offered: dict[str, Callable[..., Any]] = {}
@@ -111,8 +125,7 @@ def _opened(
 ) -> Any:
     """Call what is offered under a name, with the options that the user gives it."""
     name, _, query = asked.partition("?")
-    if name not in offered:
-        raise UsageError(f"{option} {name}: no plugin offers it{suggest(name, offered)}")
+    _known(option, name, offered)
     pairs = [part.partition("=") for part in query.split("&") if part]
     try:
         return offered[name](*arguments, **{key: _value(text) for key, _, text in pairs})

@@ -32,6 +32,7 @@ class StyleMix(Editor[PluginConfig, StyleMixEdit]):
     Edit = StyleMixEdit
     needs_directions: ClassVar[bool] = False
     partners = (1, 1)
+    strengths: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
     def apply(
         self,

@@ -88,7 +88,7 @@ class Lookalikes(Loss[LookalikesConfig, Tensor]):
     Config = LookalikesConfig
     label = "Lookalikes"
     digits = 3
-    unit = "share of near-identical heads that are nearer"
+    unit = "share of lookalikes that are nearer"
     scale: Tensor
 
     def __init__(self, config: LookalikesConfig, identity: HeadID, scale: Tensor) -> None:

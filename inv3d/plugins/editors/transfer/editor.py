@@ -42,6 +42,7 @@ class Transfer(Editor[PluginConfig, TransferEdit]):
     needs_directions: ClassVar[bool] = False
     quick: ClassVar[bool] = False
     partners = (1, 1)
+    strengths: ClassVar[tuple[float, ...]] = (0.0, 0.25, 0.5, 0.75, 1.0)
 
     def apply(
         self,
