@@ -280,7 +280,7 @@ def _show(facts: Mapping[str, Any]) -> None:
 
     edit = facts["run"]["edit"]
     for each in edit["edits"]:
-        said = ", ".join(f"{name} {value}" for name, value in each["options"].items())
+        said = ", ".join(f"{n} {value}" for n, value in each["options"].items()) or "its defaults"
         click.echo(f"{edit['editor']}: {each['name'] + ': ' if each['name'] else ''}{said}")
     click.echo(f"everything is in {facts['directory']}")
     if facts["metrics"] is not None:

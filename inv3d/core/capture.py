@@ -135,7 +135,8 @@ def choose_views(
         return list(range(count))
     if views > count:
         raise InputError(
-            f"--views {views}: the capture {source} has only {count} views; give a smaller number"
+            f"--views {views}: the capture {source} has only {_counted(count)}; give a smaller "
+            "number"
         )
     if selection == "index" or cameras is None:
         steps = torch.linspace(0, count - 1, views) if views > 1 else [count // 2]
@@ -143,10 +144,14 @@ def choose_views(
     chosen = evenly_by_angle(cameras.yaw, views)
     if len(set(chosen)) < views:
         raise InputError(
-            f"--views {views}: only {len(set(chosen))} views of {source} differ enough "
+            f"--views {views}: only {_counted(len(set(chosen)))} of {source} differ enough "
             "in angle; give a smaller number or --select index"
         )
     return chosen
+
+
+def _counted(views: int) -> str:
+    return "1 view" if views == 1 else f"{views} views"
 
 
 def is_circle(yaw: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from inv3d.core.errors import ConfigError, suggest
 
 Options = dict[str, Any]
 LOSSES = "losses"
+# numbers that JSON has no words for
+_NUMBER = re.compile(r"[+-]?(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _LONGEST_VALUE = 60
 C = TypeVar("C", bound="PluginConfig")
 
@@ -166,6 +169,8 @@ def preset_options(plugin: Any, preset: str | None, owner: str) -> Options:
 def parse_overrides(pairs: Iterable[str]) -> Options:
     """Turn `a.b=c` texts into nested options; values are read as JSON where they are JSON.
 
+    Numbers may also be written as `.1` and `1.`, which JSON doesn't know.
+
     Raises:
         ConfigError: where a text has no `=` or an empty name.
     """
@@ -178,7 +183,7 @@ def parse_overrides(pairs: Iterable[str]) -> Options:
         try:
             value = json.loads(text)
         except json.JSONDecodeError:
-            value = text
+            value = float(text) if _NUMBER.fullmatch(text) else text
         for key in reversed(keys):
             value = {key: value}
         result = merge(result, value)

@@ -203,7 +203,8 @@ def find_trained(
         plugin: name of the method or estimator.
         generator: that they must be trained for.
         path: file or directory that `3dinv train` wrote, or None.
-        option: how a user gives the path, for messages, such as "--set weights=PATH".
+        option: how a user gives the path, for messages, such as "--set weights=PATH"; "" where
+            nothing takes one.
 
     Raises:
         WeightsError: where there are none, or they're of another plugin or generator; it says how
@@ -222,10 +223,11 @@ def find_trained(
         if found.fingerprint == generator.spec.fingerprint:
             return found, place
         others.append(f"{place} is for {found.fingerprint}")
+    given = f"give {option}, or " if option else ""
     raise WeightsError(
         f"{plugin}: no trained networks for generator {generator.spec.name}, "
         f"{generator.spec.fingerprint}{''.join(f' ({text})' for text in others)}; "
-        f"{_how_to_train(plugin, generator)}, then give {option}, or put {name}/{FILE} there as "
+        f"{_how_to_train(plugin, generator)}, then {given}put {name}/{FILE} there as "
         f"{folder / name}.safetensors"
     )
 

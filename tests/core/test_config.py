@@ -122,6 +122,11 @@ def test_overrides_are_json_where_they_can_be() -> None:
     }
 
 
+def test_numbers_may_begin_or_end_with_a_point() -> None:
+    found = parse_overrides(["a=.1", "b=-1.", "c=+2.5e-1", "d=.", "e=007", "f=1.2.3"])
+    assert found == {"a": 0.1, "b": -1.0, "c": 0.25, "d": ".", "e": "007", "f": "1.2.3"}
+
+
 def test_the_last_override_wins() -> None:
     assert parse_overrides(["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
     assert parse_overrides(["a=1", "a.b=2"]) == {"a": {"b": 2}}
