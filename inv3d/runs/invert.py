@@ -15,10 +15,12 @@ from inv3d.core.capture import Capture
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
+from inv3d.io.capturefiles import CaptureFiles
 from inv3d.report.views import render_views
+from inv3d.runs.asked import asked
 from inv3d.runs.display import Display, Told, open_display
 from inv3d.runs.execute import start
-from inv3d.runs.prepare import PreparedRun, Request, prepare
+from inv3d.runs.prepare import PreparedRun, prepare
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Inverted:
 
 
 def invert(
-    capture: str | Path,
+    capture: str | Path | CaptureFiles,
     *,
     method: str = "multilatent",
     generator: str = "minihead",
@@ -65,7 +67,8 @@ def invert(
     """Invert a capture, as `3dinv run` does.
 
     Args:
-        capture: folder or zip with images and cameras, or "sample:dynamic", "sample:static".
+        capture: folder or zip with images and cameras, or "sample:dynamic", "sample:static"; or
+            what `open_capture` returned, which is opened once more.
         method: name of the plugin.
         generator: name of the plugin.
         out: directory to write with everything that `3dinv run` writes; nothing is written if
@@ -81,6 +84,7 @@ def invert(
         The tuned generator, the inversion and the frames.
 
     Raises:
+        ConfigError: where a field isn't known, or a value of another type or out of range.
         InvError: with one line that says what's wrong and what to do.
 
     Example:
@@ -92,9 +96,7 @@ def invert(
         >>> found.render(found.generator.spec.camera.orbit(yaw)).shape
         torch.Size([2, 3, 128, 128])
     """
-    paths = {n: Path(request[n]) for n in ("weights", "init") if request.get(n) is not None}
-    asked = {**request, **paths}
-    run = prepare(Request(method=method, generator=generator, input=str(capture), **asked))
+    run = prepare(asked(capture, {"method": method, "generator": generator, **request}))
     if on_step is not None:
         return _invert(run, Told(on_step), out, overwrite)
     with open_display() as display:
