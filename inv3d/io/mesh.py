@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inv3d.core.errors import InputError, UsageError, suggest
+from inv3d.core.errors import ConfigError, InputError, UsageError, suggest
 from inv3d.core.files import atomic_write
 from inv3d.io.formats import MESH_FORMATS
 
@@ -68,15 +68,17 @@ def extract_mesh(
     Args:
         generator: that made the scene.
         scene: one.
-        resolution: grid points a side of the generator's box.
+        resolution: grid points a side of the generator's box, 2 or more.
         level: density (opacity a world unit) of the surface; by default the one at which a
             thirty-second of the box is half opaque.
         largest: keep only the largest connected piece, and nothing inside it.
         smooth: rounds of Taubin smoothing, which doesn't shrink the mesh.
 
     Raises:
-        InputError: where the density never reaches the level.
+        ConfigError: where resolution, level or rounds are out of range.
+        InputError: where the density never reaches the level, or there are several scenes.
     """
+    _check_grid(scene, resolution, level, smooth)
     level = surface_density(generator.spec.box) if level is None else level
     density = _density_grid(generator, scene, resolution)
     if not bool((density > level).any()):
@@ -90,6 +92,17 @@ def extract_mesh(
     if smooth:
         vertices = _smoothed(vertices, faces, smooth)
     return Mesh(vertices, faces, _colours(generator, scene, vertices))
+
+
+def _check_grid(scene: Scene, resolution: int, level: float | None, smooth: int) -> None:
+    if len(scene) != 1:
+        raise InputError(f"scene: found {len(scene)} scenes, expected one; give scene[[0]]")
+    if resolution < 2:
+        raise ConfigError(f"resolution: found {resolution}, expected 2 or more grid points a side")
+    if level is not None and not math.isfinite(level):
+        raise ConfigError(f"level: found {level}, expected a finite density, or None")
+    if smooth < 0:
+        raise ConfigError(f"smooth: found {smooth}, expected 0 or more rounds")
 
 
 def _density_grid(generator: Generator, scene: Scene, resolution: int) -> NDArray[np.float32]:
@@ -172,7 +185,7 @@ def mesh_format(path: Path, given: str | None = None) -> str:
     return name
 
 
-def write_mesh(mesh: Mesh, path: Path, form: str | None = None) -> None:
+def write_mesh(mesh: Mesh, path: Path | str, form: str | None = None) -> None:
     """Write a mesh; colours are kept in all formats but STL, which has none.
 
     GLB holds linear colours as its standard demands, the other formats sRGB.
@@ -188,6 +201,7 @@ def write_mesh(mesh: Mesh, path: Path, form: str | None = None) -> None:
     """
     import trimesh
 
+    path = Path(path)
     form = mesh_format(path, form)
     colours = _linear(mesh.colours) if form == "glb" else mesh.colours
     alpha = np.ones((len(colours), 1), dtype=np.float32)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inv3d.core.errors import UsageError, suggest
+from inv3d.core.errors import ConfigError, UsageError, suggest
 from inv3d.core.files import atomic_directory, atomic_write
 from inv3d.io.formats import VIDEO_FORMATS
 from inv3d.io.images import Frame
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CODECS = ("libx264", "mpeg4")
+# frames a second; the longest that a GIF can show a frame is 11 minutes
+_SLOWEST = 0.01
 _OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qscale": "3"}}
 
 
@@ -39,7 +42,7 @@ def video_format(path: Path) -> str:
     return name
 
 
-def write_video(path: Path, frames: Iterable[Frame], fps: float = 24) -> str:
+def write_video(path: Path | str, frames: Iterable[Frame], fps: float = 24) -> str:
     """Write frames whole or not at all.
 
     Args:
@@ -51,16 +54,38 @@ def write_video(path: Path, frames: Iterable[Frame], fps: float = 24) -> str:
         The codec: "h264", "mpeg4" (where this PyAV has no H.264 encoder), "gif" or "png".
 
     Raises:
-        UsageError: where the format is unknown, or PyAV isn't installed.
+        UsageError: where the format is unknown, PyAV isn't installed, or frames are none or of
+            several sizes.
+        ConfigError: where `fps` is out of range.
         RunError: where the place can't be written, or a PNG folder exists.
     """
+    path = Path(path)
     form = video_format(path)
+    if not _SLOWEST <= fps < math.inf:
+        raise ConfigError(f"fps: found {fps}, expected {_SLOWEST} or more frames a second")
+    frames = _of_one_size(frames, path)
     if form == "png":
         return _write_folder(path, frames)
     with atomic_write(path) as temporary:
         if form == "gif":
             return _write_gif(temporary, frames, fps)
         return _write_mp4(temporary, frames, fps)
+
+
+def _of_one_size(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
+    """Yield frames, and refuse none at all and those of another size than the first."""
+    size: tuple[int, ...] = ()
+    for index, frame in enumerate(frames):
+        size = size or frame.shape[:2]
+        if frame.shape[:2] != size:
+            (height, width), (first_height, first_width) = frame.shape[:2], size
+            raise UsageError(
+                f"{path}: frame {index} has {width} x {height} pixels, the first one "
+                f"{first_width} x {first_height}; give frames of one size"
+            )
+        yield frame
+    if not size:
+        raise UsageError(f"{path}: there are no frames to write; give one or more")
 
 
 def _write_mp4(path: Path, frames: Iterable[Frame], fps: float) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
+from inv3d.core.errors import UsageError
 from inv3d.core.files import atomic_write
 from inv3d.io.images import Frame
 
@@ -122,8 +123,16 @@ def _on_grey(frames: Sequence[Frame], mask: Tensor) -> list[Frame]:
 
 
 def tile(rows: Sequence[Sequence[Frame]]) -> Frame:
-    """Return rows of pictures of one size as one picture with white gaps."""
-    height, width = rows[0][0].shape[:2]
+    """Return rows of pictures of one size as one picture with white gaps.
+
+    Raises:
+        UsageError: where there's no picture, or one of another size.
+    """
+    sizes = {frame.shape[:2] for row in rows for frame in row}
+    if len(sizes) != 1:
+        found = " and ".join(f"{width} x {height}" for height, width in sorted(sizes)) or "none"
+        raise UsageError(f"pictures to tile: found {found}, expected one or more of one size")
+    ((height, width),) = sizes
     columns = max(len(row) for row in rows)
     sheet = np.full(
         (len(rows) * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8
@@ -149,10 +158,18 @@ def labelled(frame: Frame, text: str) -> Frame:
     return np.asarray(sheet)
 
 
-def save_png(path: Path, frame: Frame) -> None:
-    """Write a picture whole or not at all."""
+def save_png(path: Path | str, frame: Frame) -> None:
+    """Write a picture whole or not at all.
+
+    Raises:
+        UsageError: where the name ends in something else than .png.
+        RunError: where the place can't be written.
+    """
     from PIL import Image
 
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: expected a name that ends in .png")
     with atomic_write(path) as temporary:
         Image.fromarray(np.ascontiguousarray(frame)).save(temporary, format="PNG")
 

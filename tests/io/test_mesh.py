@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 
-from inv3d.core.errors import InputError, UsageError
+from inv3d.core.errors import ConfigError, InputError, UsageError
 from inv3d.core.scene import Scene
 from inv3d.io import mesh as meshes
 from inv3d.io.mesh import Mesh, extract_mesh, surface_density, write_mesh
@@ -152,3 +152,29 @@ def test_an_unknown_format_is_refused_with_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'glb'"):
         write_mesh(mesh, tmp_path / "a.gltb")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("resolution", value) for value in (1, 0, -1)),
+        *(("level", value) for value in (float("nan"), float("inf"))),
+        ("smooth", -1),
+    ],
+)
+def test_an_option_out_of_range_is_one_line(option: str, value: float) -> None:
+    given = {"resolution": 16, "level": 50.0, option: value}
+    with pytest.raises(ConfigError, match=f"^{option}: found {value}, expected"):
+        extract_mesh(Ball(), SCENE, **given)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_mesh_is_made_of_one_scene(count: int) -> None:
+    scenes = Scene({}, torch.zeros(count, 1, 1))
+    with pytest.raises(InputError, match=rf"^scene: found {count} scenes, expected one; give scene"):
+        extract_mesh(Ball(), scenes, resolution=16)
+
+
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    write_mesh(extract_mesh(Ball(), SCENE, resolution=16), str(tmp_path / "a.obj"))
+    assert (tmp_path / "a.obj").stat().st_size

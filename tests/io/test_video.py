@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inv3d.core.errors import RunError, UsageError
+from inv3d.core.errors import ConfigError, RunError, UsageError
 from inv3d.io import video
 from inv3d.io.video import read_video, write_video
 
@@ -100,3 +100,31 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path: Path) -> None:
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'mp4'"):
         write_video(tmp_path / "a.mp3", ramp())
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
+def test_no_frames_and_frames_of_two_sizes_are_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="there are no frames to write; give one or more"):
+        write_video(tmp_path / name, [])
+    two = [*ramp(2), *ramp(1, height=16, width=20)]
+    with pytest.raises(UsageError, match="frame 2 has 20 x 16 pixels, the first one 48 x 32"):
+        write_video(tmp_path / name, two)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0, -1, 1e-6, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
+def test_a_rate_out_of_range_is_one_line(tmp_path: Path, name: str, fps: float) -> None:
+    with pytest.raises(ConfigError, match=r"^fps: found .*, expected 0\.01 or more frames"):
+        write_video(tmp_path / name, ramp(), fps=fps)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_the_slowest_rate_is_written(tmp_path: Path, name: str) -> None:
+    write_video(tmp_path / name, ramp(2), fps=0.01)
+
+
+def test_a_path_may_be_a_text(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.gif", "a"):
+        write_video(str(tmp_path / name), ramp(2))
+        assert (tmp_path / name).exists()

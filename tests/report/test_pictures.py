@@ -7,10 +7,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from inv3d.core.camera import orbit
+from inv3d.core.errors import UsageError
 from inv3d.report import pictures as pics
 
 
@@ -100,3 +102,23 @@ def test_files_and_data_uris_hold_the_picture(tmp_path: Path) -> None:
     assert head == "data:image/jpeg;base64"
     seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
     assert np.abs(seen - frame.astype(int)).mean() < 6
+
+
+@pytest.mark.parametrize("rows", [[], [[]]])
+def test_no_pictures_make_no_sheet(rows: list[list[np.ndarray]]) -> None:
+    with pytest.raises(UsageError, match="found none, expected one or more of one size"):
+        pics.tile(rows)
+
+
+def test_pictures_of_two_sizes_make_no_sheet() -> None:
+    rows = [[np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)]]
+    with pytest.raises(UsageError, match="found 5 x 4 and 6 x 4, expected one or more of one"):
+        pics.tile(rows)
+
+
+def test_a_png_is_called_png(tmp_path: Path) -> None:
+    frame = np.zeros((4, 6, 3), np.uint8)
+    with pytest.raises(UsageError, match=r"a\.jpg: expected a name that ends in \.png"):
+        pics.save_png(tmp_path / "a.jpg", frame)
+    pics.save_png(str(tmp_path / "a.PNG"), frame)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.PNG"]
