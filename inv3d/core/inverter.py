@@ -125,12 +125,14 @@ class Inverter(Plugin, ABC, Generic[C]):
         for name in ("offset", "poses"):
             tensors = more.get(name, {})
             more[name] = {key: _kept(value) for key, value in tensors.items()}
+        delta = {} if snapshot is None else snapshot.delta()
+        generator.tuned |= bool(delta)  # where the method left its weights unsettled
         return Inversion(
             ws=_kept(ws),
             cameras=Camera(_kept(cameras.cam2world), _kept(cameras.intrinsics)),
             generator=type(generator).name,
             fingerprint=generator.spec.fingerprint,
-            generator_delta={} if snapshot is None else snapshot.delta(),
+            generator_delta=delta,
             history=context.history(self.name, self.config),
             **more,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
+from inv3d.core.errors import WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.core.scene import OutputName, Rendering, Scene
@@ -63,6 +64,7 @@ def render_views(
 
     Raises:
         UnsupportedError: where the generator makes no such output.
+        WeightsError: where the generator is another one than the inversion's, or isn't tuned.
     """
     generator.require(outputs, "these views")
     camera = camera.to(generator.device)
@@ -91,10 +93,24 @@ def scenes_of(
 
     Yields:
         Which cameras, and a scene for each; the same one scene for all where there's one latent.
+
+    Raises:
+        WeightsError: where the generator is another one than the inversion's, or isn't tuned.
     """
+    _check_tuned(generator, inversion)
     shared = inversion.scene_for(generator, camera[:1]) if len(inversion.ws) == 1 else None
     for views in blocks(len(camera), views_at_once(resolution or generator.spec.render_resolution)):
         yield views, shared or inversion.scene_for(generator, camera[views], frames[views])
+
+
+def _check_tuned(generator: Generator, inversion: Inversion) -> None:
+    """Refuse a generator with which an inversion would be another head."""
+    inversion.check_generator(generator)
+    if inversion.generator_delta and not generator.tuned:
+        raise WeightsError(
+            f"generator {generator.spec.name}: isn't tuned, but the inversion tunes it, and "
+            "without that it's another head; call inversion.tune(generator) first"
+        )
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
+from inv3d.core.errors import InputError
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
@@ -49,7 +50,12 @@ class Inverted:
 
         Returns:
             [N, 3, H, W] in [-1, 1], on the generator's device.
+
+        Raises:
+            InputError: where there's no camera.
         """
+        if not len(camera):
+            raise InputError("camera: found no cameras, expected one or more")
         views = render_views(self.generator, self.inversion, camera)
         return torch.cat([seen.require("image") for _, seen in views])
 

@@ -11,6 +11,7 @@ from inv3d.core.config import PluginConfig
 from inv3d.core.errors import InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
+from inv3d.core.inversion import Snapshot
 from inv3d.core.inverter import Inverter, Steps, load_method
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 
@@ -53,3 +54,15 @@ def test_a_tuned_generator_isnt_inverted_into_again() -> None:
     assert found.generator_delta and generator.tuned
     with pytest.raises(InputError, match="is tuned already, by an inversion or for one; load a"):
         method.invert(generator, capture, Context.create())
+
+
+def test_weights_that_a_method_left_unsettled_count_as_tuned() -> None:
+    generator = ToyGenerator(ToyConfig())
+    before, front = Snapshot(generator), generator.spec.camera.front()
+    idle, ws = Idle(PluginConfig()), torch.zeros(1, 4, 8)
+    idle.inversion(generator, Context.create(), ws, front, before)
+    assert not generator.tuned
+    with torch.no_grad():
+        next(generator.parameters()).add_(1)
+    found = idle.inversion(generator, Context.create(), ws, front, before)
+    assert generator.tuned and found.generator_delta

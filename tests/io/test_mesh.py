@@ -171,7 +171,7 @@ def test_an_option_out_of_range_is_one_line(option: str, value: float) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_mesh_is_made_of_one_scene(count: int) -> None:
     scenes = Scene({}, torch.zeros(count, 1, 1))
-    with pytest.raises(InputError, match=rf"^scene: found {count} scenes, expected one; give scene"):
+    with pytest.raises(InputError, match=rf"^scene: found {count} scenes, expected one; "):
         extract_mesh(Ball(), scenes, resolution=16)
 
 

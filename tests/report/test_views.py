@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from inv3d.core.camera import CameraPrior
-from inv3d.core.errors import UnsupportedError
+from inv3d.core.errors import InputError, UnsupportedError, WeightsError
 from inv3d.report import views as view_module
 from inv3d.report.orbit import orbit_path
 from inv3d.report.views import first_alike, render_scene, render_scenes, render_views
-from tests.toy_runs import flattened, toy_case
+from inv3d.runs.invert import Inverted
+from inv3d.testing.toy import ToyConfig, ToyGenerator
+from tests.toy_runs import flattened, toy_case, tuned
 
 
 def test_an_output_that_is_not_made_is_an_error_that_names_it() -> None:
@@ -67,3 +69,28 @@ def test_cameras_that_differ_a_little_are_two() -> None:
     assert first_alike(nearly) == [0, 1, 0]
     behind = prior.orbit(torch.tensor([math.pi - 1e-6, 1e-6 - math.pi]))
     assert first_alike(behind) == [0, 1]
+
+
+def test_another_generator_is_refused() -> None:
+    case = toy_case()
+    other = replace(case.inversion, fingerprint="0123")
+    with pytest.raises(WeightsError, match=r"generator toy: fingerprint .*, but the run was made"):
+        list(render_views(case.generator, other, case.capture.camera))
+
+
+def test_a_generator_that_lacks_the_tuning_is_refused() -> None:
+    case = tuned(toy_case())
+    assert list(render_views(case.generator, case.inversion, case.capture.camera))
+    fresh = ToyGenerator(ToyConfig())
+    with pytest.raises(WeightsError, match="generator toy: isn't tuned, but the inversion tunes"):
+        list(render_views(fresh, case.inversion, case.capture.camera))
+    case.inversion.tune(fresh)
+    assert list(render_views(fresh, case.inversion, case.capture.camera))
+
+
+def test_no_cameras_are_no_views() -> None:
+    case = toy_case()
+    none = case.capture.camera[[]]
+    assert not list(render_views(case.generator, case.inversion, none))
+    with pytest.raises(InputError, match=r"^camera: found no cameras, expected one or more"):
+        Inverted(case.generator, case.inversion, case.capture).render(none)
