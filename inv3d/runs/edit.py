@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ from inv3d.runs.conclude import conclude
 SHOWN_YAWS = (0.0, 40.0, -40.0)
 VIDEO_FRAMES = 36
 FPS = 18
+# one or several
+Paths = Path | str | Sequence[Path | str]
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Editing:
         editor: by name.
         options: of the editor itself.
         directions: a file of them, or None for those that are known here.
-        others: files of directions that stay as they are.
-        partners: other runs that take part.
+        others: files of directions that stay as they are; one or several.
+        partners: other runs that take part; one or several.
 
     Raises:
         InvError: where the editor can't work on this run.
@@ -107,15 +109,15 @@ class Editing:
         editor: str,
         options: Mapping[str, Any] | None = None,
         *,
-        directions: Path | None = None,
-        others: Sequence[Path] = (),
-        partners: Sequence[Path] = (),
+        directions: Path | str | None = None,
+        others: Paths = (),
+        partners: Paths = (),
     ) -> None:
         self.run = run
-        self.partners = tuple(partners)
+        self.partners = _paths(partners)
         self.editor: AnyEditor = load_editor(editor, options)
         device = run.generator.device
-        taking_part = tuple(_subject(open_run(path, device)) for path in partners)
+        taking_part = tuple(_subject(open_run(path, device)) for path in self.partners)
         self.frames: Frames | None = None
         capture = None
         if self.editor.needs_capture:
@@ -123,8 +125,9 @@ class Editing:
             capture = self.frames[0][self.frames[1]]
         self.subject = replace(_subject(run), capture=capture, partners=taking_part)
         check_partners(self.editor, self.subject)
-        self.directions = find_directions(self.editor, run.generator, directions)
-        self.others = tuple(Directions.load(path) for path in others)
+        own = None if directions is None else Path(directions)
+        self.directions = find_directions(self.editor, run.generator, own)
+        self.others = tuple(Directions.load(path) for path in _paths(others))
         for other in self.others:
             other.check_generator(run.generator)
 
@@ -146,9 +149,14 @@ class Editing:
         return open_generator(part, where, self.run.generator.device)
 
     def apply(self, edits: Sequence[Edit]) -> Edited:
-        """Apply edits, one after another."""
+        """Apply edits, one after another.
+
+        Raises:
+            ConfigError: where they aren't edits, or an option is unknown or out of range.
+            InvError: where an edit can't be made.
+        """
         subject, notices = self.subject, []
-        for edit in edits:
+        for edit in _as_edits(edits):
             options = build_config(self.editor.Edit, edit.options, f"editor {self.editor.name}")
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
@@ -162,6 +170,27 @@ class Editing:
         return Edited(
             self.subject, subject.inversion, subject.generator, tuple(dict.fromkeys(notices))
         )
+
+
+def _paths(given: Paths) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
+
+
+def _as_edits(edits: Any) -> list[Edit]:
+    """Return edits as a list, and refuse what isn't one.
+
+    Raises:
+        ConfigError: naming its type.
+    """
+    listed = list(edits) if isinstance(edits, Iterable) else None
+    wrong = [edits] if listed is None else [e for e in listed if not isinstance(e, Edit)]
+    if listed is None or wrong:
+        among = "" if listed is None else " among them"
+        raise ConfigError(
+            f"edits: found a value of type {type(wrong[0]).__name__}{among}, expected a list, such "
+            "as [inv3d.Edit({'strength': 1.0})]"
+        )
+    return listed
 
 
 def _is_notice(category: type[Warning]) -> bool:
