@@ -28,3 +28,12 @@ def resolve_device(name: str) -> torch.device:
         found = f"{count} CUDA devices" if count else "no CUDA device"
         raise ConfigError(f"--device {name}: this machine has {found}; use --device auto")
     return torch.device("cuda", device.index or 0)
+
+
+def as_device(device: torch.device | str) -> torch.device:
+    """Return a device as it is, or the one of a name.
+
+    Raises:
+        ConfigError: where the name means nothing or the machine has no such device.
+    """
+    return resolve_device(device) if isinstance(device, str) else device

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.device import as_device
 from inv3d.core.errors import ConfigError, PluginError, UnsupportedError, WeightsError
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import PoseForm
@@ -84,16 +85,17 @@ def load_estimator(
     Args:
         name: of the plugin.
         options: nested plain values; its defaults if None.
-        device: where it goes.
+        device: where it goes; a name means what `--device` means.
         generator: that it gets ready for; if None the caller does that.
 
     Raises:
         PluginError: where the name is unknown.
-        ConfigError: where an option is unknown or out of range.
+        ConfigError: where an option is unknown or out of range, or there's no such device.
         WeightsError: where a weight file that it needs is missing, damaged, or for another
             generator.
         UnsupportedError: where it can't serve the generator.
     """
+    place = as_device(device)
     kind: type[AnyEstimator] = registry().load("estimators", name)
     estimator = kind.create(build_config(kind.Config, options or {}, f"estimator {name}"))
     if not isinstance(estimator, Estimator):
@@ -103,7 +105,7 @@ def load_estimator(
         )
     if generator is not None:
         estimator.get_ready(generator)
-    return estimator.to(device).eval().requires_grad_(False)
+    return estimator.to(place).eval().requires_grad_(False)
 
 
 def find_estimator(
@@ -114,11 +116,13 @@ def find_estimator(
     Args:
         generator: whose pictures they are.
         user: who wants one, for the message, such as "--camera auto".
-        device: where it goes.
+        device: where it goes; a name means what `--device` means.
 
     Raises:
+        ConfigError: where there's no such device.
         UnsupportedError: where there's none; it says why each one doesn't serve.
     """
+    place = as_device(device)
     reasons: list[str] = []
     loaded: list[tuple[bool, str]] = []
     for record in registry().of_kind("estimators"):
@@ -129,7 +133,7 @@ def find_estimator(
             reasons.append(str(error))
     for _, name in sorted(loaded):
         try:
-            return load_estimator(name, device=device, generator=generator)
+            return load_estimator(name, device=place, generator=generator)
         except (WeightsError, UnsupportedError, ConfigError) as error:
             reasons.append(str(error))
     raise UnsupportedError(

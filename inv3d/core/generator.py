@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from inv3d.core.alignment import Alignment
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.device import as_device
 from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.plugin import Plugin, Presets
 from inv3d.core.registry.discovery import registry
@@ -281,11 +282,11 @@ def load_generator(
         name: of the plugin.
         options: nested plain values, or its Config; its defaults if None.
         weights: its weight file, or the bare name of one that the plugin knows.
-        device: where it goes.
+        device: where it goes; a name means what `--device` means.
 
     Raises:
         PluginError: where the name is unknown or the plugin can't be used.
-        ConfigError: where an option is unknown or out of range.
+        ConfigError: where an option is unknown or out of range, or there's no such device.
         WeightsError: where the weights are missing or of another architecture.
 
     Example:
@@ -294,6 +295,7 @@ def load_generator(
         >>> generator.spec.resolution, generator.spec.render_resolution, generator.spec.domain
         (128, 32, 'human heads')
     """
+    place = as_device(device)
     kind: type[Generator] = registry().load("generators", name)
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):
@@ -306,8 +308,8 @@ def load_generator(
         if path is not None and not path.exists():
             raise WeightsError(f"{path}: no such file, and {owner} reads none; leave it out")
         generator.rng = torch.Generator().manual_seed(0)
-        return generator.eval().requires_grad_(False).to(device)
+        return generator.eval().requires_grad_(False).to(place)
 
-    key = ("generator", kind, config.model_dump_json(), version_of(path), str(device))
+    key = ("generator", kind, config.model_dump_json(), version_of(path), str(place))
     made = kept(key, make)
     return copy.deepcopy(made) if is_keeping() else made

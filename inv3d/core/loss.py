@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
+from inv3d.core.device import as_device
 from inv3d.core.errors import InputError, PluginError
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
@@ -190,12 +191,12 @@ def load_loss(
     Args:
         name: of the plugin.
         options: nested plain values; its defaults if None.
-        device: where it goes.
+        device: where it goes; a name means what `--device` means.
         owner: whose options they are, for messages; "loss NAME" unless given.
 
     Raises:
         PluginError: where the name is unknown.
-        ConfigError: where an option is unknown or out of range.
+        ConfigError: where an option is unknown or out of range, or there's no such device.
         WeightsError: where a weight file that it needs is missing or damaged.
 
     Example:
@@ -205,6 +206,7 @@ def load_loss(
         >>> loss(inv3d.Rendering(image=torch.ones(2, 3, 32, 32)), cache)
         tensor([1., 1.])
     """
+    place = as_device(device)
     kind: type[AnyLoss] = registry().load("losses", name)
     config = loss_config(kind, options or {}, owner or f"loss {name}")
 
@@ -215,8 +217,8 @@ def load_loss(
                 f"loss {name}: its create() returned a {type(made).__name__}, expected a Loss; "
                 "report it to the plugin's author"
             )
-        return made.to(device).eval().requires_grad_(False)
+        return made.to(place).eval().requires_grad_(False)
 
     weights = getattr(config, WEIGHTS, None)
     version = version_of(weights if isinstance(weights, Path) else None)
-    return kept(("loss", kind, config.model_dump_json(), version, str(device)), make)
+    return kept(("loss", kind, config.model_dump_json(), version, str(place)), make)

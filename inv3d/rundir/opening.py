@@ -159,13 +159,12 @@ def open_run(directory: Path | str, device: torch.device | str = "auto") -> Run:
         PluginError: where the generator's plugin is missing or broken.
         WeightsError: where the generator's weights are missing or others than those of the run.
     """
-    from inv3d.core.device import resolve_device
+    from inv3d.core.device import as_device
 
     directory = Path(directory)
     record, inversion = read_result(directory)
-    device = resolve_device(device) if isinstance(device, str) else device
     part = read_part(GeneratorPart, record["generator"], directory / RECORD)
-    generator = open_generator(part, directory, device)
+    generator = open_generator(part, directory, as_device(device))
     inversion.tune(generator)
     return Run(directory, generator, inversion, record)
 
