@@ -25,12 +25,13 @@ from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig
 from inv3d.core.editor import Editor
 from inv3d.core.errors import PluginError
-from inv3d.core.estimator import Estimator
+from inv3d.core.estimator import Estimator, load_estimator
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.stages import target_of
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.inversion import Inversion, Made
+from inv3d.core.loss import Loss, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.commands.run_cli import QUICK, fails, registered, resume, write_capture
@@ -90,6 +91,32 @@ class Wide(Mine):
         return super().map(z, condition, truncation).repeat(1, 2, 1)
 
 
+class Bright(Mine):
+    """Makes pictures in 0 to 255."""
+
+    name = "bright"
+
+    def changed(self, images: torch.Tensor) -> Any:
+        return images * 127.5 + 127.5
+
+
+class Nothing(Loss[PluginConfig, torch.Tensor]):
+    """Its create returns something else."""
+
+    name = "nothing"
+    api = "1.0"
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> Any:
+        return None
+
+    def prepare(self, target: Any) -> torch.Tensor:
+        return target.images
+
+    def forward(self, rendering: Rendering, cache: torch.Tensor) -> torch.Tensor:
+        return cache
+
+
 class Smear(Editor[PluginConfig, PluginConfig]):
     """Makes numbers that aren't any of latents."""
 
@@ -111,11 +138,22 @@ class Fewer(Estimator[PluginConfig]):
         return generator.spec.camera.front()
 
 
+class Nobody(Fewer):
+    """The same of an estimator."""
+
+    name = "nobody"
+
+    @classmethod
+    def create(cls, config: PluginConfig) -> Any:
+        return None
+
+
 FAULTS = {
     Burnt: "generator burnt: its render() has 3072 of 3072 numbers of image not finite",
     Small: "generator small: its render() has image of shape [1, 3, 16, 16], expected a tensor "
     "[1, 3, 32, 32]",
     Bare: "generator bare: its render() returned a Tensor, expected a Rendering",
+    Bright: "generator bright: its render() has an image that reaches 2",
     Wide: "generator wide: its map() has ws of shape [1, 8, 8], expected a tensor [1, 4, 8]",
 }
 
@@ -126,6 +164,16 @@ def test_a_generator_that_doesnt_do_as_it_says_is_named(kind: type[Mine]) -> Non
     with pytest.raises(PluginError) as caught:
         check_generator(kind(ToyConfig()))
     assert str(caught.value).startswith(FAULTS[kind]) and "\n" not in str(caught.value)
+
+
+def test_what_is_built_is_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in registered(
+        monkeypatch, f"losses:nothing={HERE}:Nothing,estimators:nobody={HERE}:Nobody"
+    ):
+        with pytest.raises(PluginError, match=r"loss nothing: its create\(\) returned a NoneType"):
+            load_loss("nothing")
+        with pytest.raises(PluginError, match=r"estimator nobody: its create\(\) returned a None"):
+            load_estimator("nobody")
 
 
 def test_only_those_of_others_are_tried_before_a_run() -> None:

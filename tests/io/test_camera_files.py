@@ -80,6 +80,24 @@ def test_broken_files_are_one_line(tmp_path: Path, content: str, message: str) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "a picture"),
+        (b"<!DOCTYPE html>", "a web page"),
+        (b"", "an empty file"),
+        (b"0.1, 0.2, 0.3\n", "text"),
+    ],
+)
+@pytest.mark.parametrize("name", ["c.json", "c.txt"])
+def test_files_of_other_kinds_are_named(
+    tmp_path: Path, content: bytes, kind: str, name: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"--camera .*: is {kind}.*; expected dataset\.json"):
+        read_cameras(tmp_path / name)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.json: can't be read"):
         read_cameras(tmp_path / "none.json")

@@ -115,6 +115,13 @@ def line_of(result: Result) -> str:
     return line
 
 
+def test_a_package_that_is_missed_late_is_to_be_installed(install: Install, tmp_path: Path) -> None:
+    install(forward="__import__('no_such_package')")
+    said = line_of(invert(tmp_path, "--set", "losses.wobbly=1"))
+    assert said.startswith("error: loss 'wobbly' of inv3d-wobbly failed: ModuleNotFoundError: ")
+    assert said.endswith("'no_such_package'; install that package")
+
+
 def test_an_error_in_a_loss_names_it_and_its_distribution(install: Install, tmp_path: Path) -> None:
     install()
     assert line_of(invert(tmp_path, "--set", "losses.wobbly=1")) == (
