@@ -78,6 +78,9 @@ class Generator(nn.Module, Plugin, ABC):
             such as weights for the scale of its latents; presets and users win over them.
         training_options: name of a method or estimator -> options of its training for this
             generator, likewise.
+        replayable: whether `synthesize` and `render` depend on their arguments, its tensors and
+            `rng` alone, so that on a GPU a step may be recorded once and replayed; computed every
+            time otherwise.
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         signature: names of tensors that its networks have and no others, by which a weight file
@@ -91,6 +94,7 @@ class Generator(nn.Module, Plugin, ABC):
     spec: GeneratorSpec
     method_options: ClassVar[Presets] = {}
     training_options: ClassVar[Presets] = {}
+    replayable: ClassVar[bool] = False
     rays_option: ClassVar[str] = ""
     signature: ClassVar[tuple[str, ...]] = ()
     rng: torch.Generator | None = None

@@ -94,6 +94,8 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
 
     Attributes:
         needs: the fields of a rendering that it reads.
+        replayable: whether `forward` depends on its arguments and its networks alone, so that on a
+            GPU a step may be recorded once and replayed; computed every time otherwise.
         higher_is_better: as a metric, as a cosine; otherwise lower is.
         label: title of its column, where it serves as a metric; its name unless given.
         digits: after the point, in tables.
@@ -101,6 +103,7 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
     """
 
     needs: ClassVar[tuple[OutputName, ...]] = ("image",)
+    replayable: ClassVar[bool] = False
     higher_is_better: ClassVar[bool] = False
     label: ClassVar[str] = ""
     digits: ClassVar[int] = 4

@@ -136,6 +136,20 @@ def reads_only_what_it_says(subject: Subject) -> None:
 
 
 @SUITE.check
+def is_replayable_if_it_says_so(subject: Subject) -> None:
+    """What was judged in between changes nothing."""
+    if not subject.target.replayable:
+        raise DoesntApply("it isn't marked as replayable: GPUs compute it anew in every step")
+    loss = _loss(subject)
+    cache = _prepared(loss, _target(subject))
+    with torch.no_grad():
+        first = loss(_rendering(subject), cache)
+        loss(_rendered(subject.stage(), 2), cache)
+        again = loss(_rendering(subject), cache)
+    near("a rendering judged again", again, first, TOLERANCE * _scale(first))
+
+
+@SUITE.check
 def judges_each_view_alone(subject: Subject) -> None:
     """A view's number doesn't depend on the other views."""
     loss, target, seen = _loss(subject), _target(subject), _rendering(subject)

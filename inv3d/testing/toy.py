@@ -61,6 +61,7 @@ class ToyGenerator(Generator):
     summary = "coloured Gaussian blobs with known answers, for tests"
     licence = "Apache-2.0"
     Config = ToyConfig
+    replayable = True
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()

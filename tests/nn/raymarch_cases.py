@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from inv3d.core.scene import OutputName
 from inv3d.nn.eg3d.generator import TriplaneGenerator
 from inv3d.nn.planes.decoder import Activation, Decoder
 from inv3d.nn.planes.triplane import PlaneAxes
+from inv3d.nn.raymarch import plain
 from inv3d.nn.raymarch.plain import density_plain, march_plain
 from inv3d.nn.raymarch.planes import Layers, Lines, PlaneVolume
 from inv3d.nn.volume import March, Sums
@@ -138,6 +140,35 @@ def found(
 def plainly(case: Case, device: str = "cpu") -> Found:
     """What plain torch makes of it in double precision."""
     return found(case, march_plain, density_plain, device, torch.float64)
+
+
+def plainly_rounded(case: Case) -> Found:
+    """The same with the factors of all products rounded to TF32, forwards and backwards."""
+    rounded = SimpleNamespace(linear=_RoundedLinear.apply, softplus=plain.F.softplus)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "F", rounded)
+        return plainly(case)
+
+
+class _RoundedLinear(torch.autograd.Function):
+    """`F.linear` as tensor cores compute it: exact products of factors of ten bits."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _tf32(x) @ _tf32(weight).T + bias
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x, weight = (_tf32(value) for value in ctx.saved_tensors)
+        rows, rounded = gradient.flatten(0, -2), _tf32(gradient)
+        return rounded @ weight, rounded.flatten(0, -2).T @ x.flatten(0, -2), rows.sum(0)
+
+
+def _tf32(x: Tensor) -> Tensor:
+    """Round to ten bits of mantissa, to the nearest."""
+    bits = (x.float().contiguous().view(torch.int32) + (1 << 12)) & ~((1 << 13) - 1)
+    return bits.view(torch.float32).to(x.dtype)
 
 
 def by_programs(case: Case, device: str = "cpu") -> Found:

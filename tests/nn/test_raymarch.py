@@ -19,7 +19,16 @@ from inv3d.nn.raymarch.plain import march_plain
 from inv3d.nn.volume import March, Rays, accumulate, finish, render_rays
 from inv3d.plugins.generators.eg3d import EG3D
 from tests.nn import raymarch_cases
-from tests.nn.raymarch_cases import BOX, KINDS, Case, Found, by_programs, plainly, rendered
+from tests.nn.raymarch_cases import (
+    BOX,
+    KINDS,
+    Case,
+    Found,
+    by_programs,
+    plainly,
+    plainly_rounded,
+    rendered,
+)
 from tests.tiny_generators import latents, untouched
 
 needs_cuda = pytest.mark.skipif(
@@ -38,15 +47,18 @@ CASES = {
 }
 
 
-def check(found: Found, expected: Found, tolerance: float) -> None:
-    """Compare in units of the largest number."""
+def errors(found: Found, expected: Found) -> list[float]:
+    """Largest difference of each tensor, in units of its largest number."""
     pairs = [(found.raw, expected.raw)]
     pairs += zip(found.sums, expected.sums, strict=True)
     pairs += zip(found.gradients, expected.gradients, strict=True)
-    for value, wanted in pairs:
-        assert value.shape == wanted.shape
-        error = (value - wanted).abs().max() / wanted.abs().max()
-        assert error < tolerance
+    assert all(value.shape == wanted.shape for value, wanted in pairs)
+    return [float((value - wanted).abs().max() / wanted.abs().max()) for value, wanted in pairs]
+
+
+def check(found: Found, expected: Found, tolerance: float) -> None:
+    """Compare in units of the largest number."""
+    assert max(errors(found, expected)) < tolerance
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -66,6 +78,16 @@ def test_generators_render_the_same_by_programs(
         assert wanted.abs().max() > 0
         error = (value - wanted).abs().max() / wanted.abs().max()
         assert error < 1e-4
+
+
+def test_rounding_to_tf32_alone_passes_a_kink() -> None:
+    """Which is why each case is allowed what its products' rounding is worth."""
+    worth = {}
+    for name in ("planes", "lrelu, side by side"):
+        case = raymarch_cases.full_tiles(CASES[name], True)
+        worth[name] = max(errors(plainly_rounded(case), plainly(case)))
+    assert 5e-4 < worth["planes"] < 5e-3
+    assert 1e-2 < worth["lrelu, side by side"] < 5e-2
 
 
 def test_programs_prove_themselves(interpreter: Callable[..., str | None]) -> None:
@@ -189,10 +211,18 @@ class TestOnCuda:
     """For whoever has a GPU: `pytest -m cuda tests/nn`."""
 
     @pytest.mark.parametrize("name", CASES)
-    @pytest.mark.parametrize("tf32", [False, True])
-    def test_programs_find_what_plain_torch_finds(self, name: str, tf32: bool) -> None:
-        case = raymarch_cases.full_tiles(CASES[name], tf32)
-        check(by_programs(case, "cuda"), plainly(case), 2e-2 if tf32 else 1e-4)
+    def test_programs_find_what_plain_torch_finds(self, name: str) -> None:
+        case = raymarch_cases.full_tiles(CASES[name], False)
+        check(by_programs(case, "cuda"), plainly(case), 1e-4)
+
+    @pytest.mark.parametrize("name", CASES)
+    def test_with_tf32_they_round_no_more_than_its_products_do(self, name: str) -> None:
+        """A colour near the kink of `lrelu` takes the other slope by rounding alone."""
+        case = raymarch_cases.full_tiles(CASES[name], True)
+        expected = plainly(case)
+        rounding = errors(plainly_rounded(case), expected)
+        for error, due in zip(errors(by_programs(case, "cuda"), expected), rounding, strict=True):
+            assert error < 1e-3 + 4 * due
 
     def test_gradients_in_order_are_the_same_bits_every_time(self) -> None:
         case = raymarch_cases.full_tiles(CASES["in order"], False)

@@ -211,8 +211,14 @@ class _Pass:
         self.starts: dict[int, Tensor] = {}
 
     def key(self) -> Hashable | None:
-        """What two passes share that differ by numbers alone; None where a look is a function."""
-        if self.source.alike is None or any(look.joint is not None for look in self.looks):
+        """What two passes share that differ by numbers alone; None where more may differ.
+
+        That's so where a look is a function, or a plugin doesn't say that it's replayable.
+        """
+        objectives = [look.objective for look in self.looks if look.objective is not None]
+        steady = self.generator.replayable and all(one.replayable for one in objectives)
+        joint = any(look.joint is not None for look in self.looks)
+        if self.source.alike is None or joint or not steady:
             return None
         looks = tuple(
             (Same(k.objective), tuple(k.outputs), k.resolution, k.weight, k.name)

@@ -74,8 +74,8 @@ class Context:
             preset: that the method's options come from.
             read_every: steps between two readings of the losses from the device; if None every
                 step on the CPU, where it costs nothing, and every tenth elsewhere.
-            replay: record passes that come again as CUDA graphs; if None, where the environment
-                variable INV3D_CUDA_GRAPHS is 1. On a CPU there are none.
+            replay: record passes that come again as CUDA graphs; if None, unless the environment
+                variable INV3D_CUDA_GRAPHS is 0. On a CPU there are none.
         """
         device = torch.device(device)
         generators = {
@@ -84,7 +84,7 @@ class Context:
         }
         state = RunState(generators, view_chunk, checkpoint=checkpoint, every=every)
         state.read_every = read_every or (1 if device.type == "cpu" else _READ_EVERY_ON_CUDA)
-        replay = os.environ.get("INV3D_CUDA_GRAPHS") == "1" if replay is None else replay
+        replay = os.environ.get("INV3D_CUDA_GRAPHS") != "0" if replay is None else replay
         if replay and device.type == "cuda":
             state.replays = Replays(partial(CudaGraphs, device))
         return Context(device, seed, state, init, preset)

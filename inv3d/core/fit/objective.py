@@ -134,6 +134,11 @@ class Objective:
         """What has to be rendered for the losses."""
         return tuple(dict.fromkeys(n for term in self.terms.values() for n in term.weighted.needs))
 
+    @property
+    def replayable(self) -> bool:
+        """Whether all losses say that they depend on their arguments and networks alone."""
+        return all(term.weighted.loss.replayable for term in self.terms.values())
+
     def evaluate(self, rendering: Rendering, views: slice) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum over some views, and each loss's detached sum over them.
 

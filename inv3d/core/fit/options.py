@@ -86,9 +86,9 @@ class SomeViews(BaseModel):
 # The multi-view inversion paper's values, spelt out: a preset named after it must win over what
 # suits a generator.
 PAPER_SEARCH = {"optimizer": "adam", "steps": 500, "lr": 0.1, "pull": 1.0, "samples": 10_000}
-# of rates that never change
-CONSTANT = {"rampup": 0.0, "rampdown": 0.0}
-PAPER_TUNING = {"steps": 500, "lr": 3e-4, **CONSTANT}
+# tuning by Adam at a rate that never changes
+PLAIN_ADAM = {"optimizer": "adam", "rampup": 0.0, "rampdown": 0.0}
+PAPER_TUNING = {"steps": 500, "lr": 3e-4, **PLAIN_ADAM}
 # of the presets called "fast": a line search for the latent, then a few views a step
 FAST_SEARCH = {"optimizer": "lbfgs", "steps": 25, "samples": 2000}
 FAST_TUNING = {"steps": 50, "rampup": 0.1, "rampdown": 0.3}
@@ -179,6 +179,11 @@ class CameraOptions(PluginConfig):
 class TuningOptions(PluginConfig):
     """Options of the tuning stage: the generator changes, ws is frozen."""
 
+    optimizer: Literal["adam", "muon"] = Field(
+        default="adam",
+        description="adam, or muon, which moves layers of weights in all directions equally far "
+        "and comes as near in a fraction of the steps. paper: adam",
+    )
     steps: int = Field(
         default=500,
         ge=0,

@@ -15,8 +15,9 @@ from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
+from inv3d.core.fit.muon import muon
 from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.optimizers import lbfgs
+from inv3d.core.fit.optimizers import adam, lbfgs
 from inv3d.core.fit.options import (
     FitConfig,
     LatentOptions,
@@ -225,12 +226,13 @@ def tune(
     """Run the tuning stage over all parameters of the generator."""
     ramps = {"rampup": options.rampup, "rampdown": options.rampdown}
     rate = warmed(options.lr, options.steps, **ramps)
+    optimizer = muon() if options.optimizer == "muon" else adam
     with trainable(dict(generator.named_parameters())) as parameters:
         yield from context.run(
             Stage(
                 name="tuning",
                 steps=options.steps,
-                groups={"generator": Group(parameters, rate)},
+                groups={"generator": Group(parameters, rate, optimizer=optimizer)},
                 updates=updates,
                 buffers=buffers or {},
                 keep=options.keep,

@@ -80,7 +80,7 @@ METHOD_OPTIONS: Presets = {
         "depth_every": 4,
         "start": {"latent": {"optimizer": "lbfgs", "steps": 12}},
         "latent": {"steps": 4},
-        "tuning": {"steps": 48, "lr": 5e-3, "rampup": 0.1, "rampdown": 0.4},
+        "tuning": {"optimizer": "muon", "steps": 48, "lr": 5e-3, "rampup": 0.1, "rampdown": 0.4},
     },
     "hfgi3d": {
         "coarse": {"latent": SEARCH, "tuning": {"steps": 50, "lr": 2e-3}},

@@ -36,6 +36,7 @@ class ArcFace(Loss[ArcFaceConfig, Tensor]):
     reference = "ArcFace (Deng et al. 2019); Multi-view Inversion for 3D-aware GANs, term L_ID"
     Config = ArcFaceConfig
     weights = (WEIGHTS,)
+    replayable = True
 
     def __init__(self, config: ArcFaceConfig, network: ArcFaceNetwork) -> None:
         super().__init__(config)

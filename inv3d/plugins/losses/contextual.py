@@ -55,6 +55,7 @@ class Contextual(Loss[ContextualConfig, Tensor]):
     licence = "Apache-2.0; features as the loss that tells them"
     reference = "The Contextual Loss (Mechrez et al., ECCV 2018), eq. 1 to 5; SPI (Yin et al. 2023)"
     Config = ContextualConfig
+    replayable = True
 
     def __init__(self, config: ContextualConfig, network: AnyLoss) -> None:
         super().__init__(config)

@@ -38,6 +38,7 @@ class DepthConsistency(Loss[PluginConfig, Tensor]):
     licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 6"
     needs = ("depth",)
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the reference depth [N, 1, h, w].
@@ -82,6 +83,7 @@ class DepthSmoothness(Loss[PluginConfig, Tensor]):
     licence = "Apache-2.0"
     reference = "3D GAN Inversion with Pose Optimization (Ko et al., WACV 2023), sec. 3.4"
     needs = ("depth",)
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return nothing, once a view: [N, 0]."""

@@ -32,6 +32,7 @@ class FaceID(Loss[FaceIDConfig, dict[str, Tensor]]):
     licence = "Apache-2.0; network: dlib's, CC0-1.0"
     reference = "dlib's ResNet for face recognition (King 2017), after He et al. 2016"
     Config = FaceIDConfig
+    replayable = True
 
     def __init__(self, config: FaceIDConfig, network: FaceIdentity) -> None:
         super().__init__(config)

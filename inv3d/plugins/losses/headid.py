@@ -25,6 +25,7 @@ class _HeadNetworkLoss(Loss[HeadIDConfig, K]):
 
     Config = HeadIDConfig
     reference = "margin softmax as in ArcFace (Deng et al. 2019), trained by tools/minihead"
+    replayable = True
 
     def __init__(self, config: HeadIDConfig, network: HeadNetwork) -> None:
         super().__init__(config)
@@ -89,6 +90,7 @@ class Lookalikes(Loss[LookalikesConfig, Tensor]):
     label = "Lookalikes"
     digits = 3
     unit = "share of lookalikes that are nearer"
+    replayable = True
     scale: Tensor
 
     def __init__(self, config: LookalikesConfig, identity: HeadID, scale: Tensor) -> None:

@@ -14,6 +14,7 @@ class _Pull(Loss[PluginConfig, Tensor]):
     """Mean over num_ws * w_dim of (w - anchor)^2, once for every view."""
 
     needs = ()
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the anchor [num_ws, w_dim].

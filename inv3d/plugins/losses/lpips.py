@@ -68,6 +68,7 @@ class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
     reference = "The Unreasonable Effectiveness of Deep Features (Zhang et al. 2018)"
     Config = LPIPSConfig
     weights = tuple(BACKBONES.values())
+    replayable = True
 
     def __init__(self, config: LPIPSConfig, network: nn.Module) -> None:
         super().__init__(config)

@@ -50,6 +50,7 @@ class Noise(Loss[PluginConfig, dict[str, Tensor]]):
     licence = "Apache-2.0"
     reference = "Analyzing and Improving the Image Quality of StyleGAN, appendix D, L_noise"
     needs = ()
+    replayable = True
 
     def prepare(self, target: Target) -> dict[str, Tensor]:
         """Keep the live noise maps and the number of views.

@@ -22,6 +22,7 @@ class _PixelLoss(Loss[C, dict[str, Tensor]]):
 
     reference = "Multi-view Inversion for 3D-aware GANs, sec. 3.1 (0.1 * squared error)"
     Config: ClassVar[type[PluginConfig]] = PixelConfig
+    replayable = True
 
     @abstractmethod
     def difference(self, image: Tensor, target: Tensor) -> Tensor:

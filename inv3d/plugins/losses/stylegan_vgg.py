@@ -46,6 +46,7 @@ class StyleGANVGG(Loss[StyleGANVGGConfig, Tensor]):
     reference = "StyleGAN2-ADA projector; Multi-view Inversion for 3D-aware GANs, term L_P"
     Config = StyleGANVGGConfig
     weights = (WEIGHTS,)
+    replayable = True
 
     def __init__(self, config: StyleGANVGGConfig, network: nn.Module) -> None:
         super().__init__(config)

@@ -26,6 +26,7 @@ class Symmetry(Loss[SymmetryConfig, dict[str, Tensor]]):
     licence = "Apache-2.0"
     reference = "TriPlaneNet (Bhattarai et al., WACV 2024), eq. 15; Wu et al., CVPR 2020, eq. 2"
     Config: ClassVar[type[PluginConfig]] = SymmetryConfig
+    replayable = True
 
     def prepare(self, target: Target) -> dict[str, Tensor]:
         """Return the targets and what each of their pixels counts.

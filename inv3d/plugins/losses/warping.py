@@ -26,6 +26,7 @@ class Warping(WarpLoss[WarpingConfig, Tensor]):
     licence = "Apache-2.0; features as the loss that tells them"
     reference = "3D GAN Inversion with Pose Optimization (Ko et al., WACV 2023), sec. 3.3"
     Config = WarpingConfig
+    replayable = True
 
     def __init__(self, config: WarpingConfig, network: AnyLoss) -> None:
         super().__init__(config)

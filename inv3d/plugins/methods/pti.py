@@ -8,7 +8,13 @@ from typing import ClassVar
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, front
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.options import FAST_SEARCH, FAST_TUNING, PAPER_SEARCH, PAPER_TUNING
+from inv3d.core.fit.options import (
+    FAST_SEARCH,
+    FAST_TUNING,
+    PAPER_SEARCH,
+    PAPER_TUNING,
+    PLAIN_ADAM,
+)
 from inv3d.core.fit.single_latent import SingleLatent
 from inv3d.core.generator import Generator
 from inv3d.core.inverter import Inverter, Steps
@@ -46,8 +52,7 @@ class PTI(Inverter[PTIConfig]):
             "tuning": {
                 "steps": 350,
                 "lr": 3e-4,
-                "rampup": 0.0,
-                "rampdown": 0.0,
+                **PLAIN_ADAM,
                 "threshold": 0.06,
                 "losses": {"lpips": _LPIPS, "mse": 1.0},
             },

@@ -222,12 +222,28 @@ def test_cpus_record_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.cuda
 @cuda
-def test_a_variable_of_the_environment_switches_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Context.create("cuda").state.replays is None
-    assert Context.create("cuda", replay=True).state.replays is not None
-    monkeypatch.setenv("INV3D_CUDA_GRAPHS", "1")
+def test_a_variable_of_the_environment_switches_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Context.create("cuda").state.replays is not None
     assert Context.create("cuda", replay=False).state.replays is None
+    monkeypatch.setenv("INV3D_CUDA_GRAPHS", "0")
+    assert Context.create("cuda").state.replays is None
+    assert Context.create("cuda", replay=True).state.replays is not None
+
+
+@pytest.mark.parametrize("kind", ["generator", "loss"])
+def test_what_may_remember_is_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that doesn't say it's replayable may do otherwise the third time."""
+    scene, records = Scene("cpu"), Tape()
+    plugin = (
+        ToyGenerator
+        if kind == "generator"
+        else type(scene.aim({"mse": 1.0}).terms["mse"].weighted.loss)
+    )
+    monkeypatch.setattr(plugin, "replayable", False)
+    replays = Replays(lambda: records)
+    for _ in range(3):
+        scene.gradients(scene.ws, scene.capture.camera, replays, scene.objective)
+    assert records.recorded == 0
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from inv3d.core.fit.context import Context
-from inv3d.core.fit.stages import looks_in_turn
+from inv3d.core.fit.options import TuningOptions
+from inv3d.core.fit.stages import looks_in_turn, tune
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.fit.turns import Turns
 from inv3d.core.latent import latent_statistics
@@ -51,3 +52,26 @@ def test_losses_of_a_step_are_as_large_as_those_of_all_views() -> None:
     for one in losses:
         assert float(one["w_norm"]) == pytest.approx(float(whole["w_norm"]))
         assert 0.3 < float(one["mse"] / whole["mse"]) < 3
+
+
+def _moved(optimizer: str) -> Tensor:
+    """How a step of tuning changes a matrix of the generator."""
+    generator = ToyGenerator(ToyConfig()).double().requires_grad_(False)
+    before, context = generator.layout.weight.detach().clone(), Context.create()
+    losses = context.losses({"mse": LossTerm(weight=1.0)})
+    (look,) = looks_in_turn(generator, VIEWS, losses, Turns.by_angle(VIEWS.camera, None))
+
+    def update(step: int) -> dict[str, Tensor]:
+        return context.backward(generator, MEAN.repeat(1, 4, 1), look)
+
+    options = TuningOptions.model_validate({"optimizer": optimizer, "steps": 1, "lr": 1e-3})
+    list(tune(generator, context, options, {"fit": update}))
+    return generator.layout.weight.detach() - before
+
+
+def test_tuning_takes_the_optimiser_that_its_options_name() -> None:
+    adam, muon = _moved("adam"), _moved("muon")
+    torch.testing.assert_close(adam, 1e-3 * adam.sign(), rtol=1e-3, atol=1e-6)
+    # one latent, so that the gradient has a single direction
+    length = 1e-3 * 0.3 * max(muon.shape) ** 0.5
+    assert 0.7 < float(torch.linalg.svdvals(muon)[0]) / length < 1.3

@@ -51,7 +51,7 @@ def test_presets_of_a_source_win_over_the_quick_way_that_suits_a_generator(name:
     quick: dict[str, Any] = {
         **search,
         "start": search,
-        "tuning": {"rampup": 0.3, "rampdown": 0.3},
+        "tuning": {"optimizer": "muon", "rampup": 0.3, "rampdown": 0.3},
     }
     if name == "poseopt":  # which has no line search
         quick["latent"] = {"rampup": 0.3}

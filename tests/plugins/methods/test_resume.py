@@ -64,6 +64,7 @@ STEPS = {
 # a few views a step, line searches, ramps: a name before the comma is that of the method
 _SEARCH = {**LATENT, "optimizer": "lbfgs"}
 _RAMP = {"steps": 4, "rampup": 0.7, "rampdown": 0.5, "keep": "best"}
+_MUON = {**_RAMP, "optimizer": "muon"}
 OPTIONS |= {
     "wplus, all views": {"views": "all", "views_per_step": 2, "latent": {**LATENT, "keep": "best"}},
     "pti, search": {"latent": _SEARCH, "tuning": _RAMP},
@@ -72,7 +73,7 @@ OPTIONS |= {
         "latent": {**LATENT, "noise_per_view": True},
         "tuning": _RAMP,
     },
-    "multiview, search": {"views_per_step": 3, "latent": _SEARCH, "tuning": _RAMP},
+    "multiview, search": {"views_per_step": 3, "latent": _SEARCH, "tuning": _MUON},
     "multiview, cameras": {
         "views_per_step": 2,
         "latent": LATENT,
@@ -89,7 +90,7 @@ OPTIONS |= {
         "views_per_step": 2,
         "start": {"views_per_step": 2, "latent": LATENT},
         "latent": {"steps": 4, "keep": "best"},
-        "tuning": _RAMP,
+        "tuning": _MUON,
     },
     "multilatent, cameras": {
         "start": {"latent": {**LATENT, "steps": 2}, "cameras": {"steps": 2}, "views": None},

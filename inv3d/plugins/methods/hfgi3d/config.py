@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, PivotalOptions, SearchOptions
+from inv3d.core.fit.options import PLAIN_ADAM, FitConfig, PivotalOptions, SearchOptions
 from inv3d.core.fit.terms import Keep, LossTerms
 from inv3d.core.plugin import Presets
 
@@ -234,7 +234,7 @@ PRESETS: Presets = {
         "default_losses": False,
         "coarse": {
             "latent": {"steps": 500, "lr": 0.01, **_LATENT},
-            "tuning": {"steps": 500, "lr": 3e-4, **CONSTANT, "threshold": 0.06, **_TUNING},
+            "tuning": {"steps": 500, "lr": 3e-4, **PLAIN_ADAM, "threshold": 0.06, **_TUNING},
         },
         "path": _PATH,
         "visible": _MASKS,

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, SampledLatentOptions, TuningOptions
+from inv3d.core.fit.options import PLAIN_ADAM, FitConfig, SampledLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
@@ -263,7 +263,7 @@ _OFFICIAL: dict[str, Any] = {
     "tuning": {
         "steps": 400,
         "lr": 3e-4,
-        **CONSTANT,
+        **PLAIN_ADAM,
         "smoothness": 1.0,
         "threshold": 0.06,
         "threshold_losses": ["lpips", "raw_lpips"],

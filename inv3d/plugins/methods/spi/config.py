@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import CONSTANT, FitConfig, SearchedLatentOptions, TuningOptions
+from inv3d.core.fit.options import PLAIN_ADAM, FitConfig, SearchedLatentOptions, TuningOptions
 from inv3d.core.fit.terms import LossTerms
 from inv3d.core.plugin import Presets
 
@@ -180,7 +180,7 @@ _OFFICIAL = {
     "tuning": {
         "steps": 1000,
         "lr": 3e-4,
-        **CONSTANT,
+        **PLAIN_ADAM,
         "threshold": 0.05,
         "losses": {"mse": 1.0, **_LPIPS},
         "around": {

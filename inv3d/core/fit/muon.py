@@ -1,0 +1,149 @@
+"""Muon: steps that change every direction of a layer's weights equally far.
+
+Jordan et al., Muon: An optimizer for hidden layers in neural networks (2024). The moving average of
+a weight matrix's gradient is replaced by the nearest matrix whose singular values are all about 1,
+found by a few Newton-Schulz iterations: what the gradient hardly tells is learnt as soon as the
+rest. Lengths are as in Liu et al., Muon is scalable for LLM training (2025): `rms` times the rate,
+about Adam's, so that rates for Adam suit Muon too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from inv3d.core.fit.optimizers import MakeOptimizer
+
+# of the odd polynomial a x + b x^3 + c x^5 that brings singular values near 1, by Jordan et al.
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_ITERATIONS = 5
+# rows or columns below which a tensor is no matrix worth the name
+_LEAST = 8
+
+
+class Muon(Optimizer):
+    """Muon for matrices and kernels of convolutions, Adam for everything else.
+
+    Args:
+        params: tensors, or groups of them.
+        lr: learning rate.
+        momentum: decay of the matrices' moving averages, which Nesterov's way looks ahead of.
+        rms: root mean square of a matrix's step, in learning rates.
+        betas: decay of Adam's two moments.
+        eps: added to the root of Adam's second moment.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.9,
+        rms: float = 0.3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "rms": rms, "betas": betas, "eps": eps}
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Take one step; a closure, where one is given, evaluates the loss again."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            matrices: dict[int, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                side = min(len(parameter), parameter[0].numel()) if parameter.ndim > 1 else 0
+                if side < _LEAST:
+                    self._move_by_adam(parameter, group)
+                else:
+                    matrices.setdefault(side, []).append(parameter)
+            for parameters in matrices.values():
+                self._move_matrices(parameters, group)
+        return loss
+
+    def _move_matrices(self, parameters: Sequence[Tensor], group: dict[str, Any]) -> None:
+        """Move matrices of one smaller side, whose iterations are computed together."""
+        ahead = [_wide(self._ahead(one, group["momentum"]).flatten(1)) for one in parameters]
+        factors = factors_of(torch.stack([x @ x.T for x in ahead]))
+        for parameter, x, factor in zip(parameters, ahead, factors, strict=True):
+            length = group["lr"] * group["rms"] * x.shape[1] ** 0.5
+            step = factor @ x if len(x) == len(parameter) else (factor @ x).T
+            parameter.add_(step.reshape(parameter.shape), alpha=-length)
+
+    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Take the gradient into the moving average, and return where that goes next."""
+        state = self.state[parameter]
+        if not state:
+            state["average"] = torch.zeros_like(parameter)
+        assert parameter.grad is not None
+        average: Tensor = state["average"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(average, momentum)
+
+    def _move_by_adam(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state["first"] = torch.zeros_like(parameter)
+            state["second"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        assert parameter.grad is not None
+        first_decay, second_decay = group["betas"]
+        first = state["first"].lerp_(parameter.grad, 1 - first_decay)
+        second = state["second"].lerp_(parameter.grad.square(), 1 - second_decay)
+        root = (second / (1 - second_decay ** state["step"])).sqrt_().add_(group["eps"])
+        size = group["lr"] / (1 - first_decay ** state["step"])
+        parameter.addcdiv_(first, root, value=-size)
+
+
+def factors_of(grams: Tensor) -> Tensor:
+    """Return what brings the singular values of matrices near 1 if it's multiplied by them.
+
+    The iterations on a matrix x multiply it by functions of x x^T alone, so that square is all
+    they need, and x itself takes part in two products.
+
+    Args:
+        grams: [K, R, R], x x^T of each matrix.
+
+    Returns:
+        [K, R, R]; times x it has singular values from 0.7 to 1.2 but for those that were below
+        some thousandth of the matrix's length.
+    """
+    trace = grams.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    trace = trace.clamp_min(torch.finfo(grams.dtype).tiny)
+    gram = grams / trace
+    whole = torch.eye(grams.shape[-1], dtype=grams.dtype, device=grams.device)
+    factor = trace.rsqrt() * whole
+    for _ in range(_ITERATIONS):
+        one = _A * whole + _B * gram + _C * (gram @ gram)
+        factor, gram = one @ factor, one @ gram @ one
+    return factor
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """Return a matrix with no more rows than columns, a view of it or of its transpose."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+
+
+def muon(momentum: float = 0.9, rms: float = 0.3) -> MakeOptimizer:
+    """Return a maker of Muon for the optimisation loop, with Adam's betas for what's no matrix.
+
+    Args:
+        momentum: see `Muon`.
+        rms: see `Muon`.
+    """
+
+    def make(variables: Sequence[Tensor], betas: tuple[float, float]) -> Optimizer:
+        return Muon(list(variables), lr=0.0, momentum=momentum, rms=rms, betas=betas)
+
+    return make
