@@ -74,4 +74,4 @@ def test_tuning_takes_the_optimiser_that_its_options_name() -> None:
     torch.testing.assert_close(adam, 1e-3 * adam.sign(), rtol=1e-3, atol=1e-6)
     # one latent, so that the gradient has a single direction
     length = 1e-3 * 0.3 * max(muon.shape) ** 0.5
-    assert 0.7 < float(torch.linalg.svdvals(muon)[0]) / length < 1.3
+    assert 0.65 < float(torch.linalg.svdvals(muon)[0]) / length < 1.25
