@@ -44,6 +44,8 @@ class Zebra(Generator):
     licence = "Apache-2.0"
     Config = ZebraConfig
     rays_option = "size"
+    # pictures depend on arguments and weights alone, so that a GPU may record them
+    replayable = True
 
     @classmethod
     def create(cls, config: Any, weights: Path | None = None) -> Zebra:

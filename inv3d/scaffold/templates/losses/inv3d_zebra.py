@@ -23,6 +23,8 @@ class Zebra(Loss[ZebraConfig, Tensor]):
     api = "1.0"
     licence = "Apache-2.0"
     Config = ZebraConfig
+    # forward depends on its arguments alone, so that a GPU may record it
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' gradients; called once, N views."""
