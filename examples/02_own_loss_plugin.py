@@ -47,6 +47,7 @@ class Edges(Loss[EdgesConfig, Tensor]):
     summary = "mean squared difference of picture gradients"
     api = "1.0"
     Config = EdgesConfig
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' gradients; called once, N views."""

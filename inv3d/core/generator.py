@@ -80,7 +80,7 @@ class Generator(nn.Module, Plugin, ABC):
             generator, likewise.
         replayable: whether `synthesize` and `render` depend on their arguments, its tensors and
             `rng` alone, so that on a GPU a step may be recorded once and replayed; computed every
-            time otherwise.
+            time otherwise. A subclass says it anew.
         rays_option: its option for the rays a side, which is named where memory runs out; empty
             where it has none.
         signature: names of tensors that its networks have and no others, by which a weight file
@@ -100,6 +100,10 @@ class Generator(nn.Module, Plugin, ABC):
     rng: torch.Generator | None = None
     config: PluginConfig | None = None
     tuned: bool = False
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.replayable = cls.__dict__.get("replayable", False)
 
     @classmethod
     @abstractmethod

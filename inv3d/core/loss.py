@@ -95,7 +95,8 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
     Attributes:
         needs: the fields of a rendering that it reads.
         replayable: whether `forward` depends on its arguments and its networks alone, so that on a
-            GPU a step may be recorded once and replayed; computed every time otherwise.
+            GPU a step may be recorded once and replayed; computed every time otherwise. A subclass
+            says it anew.
         higher_is_better: as a metric, as a cosine; otherwise lower is.
         label: title of its column, where it serves as a metric; its name unless given.
         digits: after the point, in tables.
@@ -109,6 +110,10 @@ class Loss(nn.Module, Plugin, ABC, Generic[C, K]):
     digits: ClassVar[int] = 4
     unit: ClassVar[str] = ""
     config: C
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.replayable = cls.__dict__.get("replayable", False)
 
     @classmethod
     def create(cls, config: C) -> Self:

@@ -58,7 +58,7 @@ def errors(found: Found, expected: Found) -> list[float]:
 
 def check(found: Found, expected: Found, tolerance: float) -> None:
     """Compare in units of the largest number."""
-    assert max(errors(found, expected)) < tolerance
+    assert all(error < tolerance for error in errors(found, expected))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -172,6 +172,14 @@ def backward(
     return sums
 
 
+def unsteady(generator: Generator, looks: Sequence[Look]) -> list[str]:
+    """Return who takes part in a pass without saying that it's replayable, as in "loss edges"."""
+    objectives = [look.objective for look in looks if look.objective is not None]
+    losses = dict.fromkeys(name for one in objectives for name in one.unsteady)
+    own = [] if generator.replayable else [f"generator {generator.spec.name}"]
+    return own + [f"loss {name}" for name in losses]
+
+
 def _check_counts(look: Look, source: Source) -> None:
     cameras = len(look.camera)
     if cameras == 0 or cameras % source.count:
@@ -215,10 +223,8 @@ class _Pass:
 
         That's so where a look is a function, or a plugin doesn't say that it's replayable.
         """
-        objectives = [look.objective for look in self.looks if look.objective is not None]
-        steady = self.generator.replayable and all(one.replayable for one in objectives)
         joint = any(look.joint is not None for look in self.looks)
-        if self.source.alike is None or joint or not steady:
+        if self.source.alike is None or joint or unsteady(self.generator, self.looks):
             return None
         looks = tuple(
             (Same(k.objective), tuple(k.outputs), k.resolution, k.weight, k.name)

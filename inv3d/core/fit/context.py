@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inv3d.core.config import PluginConfig
 from inv3d.core.errors import ConfigError
-from inv3d.core.fit.backward import Look, Source, backward, latent_source
+from inv3d.core.fit.backward import Look, Source, backward, latent_source, unsteady
 from inv3d.core.fit.loop import Progress, Stage, run_stage
 from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.fit.replay import CudaGraphs, Replays
@@ -180,6 +180,11 @@ class Context:
         chunk, rng = self.state.view_chunk, self.state.generators["render"]
         replays = self.state.replays
         sums = backward(generator, source, looks, chunk=chunk, rng=rng, replays=replays)
-        if replays is not None and replays.fault is not None:
+        if replays is not None and (who := unsteady(generator, looks)):
+            self.notice(
+                "steps aren't recorded as CUDA graphs, but computed: "
+                f"{', '.join(who)} isn't marked as replayable"
+            )
+        elif replays is not None and replays.fault is not None:
             self.notice(f"steps aren't recorded as CUDA graphs, but computed: {replays.fault}")
         return sums

@@ -496,6 +496,13 @@ class _Loop:
         self._put(tensors)
         for name, packed in position["optimizers"].items():
             optimizer = self.optimizers[name]
+            kind = type(optimizer).__name__
+            if (before := position.get("kinds", {}).get(name, kind)) != kind:
+                raise RunError(
+                    f"{self.state.checkpoint}: stage '{self.stage.name}' was taken by {before}, "
+                    f"expected {kind}: it belongs to a run with other options; start again with "
+                    "--overwrite"
+                )
             entries = {**optimizer.state_dict(), "state": unpack(packed, tensors)}
             optimizer.load_state_dict(entries)
         self.best = {
@@ -540,6 +547,7 @@ class _Loop:
             "evaluations": self.evaluations,
             "best": self.best_total if self.best else None,
             "optimizers": optimizers,
+            "kinds": {name: type(one).__name__ for name, one in self.optimizers.items()},
         }
         self.state.write(position, tensors)
 

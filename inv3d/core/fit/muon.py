@@ -26,7 +26,10 @@ _LEAST = 8
 
 
 class Muon(Optimizer):
-    """Muon for matrices and kernels of convolutions, Adam for everything else.
+    """Muon for matrices, Adam for everything else.
+
+    A tensor of more than one axis is a matrix of its first axis by all others, as kernels and maps
+    are, where both have at least eight entries.
 
     Args:
         params: tensors, or groups of them.
@@ -59,36 +62,53 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            matrices: dict[int, list[Tensor]] = {}
+            matrices: dict[Any, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                side = min(len(parameter), parameter[0].numel()) if parameter.ndim > 1 else 0
+                side = _side(parameter)
                 if side < _LEAST:
                     self._move_by_adam(parameter, group)
                 else:
-                    matrices.setdefault(side, []).append(parameter)
+                    alike = (side, parameter.dtype, parameter.device)
+                    matrices.setdefault(alike, []).append(parameter)
             for parameters in matrices.values():
                 self._move_matrices(parameters, group)
         return loss
 
     def _move_matrices(self, parameters: Sequence[Tensor], group: dict[str, Any]) -> None:
-        """Move matrices of one smaller side, whose iterations are computed together."""
-        ahead = [_wide(self._ahead(one, group["momentum"]).flatten(1)) for one in parameters]
+        """Move matrices of one smaller side, whose iterations are computed together.
+
+        Each is looked at twice, so that nothing of its size is kept in between.
+        """
+        momentum = group["momentum"]
+        for parameter in parameters:
+            self._remember(parameter, momentum)
+        ahead = (self._ahead(one, momentum) for one in parameters)
         factors = factors_of(torch.stack([x @ x.T for x in ahead]))
-        for parameter, x, factor in zip(parameters, ahead, factors, strict=True):
-            length = group["lr"] * group["rms"] * x.shape[1] ** 0.5
+        for parameter, factor in zip(parameters, factors, strict=True):
+            x = self._ahead(parameter, momentum)
             step = factor @ x if len(x) == len(parameter) else (factor @ x).T
+            length = group["lr"] * group["rms"] * x.shape[1] ** 0.5
             parameter.add_(step.reshape(parameter.shape), alpha=-length)
 
-    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
-        """Take the gradient into the moving average, and return where that goes next."""
+    def _remember(self, parameter: Tensor, momentum: float) -> None:
+        """Take the gradient into the moving average."""
         state = self.state[parameter]
         if not state:
             state["average"] = torch.zeros_like(parameter)
         assert parameter.grad is not None
-        average: Tensor = state["average"].lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(average, momentum)
+        state["average"].lerp_(parameter.grad, 1 - momentum)
+
+    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
+        """Return where the moving average goes next, as a matrix no higher than wide.
+
+        16 bits are too few for the iterations.
+        """
+        assert parameter.grad is not None
+        ahead = parameter.grad.lerp(self.state[parameter]["average"], momentum).flatten(1)
+        wide = ahead if ahead.shape[0] <= ahead.shape[1] else ahead.T
+        return wide.float() if wide.dtype.itemsize < 4 else wide
 
     def _move_by_adam(self, parameter: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
@@ -130,9 +150,11 @@ def factors_of(grams: Tensor) -> Tensor:
     return factor
 
 
-def _wide(matrix: Tensor) -> Tensor:
-    """Return a matrix with no more rows than columns, a view of it or of its transpose."""
-    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+def _side(parameter: Tensor) -> int:
+    """Return the smaller side of the matrix that a tensor is; 0 for what is none."""
+    if parameter.ndim < 2 or not parameter.numel():
+        return 0
+    return min(len(parameter), parameter.numel() // len(parameter))
 
 
 def muon(momentum: float = 0.9, rms: float = 0.3) -> MakeOptimizer:

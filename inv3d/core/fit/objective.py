@@ -135,9 +135,14 @@ class Objective:
         return tuple(dict.fromkeys(n for term in self.terms.values() for n in term.weighted.needs))
 
     @property
-    def replayable(self) -> bool:
-        """Whether all losses say that they depend on their arguments and networks alone."""
-        return all(term.weighted.loss.replayable for term in self.terms.values())
+    def unsteady(self) -> list[str]:
+        """Losses that don't say that they're replayable, or hold another that doesn't."""
+        held = {name: term.weighted.loss.modules() for name, term in self.terms.items()}
+        return [
+            name
+            for name, modules in held.items()
+            if not all(one.replayable for one in modules if isinstance(one, Loss))
+        ]
 
     def evaluate(self, rendering: Rendering, views: slice) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum over some views, and each loss's detached sum over them.

@@ -181,8 +181,8 @@ class TuningOptions(PluginConfig):
 
     optimizer: Literal["adam", "muon"] = Field(
         default="adam",
-        description="adam, or muon, which moves layers of weights in all directions equally far "
-        "and comes as near in a fraction of the steps. paper: adam",
+        description="adam, or muon, which moves layers of weights in all directions equally far: "
+        "fewer steps, each of more arithmetic, at two to three times the rate. paper: adam",
     )
     steps: int = Field(
         default=500,

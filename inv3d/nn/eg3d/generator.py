@@ -81,7 +81,6 @@ class TriplaneGenerator(Generator):
         winograd: let these convolutions take Winograd's algorithm where it's faster.
     """
 
-    replayable = True
     architecture_type: ClassVar[type[Architecture]] = Architecture
     config: PluginConfig
 

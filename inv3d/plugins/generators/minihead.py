@@ -153,6 +153,7 @@ class MiniHead(TrigridGenerator):
     summary: ClassVar[str] = "embedded tri-grid generator of synthetic heads, 128 px, 360 degrees"
     licence: ClassVar[str] = LICENCE
     reference: ClassVar[str] = "architecture: An et al., CVPR 2023, arXiv 2303.13071"
+    replayable = True
     Config: ClassVar[type[PluginConfig]] = MiniHeadConfig
     presets: ClassVar[Presets] = PRESETS
     method_options: ClassVar[Presets] = METHOD_OPTIONS

@@ -25,7 +25,6 @@ class _HeadNetworkLoss(Loss[HeadIDConfig, K]):
 
     Config = HeadIDConfig
     reference = "margin softmax as in ArcFace (Deng et al. 2019), trained by tools/minihead"
-    replayable = True
 
     def __init__(self, config: HeadIDConfig, network: HeadNetwork) -> None:
         super().__init__(config)
@@ -57,6 +56,7 @@ class HeadID(_HeadNetworkLoss[Tensor]):
     name = "headid"
     summary = "1 - cosine of embedded identity features; heads as minihead makes them"
     licence = "Apache-2.0"
+    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the targets' unit embeddings, [N, 128]."""
@@ -135,6 +135,7 @@ class HeadFeatures(_HeadNetworkLoss[dict[str, Tensor]]):
     summary = "perceptual distance on embedded identity features; needs no download"
     licence = "Apache-2.0"
     reference = "LPIPS (Zhang et al. 2018) without learned weights, on headid features"
+    replayable = True
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Return unit features by layer, [N, C, h, w], of images [N, 3, H, W] in [-1, 1]."""

@@ -14,7 +14,6 @@ class _Pull(Loss[PluginConfig, Tensor]):
     """Mean over num_ws * w_dim of (w - anchor)^2, once for every view."""
 
     needs = ()
-    replayable = True
 
     def prepare(self, target: Target) -> Tensor:
         """Return the anchor [num_ws, w_dim].
@@ -53,6 +52,7 @@ class WNorm(_Pull):
     summary = "mean squared distance of the latent from the mean latent w_avg, once a view"
     licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 3, term L_r"
+    replayable = True
 
     def towards(self, target: Target) -> Tensor | None:
         """Return the mean of W, or else the anchor."""
@@ -70,3 +70,4 @@ class WDist(_Pull):
     summary = "mean squared distance of each latent from the common start latent"
     licence = "Apache-2.0"
     reference = "Multi-view Inversion for 3D-aware GANs, eq. 5"
+    replayable = True

@@ -22,7 +22,6 @@ class _PixelLoss(Loss[C, dict[str, Tensor]]):
 
     reference = "Multi-view Inversion for 3D-aware GANs, sec. 3.1 (0.1 * squared error)"
     Config: ClassVar[type[PluginConfig]] = PixelConfig
-    replayable = True
 
     @abstractmethod
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
@@ -58,6 +57,7 @@ class MSE(_PixelLoss[PixelConfig]):
     name = "mse"
     summary = "mean squared difference of the pixels, images in [-1, 1]"
     licence = "Apache-2.0"
+    replayable = True
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return (image - target).square()
@@ -69,6 +69,7 @@ class L1(_PixelLoss[PixelConfig]):
     name = "l1"
     summary = "mean absolute difference of the pixels, images in [-1, 1]"
     licence = "Apache-2.0"
+    replayable = True
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return (image - target).abs()
@@ -81,6 +82,7 @@ class SmoothL1(_PixelLoss[SmoothL1Config]):
     summary = "smooth L1 (Huber) difference of the pixels, images in [-1, 1]"
     licence = "Apache-2.0"
     Config = SmoothL1Config
+    replayable = True
 
     def difference(self, image: Tensor, target: Tensor) -> Tensor:
         return F.smooth_l1_loss(image, target, reduction="none", beta=self.config.beta)

@@ -592,6 +592,18 @@ def test_a_line_search_resumes_to_the_last_bit(tmp_path: Path, steps: int) -> No
     assert [p.losses for p in rest] == [p.losses for p in log[steps:]]
 
 
+def test_a_checkpoint_of_another_optimiser_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    stopped, state, _ = _valley(path)
+    with pytest.raises(InterruptedRun):
+        for _ in run_stage(stopped, state):
+            state.stop_requested = True
+    again, state, _ = _valley(path, search=False)
+    state.restore()
+    with pytest.raises(RunError, match=r"'s' was taken by LBFGS, expected Adam: .* --overwrite"):
+        list(run_stage(again, state))
+
+
 @pytest.mark.parametrize("at", [0, 1, 3])
 def test_a_line_search_that_runs_out_of_memory_starts_its_step_again(at: int) -> None:
     whole, state, x = _valley(None)

@@ -89,7 +89,7 @@ def test_kernels_are_matrices_of_their_outputs() -> None:
     assert float(kernel.detach().square().mean().sqrt()) == pytest.approx(0.03, rel=0.15)
 
 
-@pytest.mark.parametrize("shape", [(1,), (30,), (3, 40), (40, 1, 1, 3)])
+@pytest.mark.parametrize("shape", [(1,), (30,), (3, 40), (40, 1, 1, 3), (0, 10), (10, 0)])
 def test_all_else_is_moved_by_adam(shape: tuple[int, ...]) -> None:
     """Biases, layers of three outputs."""
     ours, theirs = (torch.nn.Parameter(draw(*shape)) for _ in range(2))
@@ -127,3 +127,38 @@ def test_a_state_that_is_put_back_goes_on_the_same() -> None:
     take(one, first, 2)
     take(other, second, 2)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_matrices_of_several_types_move_side_by_side() -> None:
+    double = torch.nn.Parameter(draw(9, 20))
+    single = torch.nn.Parameter(double.detach().float())
+    double.grad, single.grad = draw(9, 20, seed=1), draw(9, 20, seed=1).float()
+    Muon([double, single], lr=0.1).step()
+    torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 1e-3])
+def test_sixteen_bits_hold_no_iterations_but_what_comes_of_them(
+    kind: torch.dtype, size: float
+) -> None:
+    """Gradients of few directions, whose products would round to indefinite ones."""
+    gradient = size * draw(64, 2) @ draw(2, 576, seed=1)
+    whole, half = (torch.nn.Parameter(torch.zeros(64, 576, dtype=k)) for k in (torch.float, kind))
+    for parameter in (whole, half):
+        parameter.grad = gradient.to(parameter)
+        Muon([parameter], lr=1.0).step()
+    assert float(half.detach().float().square().mean().sqrt()) < 0.3
+    difference = (half.float() - whole).detach()
+    # rounded gradients have more directions, however weak
+    assert float(difference.norm() / whole.detach().norm()) < 2
+
+
+def test_weights_in_another_order_in_memory_move_the_same() -> None:
+    plain = torch.nn.Parameter(draw(16, 10, 3, 3))
+    other = torch.nn.Parameter(plain.detach().to(memory_format=torch.channels_last))
+    plain.grad = draw(16, 10, 3, 3, seed=1)
+    other.grad = plain.grad.to(memory_format=torch.channels_last)
+    for parameter in (plain, other):
+        Muon([parameter], lr=0.1).step()
+    torch.testing.assert_close(other, plain)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.fit.backward import Look, Source, backward, latent_source
+from inv3d.core.fit.backward import Look, Source, backward, latent_source, unsteady
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Stage
 from inv3d.core.fit.objective import Objective
@@ -21,6 +21,7 @@ from inv3d.core.fit.terms import LossTerm
 from inv3d.core.latent import latent_statistics
 from inv3d.core.loss import Target
 from inv3d.plugins.generators.eg3d import EG3D
+from inv3d.plugins.losses.pixel import MSE
 from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture, toy_latents
 from tests.tiny_generators import tiny
 
@@ -230,20 +231,48 @@ def test_a_variable_of_the_environment_switches_it_off(monkeypatch: pytest.Monke
     assert Context.create("cuda", replay=True).state.replays is not None
 
 
-@pytest.mark.parametrize("kind", ["generator", "loss"])
-def test_what_may_remember_is_computed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_remember_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin that doesn't say it's replayable may do otherwise the third time."""
     scene, records = Scene("cpu"), Tape()
-    plugin = (
-        ToyGenerator
-        if kind == "generator"
-        else type(scene.aim({"mse": 1.0}).terms["mse"].weighted.loss)
-    )
-    monkeypatch.setattr(plugin, "replayable", False)
-    replays = Replays(lambda: records)
-    for _ in range(3):
-        scene.gradients(scene.ws, scene.capture.camera, replays, scene.objective)
+    loss = type(scene.objective.terms["mse"].weighted.loss)
+    for plugin, who in ((ToyGenerator, "generator toy"), (loss, "loss mse")):
+        with monkeypatch.context() as patch:
+            patch.setattr(plugin, "replayable", False)
+            looks = [Look(scene.capture.camera, scene.objective)]
+            assert unsteady(scene.generator, looks) == [who]
+            replays = Replays(lambda: records)
+            for _ in range(3):
+                scene.gradients(scene.ws, scene.capture.camera, replays, scene.objective)
     assert records.recorded == 0
+
+
+def test_a_run_says_what_keeps_it_from_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene("cpu")
+    scene.context.state.replays = Replays(Tape)
+    monkeypatch.setattr(ToyGenerator, "replayable", False)
+    for _ in range(2):
+        look = Look(scene.capture.camera, scene.objective)
+        scene.context.backward(scene.generator, scene.ws.clone().requires_grad_(), look)
+    (notice,) = scene.context.state.notices
+    assert "generator toy isn't marked as replayable" in notice
+
+
+def test_a_subclass_says_anew_that_it_is_replayable() -> None:
+    class Silent(ToyGenerator):
+        pass
+
+    class Telling(Silent):
+        replayable = True
+
+    assert (Silent.replayable, Telling.replayable) == (False, True)
+    assert MSE.replayable and not type("Mine", (MSE,), {}).replayable
+
+
+def test_a_loss_that_holds_another_answers_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene("cpu")
+    loss = scene.objective.terms["mse"].weighted.loss
+    loss.add_module("inner", type("Inner", (MSE,), {})(loss.config))
+    assert scene.objective.unsteady == ["mse"]
 
 
 @pytest.mark.parametrize("device", DEVICES)

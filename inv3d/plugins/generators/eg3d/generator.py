@@ -24,6 +24,7 @@ class EG3D(TriplaneGenerator):
     summary: ClassVar[str] = "EG3D tri-plane GAN (FFHQ, AFHQ, ShapeNet) with official weights"
     licence: ClassVar[str] = "code: Apache-2.0; official weights: NVIDIA, non-commercial"
     reference: ClassVar[str] = "Chan et al., CVPR 2022, arXiv 2112.07945"
+    replayable = True
     Config: ClassVar[type[PluginConfig]] = EG3DConfig
     weights: ClassVar[tuple[WeightFile, ...]] = NETWORKS
     rays_option: ClassVar[str] = "neural_rendering_resolution"

@@ -33,6 +33,7 @@ class PanoHead(TrigridGenerator):
     summary: ClassVar[str] = "PanoHead tri-grid GAN of heads, 360 degrees, with official weights"
     licence: ClassVar[str] = "code: Apache-2.0; official weights: licence on their page"
     reference: ClassVar[str] = "An et al., CVPR 2023, arXiv 2303.13071"
+    replayable = True
     Config: ClassVar[type[PluginConfig]] = PanoHeadConfig
     weights: ClassVar[tuple[WeightFile, ...]] = (HEAD,)
     rays_option: ClassVar[str] = "neural_rendering_resolution"
