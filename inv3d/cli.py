@@ -7,9 +7,12 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -112,7 +115,7 @@ class Program(click.Group):
             # as stderr does it: a path that isn't UTF-8 is spelt out, and ends nothing
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            with warnings.catch_warnings(), tolerant_metadata():
+            with warnings.catch_warnings(), tolerant_metadata(), _told_to_end():
                 warnings.showwarning = _show_warning
                 result = super().main(*args, **extra)
             sys.exit(result if isinstance(result, int) else 0)
@@ -141,6 +144,19 @@ class Program(click.Group):
             if isinstance(error, InvError):
                 _fail(str(error), error.exit_code)
             _fail(_unexpected(error))
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, so that nothing half-written stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ends_on_its_own(error: BaseException) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -14,6 +16,7 @@ from inv3d import __version__, cli
 from inv3d.cli import COMMANDS, main
 from inv3d.commands.output import print_table
 from inv3d.core.errors import InputError, InterruptedRun, Note, RunError
+from inv3d.core.files import atomic_write
 
 HEAVY = ("torch", "numpy", "matplotlib", "trimesh", "av", "skimage", "lpips", "PIL", "pydantic")
 
@@ -123,6 +126,24 @@ def test_errors_are_one_line_and_an_exit_code(
     result = CliRunner().invoke(main, ["fail"])
     assert result.exit_code == code
     assert [text for text in result.stderr.splitlines() if text] == [line]
+
+
+def test_sigterm_leaves_nothing_half_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a scheduler stops what takes too long."""
+
+    @click.command("slow")
+    def command() -> None:
+        with atomic_write(tmp_path / "made.mp4") as temporary:
+            temporary.write_bytes(b"half")
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(cli, "_plugin_commands", lambda: {"slow": command})
+    before = signal.getsignal(signal.SIGTERM)
+    result = CliRunner().invoke(main, ["slow"])
+    assert (result.exit_code, result.stderr.split("\n")[-2]) == (130, "error: stopped")
+    assert list(tmp_path.iterdir()) == [] and signal.getsignal(signal.SIGTERM) is before
 
 
 def test_debug_shows_the_traceback_too(failing: list[BaseException]) -> None:

@@ -91,21 +91,24 @@ def _raw_output_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _noticed_interrupts(guard: Guard) -> Iterator[None]:
-    """Tell a user's Ctrl-C from a KeyboardInterrupt that somebody's code raises."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    """Tell a user's Ctrl-C or SIGTERM from a KeyboardInterrupt that somebody's code raises."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in known.items() if callable(handler)}
 
     def notice(number: int, frame: FrameType | None) -> None:
         guard.stopped = True
-        handler(number, frame)
+        handlers[signal.Signals(number)](number, frame)
 
-    signal.signal(signal.SIGINT, notice)
+    for number in handlers:
+        signal.signal(number, notice)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
