@@ -153,7 +153,7 @@ def _side_by_side(runs: Sequence[Path], compared: Sequence[ComparedRun], device:
 
     rows: list[list[Frame]] = []
     first = open_run(runs[0], resolve_device(device))
-    capture, _, _ = run_capture(first)
+    capture, _, _ = run_capture(first, otherwise="leave --picture out")
     shown = capture[_shown(capture)]
     inputs = {listed.record["input"]["path"] for listed in compared}
     target = "target" if len(inputs) == 1 else f"target of {compared[0].name}"

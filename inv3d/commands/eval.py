@@ -49,8 +49,8 @@ def command(
 
     opened = open_run(run, resolve_device(device))
     add_metrics(opened.generator, metrics)
-    remedy = f"put them back, or measure against it as it is now with --input {_path(opened)}"
-    frames = run_capture(opened, source, remedy=remedy)
+    otherwise = "give the capture to measure against with --input PATH"
+    frames = run_capture(opened, source, otherwise=otherwise)
     if save:
         with held(run):
             measured = _saved(opened, frames, device)
@@ -60,10 +60,6 @@ def command(
         print_json(measured)
         return
     _show(measured, f"{run} against {frames[0].source}")
-
-
-def _path(run: Run) -> str:
-    return str(run.record["input"].get("path"))
 
 
 def _saved(run: Run, frames: Frames, device: str) -> dict[str, Any]:

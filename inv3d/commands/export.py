@@ -111,7 +111,7 @@ def command(
         if opened.record["input"]["path"] is None:
             raise UsageError(f"--cameras: {run} was imported without its capture; leave it out")
         _check_folder(cameras)
-        run_capture(opened, remedy="put them back, or leave --cameras out")
+        run_capture(opened, otherwise="leave --cameras out")
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
         if not out.exists():

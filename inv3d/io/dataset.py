@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +35,11 @@ def sample_path(name: str) -> Path:
         known = " or ".join(f"sample:{sample}" for sample in SAMPLES)
         raise InputError(f"--input sample:{name}: no such sample; choose {known}")
     return asset(f"captures/{name}.zip")
+
+
+def is_there(source: str) -> bool:
+    """Whether there's anything at a capture's place; samples always are there."""
+    return source.startswith("sample:") or os.path.exists(source)
 
 
 def open_capture(source: str | Path, *, undistort: bool = False) -> CaptureFiles:

@@ -13,7 +13,7 @@ from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError, RunError
 from inv3d.core.inversion import Inversion
 from inv3d.io.capturefiles import CaptureFiles
-from inv3d.io.dataset import open_capture
+from inv3d.io.dataset import is_there, open_capture
 from inv3d.rundir.record import InputPart
 
 # a capture, the positions of the chosen and those of the held-out frames in it
@@ -52,30 +52,34 @@ def describe_input(
     )
 
 
-def load_input(part: InputPart, resolution: int, *, run: str = "the run", remedy: str) -> Frames:
+def load_input(part: InputPart, resolution: int, *, run: str, otherwise: str = "") -> Frames:
     """Read the frames of a run again, and see that they're what they were.
 
     Args:
         part: "input" of `run.json`.
         resolution: of the generator, pixels a side.
         run: what the messages call it.
-        remedy: what the user can do where they aren't.
+        otherwise: what the user can do where they aren't, besides putting them back.
 
     Returns:
         The capture, the positions of the chosen and those of the held-out frames in it.
 
     Raises:
-        InputError: where there's no capture, it can't be read, or it has lost frames.
+        InputError: where the capture is gone or can't be read, there never was one, or it has lost
+            frames.
         RunError: where images, cameras or masks aren't what they were.
     """
     if part.path is None:
         raise InputError(f"{run}: was imported without its capture; give the capture with --input")
+    remedy = f"back, or {otherwise}" if otherwise else "back"
+    if not is_there(part.path):
+        raise InputError(f"{run}: its capture {part.path} isn't there; put it {remedy}")
     files = open_capture(part.path, undistort=part.undistort)
     there = set(files.names)
     lost = [name for name in part.views if name not in there]
     if lost:
         raise InputError(
-            f"{part.path}: no longer has {lost[0]}, which {run} was made from; {remedy}"
+            f"{part.path}: no longer has {lost[0]}, which {run} was made from; put it {remedy}"
         )
     capture = load_frames(files, part.views, resolution)
     if part.cameras is not None:
@@ -84,7 +88,7 @@ def load_input(part: InputPart, resolution: int, *, run: str = "the run", remedy
     if digest(capture) != part.digest:
         raise RunError(
             f"{part.path}: its images, labels or masks aren't those that {run} was made from; "
-            f"{remedy}"
+            f"put them {remedy}"
         )
     return capture, list(part.chosen), list(part.held_out)
 

@@ -218,14 +218,15 @@ def load_recorded(kind: str, part: PluginPart, directory: Path) -> Any:
 
 
 def run_capture(
-    run: Run, source: str | None = None, *, remedy: str = "put them back"
+    run: Run, source: str | None = None, *, otherwise: str = ""
 ) -> tuple[Capture, list[int], list[int]]:
     """Read the frames of a run again, and see that they're what they were.
 
     Args:
         run: whose input.
         source: another capture instead, all of whose frames count as held out.
-        remedy: what the user can do where the frames aren't what they were.
+        otherwise: what the user can do where the frames aren't what they were, besides putting them
+            back.
 
     Returns:
         The capture at the generator's resolution, the chosen and the held-out frames.
@@ -249,5 +250,5 @@ def run_capture(
             check_framing(capture.camera, run.generator.spec, capture.names, f"--input {source}")
         return capture, [], list(range(len(capture)))
     part = read_part(InputPart, run.record["input"], run.directory / RECORD)
-    frames = load_input(part, resolution, run=str(run.directory), remedy=remedy)
+    frames = load_input(part, resolution, run=str(run.directory), otherwise=otherwise)
     return located(frames[0], run.inversion, *frames[1:])

@@ -30,7 +30,7 @@ from inv3d.rundir.record import Plan, PluginPart, generator_part, provenance, re
 from inv3d.runs.estimate import with_estimated_cameras
 from inv3d.runs.init import begin_again, begin_from, check_init, methods_that
 from inv3d.runs.options import GENERATOR, check_options
-from inv3d.runs.used_files import AGAIN, check_unchanged, used_files
+from inv3d.runs.used_files import AFRESH, check_unchanged, used_files
 
 # values of the options "mask" and "where" of losses that mean the masks of the capture
 _MASKED = (True, "mask")
@@ -305,7 +305,8 @@ def prepare_again(plan: Plan, directory: Path) -> PreparedRun:
         config = build_config(method.Config, plan.method.options, f"method {plan.method.name}")
     generator = open_generator(plan.generator, directory, device)
     check_unchanged(plan.files, used_files(method, config, generator.spec.default_losses))
-    capture, chosen, _ = load_input(plan.input, generator.spec.resolution, remedy=AGAIN)
+    resolution, run = generator.spec.resolution, str(directory)
+    capture, chosen, _ = load_input(plan.input, resolution, run=run, otherwise=AFRESH)
     init = begin_again(plan, generator, capture[chosen])
     return PreparedRun(plan, generator, method.create(config), capture, init)
 

@@ -18,7 +18,8 @@ from inv3d.core.warm import kept, version_of
 
 _DEFAULTS = "default_losses"
 # what to do about what isn't as it was when a run began
-AGAIN = "put them back, or start the run again with --overwrite"
+AFRESH = "start the run again with --overwrite"
+AGAIN = f"put them back, or {AFRESH}"
 
 
 def used_files(

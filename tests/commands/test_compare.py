@@ -155,6 +155,13 @@ def test_frames_before_a_camera_that_stands_still_are_all_shown() -> None:
     assert len(_shown(capture)) == 5
 
 
+def test_a_picture_needs_the_capture_of_the_first_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "single")
+    (tmp_path / "capture").rename(tmp_path / "elsewhere")
+    said = f"{run}: its capture {tmp_path / 'capture'} isn't there; put it back, or "
+    assert fault(command, run, "--picture", tmp_path / "a.png") == f"{said}leave --picture out"
+
+
 def test_different_inputs_are_a_warning(runs: list[Path], tmp_path: Path) -> None:
     other = make_run(tmp_path, "other", views=5)
     result = call(command, runs[0], other)

@@ -77,11 +77,18 @@ def test_a_capture_that_changed_is_measured_only_on_demand(tmp_path: Path) -> No
     assert (
         f"{tmp_path / 'capture'}: its images, labels or masks aren't those that {run} was" in said
     )
-    assert said.endswith(f"measure against it as it is now with --input {tmp_path / 'capture'}")
+    assert said.endswith("or give the capture to measure against with --input PATH")
     assert said == fault(command, run, "--save")
     assert answer(command, run, "--input", tmp_path / "capture")["views"]["held_out"] == 7
     (tmp_path / "capture" / "view003.png").unlink()
     assert "no longer has view003.png, which" in fault(command, run)
+    (tmp_path / "capture").rename(tmp_path / "elsewhere")
+    said = fault(command, run)
+    assert said.startswith(
+        f"{run}: its capture {tmp_path / 'capture'} isn't there; put it back, or "
+    )
+    assert said.endswith("give the capture to measure against with --input PATH")
+    assert answer(command, run, "--input", tmp_path / "elsewhere")["views"]["held_out"] == 6
 
 
 def test_refusals(run: Path, tmp_path: Path) -> None:

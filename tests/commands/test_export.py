@@ -166,6 +166,9 @@ def test_cameras_of_a_capture_that_changed_are_refused(run: Path, tmp_path: Path
     save_png(tmp_path / "capture" / "view003.png", noise_image(1, 32))
     arguments = (changed, "-o", tmp_path / "a.ply", "--cameras", tmp_path / "cameras")
     assert "put them back, or leave --cameras out" in fault(command, *arguments)
+    (tmp_path / "capture").rename(tmp_path / "elsewhere")
+    said = f"{changed}: its capture {tmp_path / 'capture'} isn't there; put it back, or leave --cam"
+    assert fault(command, *arguments).startswith(said)
     assert not (tmp_path / "a.ply").exists()
 
 

@@ -312,11 +312,12 @@ def test_what_the_run_began_with_must_be_there(
     write({"view003.png": png(noise_image(1, 32))}, changed)
     text = (stopped / "run.json").read_text()
     (stopped / "run.json").write_text(text.replace(str(capture), str(changed)))
-    fails(resume(stopped), 1, "labels or masks aren't those that the run was made from; put")
+    fails(resume(stopped), 1, "labels or masks aren't those that ")
     (stopped / "run.json").write_text(text.replace('"seed": 0', '"seed": 1'))
     fails(resume(stopped), 1, "generator toy: fingerprint")
     (stopped / "run.json").write_text(text.replace(str(capture), str(tmp_path / "gone")))
-    fails(resume(stopped), 2, "no such folder or zip")
+    gone = f"{stopped}: its capture {tmp_path / 'gone'} isn't there; put it back, or start the run"
+    fails(resume(stopped), 2, f"{gone} again with --overwrite")
     (stopped / "run.json").write_text(text.replace('"toy"', '"tox"'))
     fails(resume(stopped), 2, "unknown generator 'tox'; did you mean 'toy'?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def described(folder: Path) -> InputPart:
 
 
 def load(part: InputPart) -> tuple[torch.Tensor, list[int], list[int]]:
-    capture, chosen, held_out = load_input(part, SIZE, remedy="put them back")
+    capture, chosen, held_out = load_input(part, SIZE, run="the run")
     return capture.images, chosen, held_out
 
 
@@ -50,6 +51,16 @@ def test_only_changes_of_frames_that_are_read_are_refused(tmp_path: Path) -> Non
     write({"view2.png": png(noise_image(9))}, tmp_path)
     with pytest.raises(RunError, match=r"aren't those that the run was made from; put them back"):
         load(part)
+
+
+def test_a_capture_that_is_gone_is_named(tmp_path: Path) -> None:
+    part = described(tmp_path / "moved")
+    (tmp_path / "moved").rename(tmp_path / "elsewhere")
+    said = f"the run: its capture {tmp_path / 'moved'} isn't there; put it back"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        load(part)
+    with pytest.raises(InputError, match=f"^{re.escape(said)}, or do without$"):
+        load_input(part, SIZE, run="the run", otherwise="do without")
 
 
 def test_a_frame_that_is_gone_is_named(tmp_path: Path) -> None:

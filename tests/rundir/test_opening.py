@@ -108,9 +108,10 @@ def test_a_capture_that_changed_is_an_error_with_a_remedy(tmp_path: Path, change
         save_png(tmp_path / "capture" / "view003.png", noise_image(1, 32))
     else:
         write_labels(tmp_path / "capture" / "dataset.json", ring(7, 50), case.capture.names)
-    message = r"capture: its images, labels or masks aren't those that .*/run was made from; do so"
+    message = r"capture: its images, labels or masks aren't those that .*/run was made from; "
+    message += "put them back, or do so"
     with pytest.raises(RunError, match=message):
-        run_capture(run, remedy="do so")
+        run_capture(run, otherwise="do so")
     assert len(run_capture(run, str(tmp_path / "capture"))[0]) == 7
 
 
