@@ -16,6 +16,7 @@ from inv3d.core.config import flatten
 from inv3d.core.errors import RunError
 from inv3d.core.files import read_json
 from inv3d.core.inversion import FILE
+from inv3d.io.dataset import is_there
 from inv3d.rundir.batch import PART, run_of
 from inv3d.rundir.files import METRICS, RECORD, REPORT
 from inv3d.runs.prepare import Request
@@ -69,7 +70,7 @@ class Found:
 
     Attributes:
         state: see `State`.
-        why: for "other", what differs, in words.
+        why: for "other", what differs, in words; for "done", that its capture is gone.
     """
 
     state: State
@@ -94,12 +95,17 @@ def look(out: Path, item: Item, plan: Plan) -> Found:
         )
     if part.get("plan") != plan.digest:
         return Found("other", _difference(part.get("asked"), plan))
-    if part.get("files") != stamp(item.input) and part.get("content") != content(item.input):
+    gone = not is_there(item.input)
+    if not gone and _is_changed(part, item):
         return Found("other", f"{item.input} has changed")
     status = record.get("status")
-    if status == "finished":
-        return Found("done" if is_whole(directory, plan) else "failed")
-    return Found("failed" if status == "failed" else "stopped")
+    if status == "finished" and is_whole(directory, plan):
+        return Found("done", f"{item.input} isn't there any more" if gone else "")
+    return Found("failed" if status in ("finished", "failed") else "stopped")
+
+
+def _is_changed(part: Mapping[str, Any], item: Item) -> bool:
+    return part.get("files") != stamp(item.input) and part.get("content") != content(item.input)
 
 
 def is_whole(directory: Path, plan: Plan) -> bool:

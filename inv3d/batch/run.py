@@ -110,6 +110,8 @@ def run_batch(batch: BatchRequest, monitor: Monitor) -> Outcome:
         # stdout is for results, whatever libraries print
         with monitor, contextlib.redirect_stdout(sys.stderr):
             monitor.begin(counts)
+            for note in _gone(found):
+                monitor.note(note)
             memory = facts.memory * (batch.pack or 1)
             wanted = Wanted(batch.request.device, batch.workers, batch.threads, memory)
             try:
@@ -228,6 +230,17 @@ def _tasks(found: Mapping[Item, Found], overwrite: bool) -> list[Task]:
         Task(item, afresh=state == "other" or (state == "failed" and overwrite))
         for item, state in left
     ]
+
+
+def _gone(found: Mapping[Item, Found]) -> Iterator[str]:
+    """Yield a line where captures of finished items are gone."""
+    gone = [(item, what) for item, what in found.items() if what.state == "done" and what.why]
+    if gone:
+        item, what = gone[0]
+        yield (
+            f"note: {len(gone)} of {len(found)} items are done and have lost their capture "
+            f"({item.name}: {what.why}); their results stand"
+        )
 
 
 @contextlib.contextmanager

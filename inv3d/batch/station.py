@@ -20,12 +20,13 @@ from inv3d.batch.line import Line
 from inv3d.batch.messages import Greet, Greeting, Step, Task
 from inv3d.batch.pack import work_in_company
 from inv3d.batch.plan import Plan, is_whole
-from inv3d.core.errors import InterruptedRun, InvError, printable
+from inv3d.core.errors import InputError, InterruptedRun, InvError, printable
 from inv3d.core.executor import Ahead, Several, Tell
 from inv3d.core.fit.loop import Progress
 from inv3d.core.inverter import AnyInverter
 from inv3d.core.registry.discovery import registry
 from inv3d.core.warm import Store, keeping
+from inv3d.io.dataset import is_there
 from inv3d.rundir.batch import PREPARED, Row, run_of
 from inv3d.rundir.directory import RunDirectory
 from inv3d.rundir.files import RECORD
@@ -212,6 +213,7 @@ class Station:
         if directory.is_finished and is_whole(directory.path, self.order.plan):
             # a worker whose driver was killed has brought it to its end since it was planned
             return read_metrics(directory.path)
+        _check_there(directory.record["input"]["path"])
         if directory.record.get("status") == "unreported":
             return self._report(directory, watch)
         chunk = directory.record.get("view_chunk") or len(directory.record["input"]["chosen"])
@@ -254,6 +256,7 @@ class Station:
         from inv3d.photos.raw import is_raw, options_for
 
         request, source = self.order.request, task.capture or task.item.input
+        _check_there(source)
         if not is_raw(source, request.method, request.camera):
             return source
         from inv3d.photos.prepare import prepare_capture
@@ -321,6 +324,11 @@ class _Watch:
         """Say what the run is doing; what it warns of is in its record."""
         if not text.startswith("warning: "):
             self._tell(Step(text, item=self._item))
+
+
+def _check_there(capture: str) -> None:
+    if not is_there(capture):
+        raise InputError(f"{capture}: isn't there; put it back, or take it off the list")
 
 
 def _means(metrics: dict[str, Any]) -> dict[str, float | None]:

@@ -105,6 +105,22 @@ def test_an_input_counts_as_changed_by_content_not_by_date(tmp_path: Path) -> No
     assert stamp("sample:static") == content("sample:static") == ""
 
 
+def test_a_result_stands_where_its_capture_is_gone(tmp_path: Path) -> None:
+    item, other = write_captures(tmp_path / "captures", 2)
+    worker = station(tmp_path)
+    plan = worker.order.plan
+    work(worker, Task(item))
+    work(worker, Task(other), stop=True)
+    (tmp_path / "captures").rename(tmp_path / "elsewhere")
+    found = look(tmp_path, item, plan)
+    assert (found.state, found.why) == ("done", f"{item.input} isn't there any more")
+    assert look(tmp_path, other, plan).state == "stopped"
+    (run_of(tmp_path, item.name) / "metrics.json").unlink()
+    assert look(tmp_path, item, plan).state == "failed"
+    otherwise = request(seed=4)
+    assert look(tmp_path, item, Plan.of(otherwise, gather(otherwise))).state == "other"
+
+
 def test_a_run_of_no_batch_is_in_the_way(tmp_path: Path) -> None:
     (item,) = write_captures(tmp_path / "captures", 1)
     worker = station(tmp_path)

@@ -178,15 +178,33 @@ def test_a_clip_becomes_a_capture_beside_the_runs(
     tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(options: Any, out: Path, on_progress: Any) -> None:
-        assert options.inputs == (Path("clip.mov"),) and options.generator == "toy"
+        assert options.inputs == (clip,) and options.generator == "toy"
         on_progress("looking", 1, 1)
         shutil.copytree(items[0].input, out)
 
+    clip = tmp_path / "clip.mov"
+    clip.touch()
     monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", prepare)
-    row = work(station(tmp_path), Task(Item("clip", "clip.mov")))
+    row = work(station(tmp_path), Task(Item("clip", str(clip))))
     assert (row.status, row.error) == ("done", "")
     made = read_record(run_of(tmp_path, "clip"))["input"]["path"]
     assert made == str(tmp_path / "prepared/clip")
+
+
+def test_an_item_goes_on_without_the_clip_that_its_capture_was_made_of(
+    tmp_path: Path, items: list[Item], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(options: Any, out: Path, on_progress: Any) -> None:
+        shutil.copytree(items[0].input, out)
+
+    clip = tmp_path / "clip.mov"
+    clip.touch()
+    monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", prepare)
+    task = Task(Item("clip", str(clip)))
+    assert work(station(tmp_path), task, stop=True).status == "stopped"
+    clip.unlink()
+    row = work(station(tmp_path), task)
+    assert (row.status, row.error, row.resumed) == ("done", "", True)
 
 
 def test_a_clip_can_be_made_a_capture_ahead_of_its_work(
@@ -199,7 +217,9 @@ def test_a_clip_can_be_made_a_capture_ahead_of_its_work(
         shutil.copytree(items[0].input, out)
 
     monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", prepare)
-    task = Task(Item("clip", "clip.mov"))
+    for name in ("clip.mov", "other.mov"):
+        (tmp_path / name).touch()
+    task = Task(Item("clip", str(tmp_path / "clip.mov")))
     ready = station(tmp_path)(Ahead(task), print, lambda: False)
     assert ready == replace(task, capture=str(tmp_path / "prepared/clip"))
     row = work(station(tmp_path), ready)
@@ -212,7 +232,7 @@ def test_a_clip_can_be_made_a_capture_ahead_of_its_work(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("inv3d.photos.prepare.prepare_capture", full)
-    other = Task(Item("other", "other.mov"))
+    other = Task(Item("other", str(tmp_path / "other.mov")))
     assert station(tmp_path)(Ahead(other), print, lambda: False) == other
     assert work(station(tmp_path), other).passing == "disk"
 

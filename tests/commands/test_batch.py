@@ -145,6 +145,29 @@ def test_a_corrupt_item_among_others_is_a_row(captures: Path, tmp_path: Path) ->
     assert "What failed" not in Path("out/summary.html").read_text()
 
 
+def test_captures_that_are_gone_keep_no_other_from_its_end(captures: Path, tmp_path: Path) -> None:
+    shutil.copytree(captures, tmp_path / "some")
+    Path("list.txt").write_text("some/head0\nsome/head1\nsome/head2\nsome/new\n")
+    batch("list.txt", *QUICK)
+    shutil.rmtree(run_of(Path("out"), "head2"))
+    stopped = run_of(Path("out"), "head1") / "run.json"
+    stopped.write_text(json.dumps({**record(stopped.parent), "status": "interrupted"}))
+    for name in ("head0", "head1"):
+        shutil.rmtree(tmp_path / "some" / name)
+    result = batch("list.txt", *QUICK)
+    fails(result, 1, "2 of 4 items failed")
+    assert "note: 1 of 4 items are done and have lost their capture (head0: " in result.stderr
+    rows = read_rows(Path("out"))
+    assert {name: row.status for name, row in rows.items()} == {
+        **{"head0": "done", "head1": "failed", "head2": "done", "new": "failed"}
+    }
+    for name in ("head1", "new"):
+        gone = f"{tmp_path / 'some' / name}: isn't there; put it back, or take it off the list"
+        assert rows[name].error == gone
+    shutil.copytree(captures / "head1", tmp_path / "some/head1")
+    assert "3 of 4 items done (2 before), 1 failed" in batch("list.txt", *QUICK).stdout
+
+
 @pytest.mark.parametrize(
     ("policy", "code"), [("any", 1), ("none", 0), ("50%", 0), ("49.9%", 1), ("100%", 0)]
 )
