@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import PluginError, UsageError, suggest
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 NPZ = "eg3d-npz"
 # as the tools of EG3D call it
 LATENTS = "projected_w.npz"
+_ENDINGS = {form: form for form in MESH_FORMATS} | {NPZ: "npz"}
+_OF_MESHES = ("resolution", "level", "largest", "smooth", "yaw_deg")
 
 
 @click.command("export")
@@ -79,7 +82,9 @@ LATENTS = "projected_w.npz"
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     run: Path,
     out: Path | None,
     form: str | None,
@@ -99,10 +104,11 @@ def command(
     name = (form or (out or Path(MESH)).suffix.removeprefix(".")).lower()
     name = NPZ if name == "npz" else name
     out = out or run / (LATENTS if name == NPZ else f"{Path(MESH).stem}.{name}")
+    exporter = None if name in (*MESH_FORMATS, NPZ) else _plugin_exporter(name, out)
+    _check(ctx, out, name)
     if name == NPZ:
         _write_npz(run, out, cameras, as_json)
         return
-    exporter = None if name in MESH_FORMATS else _plugin_exporter(name, out)
     from inv3d.core.device import resolve_device
     from inv3d.rundir.opening import open_run, run_capture
 
@@ -131,6 +137,22 @@ def command(
     click.echo(f"{out}{size}")
     for path in facts.get("cameras", ()):
         click.echo(path)
+
+
+def _check(ctx: click.Context, out: Path, form: str) -> None:
+    """Refuse what doesn't go together."""
+    ending, wanted = out.suffix.removeprefix(".").lower(), _ENDINGS.get(form)
+    if wanted is not None and ending in _ENDINGS.values() and ending != wanted:
+        raise UsageError(
+            f"{out}: ends in {ending}, --format says {form}; leave --format out, or let the name "
+            f"end in .{wanted}"
+        )
+    idle = [option for name, option in options_given(ctx).items() if name in _OF_MESHES]
+    if idle and form not in MESH_FORMATS:
+        raise UsageError(
+            f"{out}: {idle[0]} has no effect on format {form}; leave it out, or write a mesh "
+            f"({', '.join(MESH_FORMATS)})"
+        )
 
 
 def _write_npz(run: Path, out: Path, cameras: Path | None, as_json: bool) -> None:

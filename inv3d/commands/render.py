@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
@@ -141,19 +141,16 @@ def _check(ctx: click.Context, form: str) -> None:
     if sum((angles, options["orbit"] is not None, camera is not None)) > 1:
         raise UsageError("give one of --yaw-deg/--pitch-deg, --orbit and --camera")
     turns = options["orbit"] is not None or (form in _MOVING and not angles and camera is None)
-    if _given(ctx, "frames") and not turns:
+    given = options_given(ctx)
+    if "frames" in given and not turns:
         raise UsageError(f"{out}: --frames is for orbits; add --orbit NAME, or leave it out")
-    if _given(ctx, "fps") and form not in ("mp4", "gif"):
+    if "fps" in given and form not in ("mp4", "gif"):
         raise UsageError(f"{out}: --fps is for videos; write .mp4 or .gif, or leave it out")
     if form == "gif" and fps > _GIF_FPS:
         raise UsageError(
             f"{out}: --fps {fps:g}: a GIF shows at most {_GIF_FPS} pictures a second; give fewer, "
             "or write .mp4"
         )
-
-
-def _given(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _form(out: Path) -> str:

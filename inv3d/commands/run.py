@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from inv3d.commands.given import options_given
 from inv3d.commands.metric import metric_option
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
@@ -268,11 +268,10 @@ def _resume(
     ctx: click.Context, options: Mapping[str, Any]
 ) -> tuple[RunDirectory, dict[str, Any], list[str]]:
     """Go on with a run; also return the warnings that were shown on the way."""
-    for parameter in ctx.command.params:
-        given = ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if given and parameter.name not in _WITH_RESUME:
+    for name, option in options_given(ctx).items():
+        if name not in _WITH_RESUME:
             raise ConfigError(
-                f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
+                f"{option} can't be given with --resume, which takes everything from "
                 f"the run's {RECORD}; leave it out"
             )
     if options["resume"] and options["out"]:

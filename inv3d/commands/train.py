@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
+from inv3d.commands.given import options_given
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
 from inv3d.core.errors import ConfigError
@@ -157,11 +157,10 @@ def _check_names(plugin: str, generator: str) -> None:
 
 
 def _resume(ctx: click.Context, options: Mapping[str, Any]) -> TrainingDirectory | None:
-    for parameter in ctx.command.params:
-        given = ctx.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-        if given and parameter.name not in _WITH_RESUME:
+    for name, option in options_given(ctx).items():
+        if name not in _WITH_RESUME:
             raise ConfigError(
-                f"{parameter.opts[0]} can't be given with --resume, which takes everything from "
+                f"{option} can't be given with --resume, which takes everything from "
                 "the training's train.json; leave it out"
             )
     from inv3d.core.config import parse_overrides

@@ -129,6 +129,10 @@ def test_exporters_of_plugins_are_offered(
     monkeypatch.setattr("inv3d.core.registry.hooks.hooks", lambda: found)
     good(command, run, "-o", tmp_path / "a.points")
     assert json.loads((tmp_path / "a.points").read_text()) == {"latents": 4, "name": "toy"}
+    good(command, run, "-o", tmp_path / "a.glb", "--format", "points")
+    idle = fault(command, run, "-o", tmp_path / "a.points", "--smooth", 3)
+    said = "--smooth has no effect on format points; leave it out, or write a mesh (glb, obj, "
+    assert idle.endswith(f"{said}ply, stl)")
     assert "did you mean 'points'" in fault(command, run, "-o", tmp_path / "a.pints")
     lost = fault(command, run, "-o", tmp_path / "a.nothing")
     assert "format nothing: its exporter wrote nothing at" in lost
@@ -191,6 +195,22 @@ def test_latents_for_other_tools(run: Path, tmp_path: Path) -> None:
     [
         (("-o", "a.gltb"), "did you mean 'glb'"),
         (("-o", "a.ply", "--format", "stll"), "did you mean 'stl'"),
+        (
+            ("-o", "h.glb", "--format", "ply"),
+            "h.glb: ends in glb, --format says ply; leave --format out, or let the name",
+        ),
+        (("-o", "q.PLY", "--format", "npz"), "q.PLY: ends in ply, --format says eg3d-npz; leave"),
+        (("-o", "q.npz", "--format", "stl"), "q.npz: ends in npz, --format says stl; leave"),
+        *(
+            (("-o", "q.npz", *words), f"q.npz: {option} has no effect on format eg3d-npz; leave it")
+            for option, words in {
+                "--smooth": ("--smooth", "0"),
+                "--resolution": ("--resolution", "128"),
+                "--level": ("--level", "3"),
+                "--yaw-deg": ("--yaw-deg", "0"),
+                "--largest-component": ("--all-components",),
+            }.items()
+        ),
         (("-o", "a.ply", "--level", "1e9", "--resolution", "16"), "give a lower --level"),
     ],
 )
