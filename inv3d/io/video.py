@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CODECS = ("libx264", "mpeg4")
 # frames a second; the longest that a GIF can show a frame is 11 minutes
 _SLOWEST = 0.01
+# as H.273 numbers matrices, primaries and transfers, and FFmpeg ranges
+_BT709, _LIMITED = 1, 1
 _OPTIONS = {"libx264": {"crf": "18", "preset": "medium"}, "mpeg4": {"qscale": "3"}}
 
 
@@ -44,6 +46,8 @@ def video_format(path: Path) -> str:
 
 def write_video(path: Path | str, frames: Iterable[Frame], fps: float = 24) -> str:
     """Write frames whole or not at all.
+
+    An MP4 is BT.709 of limited range, and says so.
 
     Args:
         path: .mp4, .gif, or a new folder for numbered PNG files.
@@ -105,7 +109,9 @@ def _write_mp4(path: Path, frames: Iterable[Frame], fps: float) -> str:
                 stream = container.add_stream(codec, rate=rate, options=_OPTIONS[codec])
                 stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+                _tag(stream.codec_context)
+            whole = av.VideoFrame.from_ndarray(even, format="rgb24")
+            container.mux(stream.encode(_in_bt709(whole)))
         if stream is not None:
             container.mux(stream.encode())
     return "h264" if codec == "libx264" else codec
@@ -121,6 +127,17 @@ def _codec() -> str:
             continue
         return name
     raise UsageError("this PyAV can encode neither H.264 nor MPEG-4; write .gif instead")
+
+
+def _tag(context: Any) -> None:
+    """Say what the colours are, since players guess of streams that don't: by their size."""
+    context.color_range = _LIMITED
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+
+
+def _in_bt709(frame: Any) -> Any:
+    """Convert an RGB frame to what `_tag` says of it."""
+    return frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
 
 
 def _even(frame: Frame) -> Frame:

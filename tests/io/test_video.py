@@ -13,6 +13,7 @@ from PIL import Image
 
 from inv3d.core.errors import ConfigError, RunError, UsageError
 from inv3d.io import video
+from inv3d.io.clips import clip_frames, open_clip
 from inv3d.io.video import read_video, write_video
 
 
@@ -45,6 +46,46 @@ def test_mpeg4_where_there_is_no_h264(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(video, "CODECS", ("no_such_codec", "mpeg4"))
     assert write_video(tmp_path / "a.mp4", ramp()) == "mpeg4"
     assert len(read_video(tmp_path / "a.mp4")) == 6
+
+
+PATCHES = np.array(
+    [
+        [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]],
+        [[0, 0, 0], [128, 128, 128], [220, 170, 140], [20, 90, 200]],
+    ],
+    dtype=np.uint8,
+)
+
+
+def by_bt709(frame: av.VideoFrame) -> np.ndarray:
+    """Colours [H / 2, W / 2, 3] of a frame of limited range, by BT.709's matrix alone."""
+    planes = frame.to_ndarray(format="yuv420p").astype(float)
+    half = (2, frame.height // 2, frame.width // 2)
+    luma = (planes[: frame.height : 2, ::2] - 16) / 219
+    blue, red = (planes[frame.height :].reshape(half) - 128) / 224
+    red, blue = luma + 1.5748 * red, luma + 1.8556 * blue
+    return 255 * np.stack([red, (luma - 0.2126 * red - 0.0722 * blue) / 0.7152, blue], -1)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_colours_are_those_that_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, odd: int
+) -> None:
+    """Players guess of files that don't say: BT.709 for large pictures, BT.601 for small ones."""
+    monkeypatch.setattr(video, "CODECS", (codec,))
+    frame = np.repeat(np.repeat(PATCHES, 32, 0), 32, 1)[: 64 - odd, : 128 - odd]
+    write_video(tmp_path / "a.mp4", [frame] * 3)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        said = (context.colorspace, context.color_primaries, context.color_trc)
+        assert (context.color_range, *said) == (1, 1, 1, 1), "limited, and BT.709 thrice"
+        seen = by_bt709(next(container.decode(video=0)))
+    assert np.abs(seen[8::16, 8::16] - PATCHES).max() < 4
+    inner = (slice(16, None, 32), slice(16, None, 32))
+    first = next(clip_frames(open_clip(tmp_path / "a.mp4"))).pixels.permute(1, 2, 0).numpy()
+    for read in (read_video(tmp_path / "a.mp4")[0], first):
+        assert np.abs(read[inner].astype(int) - PATCHES).max() < 5
 
 
 def test_without_pyav_the_message_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
