@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,10 @@ from inv3d.commands.output import print_json
 from inv3d.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from inv3d.core.camera import Camera, CameraPrior
+    from inv3d.core.scene import Rendering
     from inv3d.io.images import Frame
     from inv3d.rundir.opening import Run
 
@@ -215,31 +220,50 @@ def _write(
     fps: float,
 ) -> tuple[str, int | None]:
     """Render and write; return the codec, and the pixels a side of every picture."""
-    import torch
-
     from inv3d.io.video import write_video
-    from inv3d.report import pictures as pics
+    from inv3d.report.pictures import save_png
     from inv3d.report.views import render_views
 
     outputs: Any = ("depth", "mask") if depth else ("image",)
     run.generator.require(outputs, "--depth" if depth else "render")
     views = render_views(run.generator, run.inversion, camera, outputs, resolution, names)
-    seen = [rendering for _, rendering in views]
-    if not depth:
-        images = (pics.sized(r.require("image"), size) for r in seen)
-        frames = [frame for part in images for frame in pics.colour_frames(part)]
-    else:
-        maps, masks = (torch.cat([r.require(name) for r in seen]) for name in ("depth", "mask"))
-        if form == "npy":
-            return _write_npy(out, maps.float().cpu().numpy()), None
-        side = size or max(maps.shape[-1], run.generator.spec.resolution)
-        frames = pics.depth_frames(maps, masks, side)
-    side = len(frames[0])
+    seen = (rendering for _, rendering in views)
+    if form == "npy":
+        return _write_npy(out, seen), None
+    own = run.generator.spec.resolution
+    frames = _depth_frames(seen, size, own) if depth else _colour_frames(seen, size)
+    first = next(frames)
+    frames, side = itertools.chain((first,), frames), len(first)
     if form == "png":
-        pics.save_png(out, _sheet(frames))
+        save_png(out, _sheet(list(frames)))
         return "png", side
     codec = write_video(out, frames, fps)
     return codec, side + side % 2 if form == "mp4" else side
+
+
+def _colour_frames(seen: Iterable[Rendering], size: int | None) -> Iterator[Frame]:
+    """Resample and yield pictures one by one: large ones of all views don't fit into memory."""
+    from inv3d.report.pictures import colour_frames, sized
+
+    for rendering in seen:
+        for image in rendering.require("image"):
+            yield from colour_frames(sized(image[None], size))
+
+
+def _depth_frames(seen: Iterable[Rendering], size: int | None, own: int) -> Iterator[Frame]:
+    """Yield pictures of depth one by one; their one scale needs the maps of all views."""
+    from inv3d.report.pictures import each_depth_frame
+
+    maps, masks = _depth_maps(seen)
+    return each_depth_frame(maps, masks, size or max(maps.shape[-1], own))
+
+
+def _depth_maps(seen: Iterable[Rendering]) -> tuple[Tensor, Tensor]:
+    """Return distances and masks of N views, [N, 1, h, w] each."""
+    import torch
+
+    maps, masks = zip(*((r.require("depth"), r.require("mask")) for r in seen), strict=True)
+    return torch.cat(maps), torch.cat(masks)
 
 
 def _sheet(frames: list[Frame]) -> Frame:
@@ -248,11 +272,12 @@ def _sheet(frames: list[Frame]) -> Frame:
     return tile([frames[i : i + _COLUMNS] for i in range(0, len(frames), _COLUMNS)])
 
 
-def _write_npy(out: Path, depth: Any) -> str:
+def _write_npy(out: Path, seen: Iterable[Rendering]) -> str:
     import numpy as np
 
     from inv3d.core.files import atomic_write
 
+    maps, _ = _depth_maps(seen)
     with atomic_write(out) as temporary:
-        np.save(temporary, depth[:, 0])
+        np.save(temporary, maps[:, 0].float().cpu().numpy())
     return "npy"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,18 @@ def depth_frames(depth: Tensor, mask: Tensor, size: int) -> list[Frame]:
         mask: [N, 1, h, w] in [0, 1]; grey where it's below half.
         size: pixels a side of the pictures.
     """
+    return list(each_depth_frame(depth, mask, size))
+
+
+def each_depth_frame(depth: Tensor, mask: Tensor, size: int) -> Iterator[Frame]:
+    """Yield what `depth_frames` returns one by one, for pictures too large to hold all of them."""
     inside = mask > 0.5
     known = depth[inside].float().cpu().numpy() if bool(inside.any()) else np.array([0.0, 1.0])
     near, far = np.percentile(known, [1, 99])
-    scaled = 1 - (depth.detach().float() - float(near)) / max(float(far - near), 1e-6)
-    frames = _mapped(_resized(scaled.clamp(0, 1), size)[:, 0], "viridis")
-    return _on_grey(frames, _resized(mask, size))
+    for one, cover in zip(depth.detach(), mask, strict=True):
+        scaled = 1 - (one[None].float() - float(near)) / max(float(far - near), 1e-6)
+        frames = _mapped(_resized(scaled.clamp(0, 1), size)[:, 0], "viridis")
+        yield from _on_grey(frames, _resized(cover[None], size))
 
 
 def shape_frames(depth: Tensor, mask: Tensor, camera: Camera, size: int) -> list[Frame]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from inv3d.commands.render import command
 from inv3d.core.inversion import Inversion
 from inv3d.io.cameras import read_cameras, write_labels
 from inv3d.io.video import read_video
+from inv3d.report import pictures
 from inv3d.report.pictures import colour_frames
 from inv3d.report.views import render_views
 from inv3d.rundir.opening import open_run
@@ -165,6 +167,30 @@ def test_frames_of_an_orbit_in_a_still(run: Path, tmp_path: Path) -> None:
     options = ("--orbit", "full", "--frames", 3)
     assert answer(command, run, "-o", tmp_path / "a.png", *options)["views"] == 3
     assert answer(command, run, "-o", tmp_path / "frames", "--frames", 2)["views"] == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--depth",)])
+def test_pictures_are_made_as_they_are_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Large ones of a long video don't fit into memory."""
+    made, ahead = [], []
+    single = "_on_grey" if options else "sized"
+    inner = getattr(pictures, single)
+
+    def making(*given: Any) -> Any:
+        made.extend(given[0])
+        return inner(*given)
+
+    def writing(out: Path, frames: Iterable[np.ndarray], fps: float) -> str:
+        for count, _ in enumerate(frames, 1):
+            ahead.append(len(made) - count)
+        return "png"
+
+    monkeypatch.setattr(pictures, single, making)
+    monkeypatch.setattr("inv3d.io.video.write_video", writing)
+    good(command, run, "-o", tmp_path / "frames", "--frames", 40, "--size", 64, *options)
+    assert ahead == [0] * 40
 
 
 @pytest.mark.parametrize(
