@@ -60,7 +60,12 @@ _GIF_FPS = 50
     type=click.Path(path_type=Path),
     help="Cameras of a file (dataset.json, transforms.json, ...) or of a capture's folder or zip.",
 )
-@click.option("--depth", is_flag=True, help="Render depth: bright is near; .npy in world units.")
+@click.option(
+    "--depth",
+    is_flag=True,
+    help="Render depth: bright is near; .npy holds distances along the unit ray in world units, 0 "
+    "where there's no surface.",
+)
 @click.option(
     "--resolution",
     type=click.IntRange(8, 1024),
@@ -273,11 +278,13 @@ def _sheet(frames: list[Frame]) -> Frame:
 
 
 def _write_npy(out: Path, seen: Iterable[Rendering]) -> str:
+    """Write distances [N, h, w] as captures have them: 0 where most of a pixel is background."""
     import numpy as np
 
     from inv3d.core.files import atomic_write
 
-    maps, _ = _depth_maps(seen)
+    maps, masks = _depth_maps(seen)
+    surfaces = maps.float().where(masks >= 0.5, 0)
     with atomic_write(out) as temporary:
-        np.save(temporary, maps[:, 0].float().cpu().numpy())
+        np.save(temporary, surfaces[:, 0].cpu().numpy())
     return "npy"

@@ -120,8 +120,16 @@ def test_depth_in_colours_and_in_world_units(run: Path, tmp_path: Path) -> None:
     assert pixels(tmp_path / "a.png").shape == (32, 32, 3)
     good(command, run, "-o", tmp_path / "a.npy", "--depth", "--resolution", 24)
     depth = np.load(tmp_path / "a.npy")
-    assert depth.shape == (1, 24, 24)
-    assert 1.7 < depth.min() < 2.7 < depth.max() <= 3.7
+    assert depth.shape == (1, 24, 24) and depth.dtype == np.float32
+    opened = open_run(run, CPU)
+    camera = opened.generator.spec.camera.orbit(torch.zeros(1), torch.zeros(1))
+    outputs = ("depth", "mask")
+    ((_, seen),) = render_views(opened.generator, opened.inversion, camera, outputs, 24)
+    surface = (seen.require("mask") >= 0.5)[:, 0].numpy()
+    assert surface.any() and not surface.all()
+    np.testing.assert_allclose(depth[surface], seen.require("depth")[:, 0].numpy()[surface])
+    assert 1.7 < depth[surface].min() < 2.7 < depth[surface].max() <= 3.7
+    assert (depth[~surface] == 0).all()
 
 
 @pytest.mark.parametrize(("size", "change"), [(80, "enlarged, which adds no"), (20, "made small")])
