@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ import click
 from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
-from inv3d.core.errors import PluginError, UsageError, suggest
+from inv3d.core.errors import InputError, PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.io.formats import MESH_FORMATS
 from inv3d.rundir.files import MESH
 
 if TYPE_CHECKING:
+    from inv3d.io.capturefiles import CaptureFiles
     from inv3d.rundir.opening import Run
 
 NPZ = "eg3d-npz"
@@ -257,13 +258,35 @@ def _write_cameras(run: Run, folder: Path) -> list[str]:
     from inv3d.io.dataset import open_capture
 
     part = run.record["input"]
+    files = open_capture(part["path"])
     if poses := run.inversion.poses:
         camera, names = Camera.from_labels(torch.stack(list(poses.values()))), tuple(poses)
     elif part.get("cameras") is not None:
         camera, names = Camera.from_labels(torch.tensor(part["cameras"])), tuple(part["views"])
     else:
-        files = open_capture(part["path"])
         camera, names = files.camera, files.names
     write_labels(folder / LABELS, camera, names)
-    write_transforms(folder / TRANSFORMS, camera, names, run.generator.spec.resolution)
+    sizes = _sizes(files, names, run.generator.spec.resolution)
+    write_transforms(folder / TRANSFORMS, camera, names, sizes)
     return [str(folder / LABELS), str(folder / TRANSFORMS)]
+
+
+def _sizes(files: CaptureFiles, names: Sequence[str], own: int) -> list[tuple[int, int]]:
+    """Width and height of every picture; the generator's of those that can't be read."""
+    sizes = [_size(files, name) for name in names]
+    lost = [name for name, size in zip(names, sizes, strict=True) if size is None]
+    if lost:
+        click.echo(
+            f"note: {len(lost)} of {len(names)} cameras have no picture that can be read "
+            f"({lost[0]}); their w, h, fl_x, fl_y, cx, cy are for {own} x {own} pixels, the "
+            "generator's",
+            err=True,
+        )
+    return [size or (own, own) for size in sizes]
+
+
+def _size(files: CaptureFiles, name: str) -> tuple[int, int] | None:
+    try:
+        return files.size_of(name) if name in files.paths else None
+    except InputError:
+        return None

@@ -44,31 +44,37 @@ def write_labels(path: Path, camera: Camera, names: Sequence[str]) -> None:
     write_json(path, {"labels": pairs})
 
 
-def write_transforms(path: Path, camera: Camera, names: Sequence[str], resolution: int) -> None:
+def write_transforms(
+    path: Path, camera: Camera, names: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> None:
     """Write OpenGL camera-to-world matrices with intrinsics in pixels.
 
     Args:
         path: the file.
-        camera: N cameras.
+        camera: N cameras, of the squares in the middle of the pictures.
         names: N file names.
-        resolution: pixels a side that the intrinsics are for.
+        sizes: N widths and heights of the pictures, pixels; the intrinsics are for those.
     """
     matrices = flipped(camera.cam2world.double().cpu()).tolist()
-    intrinsics = (camera.intrinsics.double().cpu() * resolution).tolist()
+    intrinsics = camera.intrinsics.double().cpu().tolist()
     frames = [
-        {
-            "file_path": name,
-            "transform_matrix": matrix,
-            "w": resolution,
-            "h": resolution,
-            "fl_x": k[0][0],
-            "fl_y": k[1][1],
-            "cx": k[0][2],
-            "cy": k[1][2],
-        }
-        for name, matrix, k in zip(names, matrices, intrinsics, strict=True)
+        {"file_path": name, "transform_matrix": matrix, **_in_pixels(k, *size)}
+        for name, matrix, k, size in zip(names, matrices, intrinsics, sizes, strict=True)
     ]
     write_json(path, {"camera_model": "OPENCV", "frames": frames})
+
+
+def _in_pixels(square: list[list[float]], width: int, height: int) -> dict[str, float]:
+    """Turn intrinsics of the square in the middle, 3x3, into those of its picture."""
+    side = min(width, height)
+    return {
+        "w": width,
+        "h": height,
+        "fl_x": square[0][0] * side,
+        "fl_y": square[1][1] * side,
+        "cx": square[0][2] * side + (width - side) // 2,
+        "cy": square[1][2] * side + (height - side) // 2,
+    }
 
 
 def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture, no_cameras
 from inv3d.core.errors import InputError
-from inv3d.io.decoding import decode, in_srgb
+from inv3d.io.decoding import decode, in_srgb, picture_size
 from inv3d.io.files import Files
 from inv3d.io.formats import PICTURES
 from inv3d.io.images import (
@@ -176,6 +176,15 @@ class CaptureFiles:
             depths=depths,
             source=self.source,
         )
+
+    def size_of(self, name: str) -> tuple[int, int]:
+        """Return width and height of an upright picture as its file has it, without decoding it.
+
+        Raises:
+            InputError: where it can't be read.
+        """
+        path = self.paths[name]
+        return picture_size(self.files.read(path), self.files.at(path))
 
     def _decoded(self, path: str) -> Image.Image:
         return decode(self.files.read(path), self.files.at(path))

@@ -332,9 +332,8 @@ def _write_cameras(folder: Path, alignment: Alignment, kept: list[Sight], size: 
     names = [f"{sight.name}.png" for sight in kept]
     write_labels(folder / LABELS, camera, names)
     others = folder / "cameras"
-    write_transforms(
-        others / "transforms.json", camera, [f"../{IMAGES}/{name}" for name in names], size
-    )
+    paths = [f"../{IMAGES}/{name}" for name in names]
+    write_transforms(others / "transforms.json", camera, paths, [(size, size)] * len(paths))
     write_colmap(others / "sparse" / "0", camera, names, size)
 
 

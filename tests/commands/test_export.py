@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from inv3d.commands.export import command
+from inv3d.core.camera import Camera
 from inv3d.core.inversion import Inversion
 from inv3d.core.registry.hooks import manager
 from inv3d.core.registry.hookspecs import hookimpl
-from inv3d.io.cameras import read_cameras
+from inv3d.io.cameras import read_cameras, write_labels
 from inv3d.io.formats import MESH_FORMATS
 from inv3d.report.pictures import save_png
 from tests.captures import noise_image
 from tests.commands.run_case import answer, call, fault, good, imports_nothing_heavy, make_run
-from tests.toy_runs import toy_registered
+from tests.toy_runs import toy_case, toy_registered, tuned, write_capture, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +113,56 @@ def test_cameras_come_with_it_on_request(run: Path, tmp_path: Path) -> None:
         camera, read = read_cameras(Path(path))
         assert read == names
         torch.testing.assert_close(camera.labels(), truth.labels(), atol=1e-5, rtol=1e-5)
+
+
+def enlarged(path: Path, width: int) -> None:
+    """Make a picture 96 pixels high, with black at its sides."""
+    with Image.open(path) as picture:
+        square = picture.resize((96, 96), Image.Resampling.NEAREST)
+    sheet = Image.new("RGB", (width, 96))
+    sheet.paste(square, ((width - 96) // 2, 0))
+    sheet.save(path)
+
+
+def test_pixels_of_cameras_are_those_of_the_pictures(tmp_path: Path) -> None:
+    """Of each picture's own, while the toy generator has 32 a side."""
+    case = tuned(toy_case(judges={}))
+    capture = write_capture(case.capture, tmp_path / "capture")
+    widths = dict(zip(case.capture.names, (130, *[96] * len(case.capture)), strict=False))
+    for name, width in widths.items():
+        enlarged(capture / name, width)
+    run = write_run(case, tmp_path / "run", capture)
+    good(command, run, "-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", tmp_path / "out")
+    written = tmp_path / "out" / "transforms.json"
+    truth = case.capture.camera.labels()
+    torch.testing.assert_close(read_cameras(written)[0].labels(), truth, atol=1e-5, rtol=1e-5)
+    focal = float(case.capture.camera.intrinsics[0, 0, 0])
+    for frame in json.loads(written.read_text())["frames"]:
+        width = widths[frame["file_path"]]
+        assert (frame["w"], frame["h"]) == (width, 96)
+        assert (frame["cx"], frame["cy"]) == pytest.approx((width / 2, 48), rel=1e-5)
+        assert (frame["fl_x"], frame["fl_y"]) == pytest.approx((96 * focal,) * 2, rel=1e-5)
+
+
+def test_cameras_of_no_picture_are_for_the_generators_pixels(run: Path, tmp_path: Path) -> None:
+    """Neither of one that isn't there, nor of one that is damaged and that the run doesn't read."""
+    found = shutil.copytree(run.parent, tmp_path / "found") / run.name
+    capture = found.parent / "capture"
+    text = (found / "run.json").read_text()
+    (found / "run.json").write_text(text.replace(str(run.parent), str(found.parent)))
+    inversion = Inversion.load(found)
+    camera = inversion.cameras[:1]
+    (capture / "bad.png").write_bytes(b"no picture")
+    truth, names = read_cameras(capture / "dataset.json")
+    write_labels(capture / "dataset.json", Camera.cat([truth, camera]), (*names, "bad.png"))
+    label = camera.labels()[0]
+    replace(inversion, poses={"elsewhere.png": label, "bad.png": label}).save(found)
+    arguments = ("-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", tmp_path / "out")
+    result = call(command, found, *arguments)
+    assert "note: 2 of 2 cameras have no picture that can be read (elsewhere" in result.stderr
+    assert "are for 32 x 32 pixels, the generator's" in result.stderr
+    frames = json.loads((tmp_path / "out" / "transforms.json").read_text())["frames"]
+    assert [(frame["w"], frame["h"]) for frame in frames] == [(32, 32)] * 2
 
 
 def test_exporters_of_plugins_are_offered(

@@ -14,6 +14,7 @@ from inv3d.core.errors import InputError
 from inv3d.io.cameras import read_cameras, write_labels, write_transforms
 
 NAMES = ("a.png", "b.png", "c.png")
+SIZES = ((512, 512), (512, 712), (712, 512))
 
 
 def cameras() -> Camera:
@@ -27,21 +28,21 @@ def test_cameras_come_back(tmp_path: Path, form: str) -> None:
     if form == "labels":
         write_labels(path, cameras(), NAMES)
     else:
-        write_transforms(path, cameras(), NAMES, 512)
+        write_transforms(path, cameras(), NAMES, SIZES)
     read, names = read_cameras(path)
     assert names == NAMES
     torch.testing.assert_close(read.labels(), cameras().labels(), atol=1e-5, rtol=1e-5)
 
 
 def test_transforms_have_opengl_axes_and_pixels(tmp_path: Path) -> None:
-    write_transforms(tmp_path / "t.json", cameras(), NAMES, 512)
+    write_transforms(tmp_path / "t.json", cameras(), NAMES, SIZES)
     frame = json.loads((tmp_path / "t.json").read_text())["frames"][1]
     # the frontal camera: at +z, looks along -z, which is its own -z axis; its y axis points up
     expected = torch.eye(4)
     expected[2, 3] = 2.7
     torch.testing.assert_close(torch.tensor(frame["transform_matrix"]), expected)
     assert frame["fl_x"] == pytest.approx(4.2 * 512, rel=1e-6)
-    assert (frame["cx"], frame["w"]) == (256, 512)
+    assert (frame["cx"], frame["cy"], frame["w"], frame["h"]) == (256, 356, 512, 712)
 
 
 def test_a_field_of_view_is_understood(tmp_path: Path) -> None:
