@@ -28,14 +28,15 @@ _LEAST = 8
 class Muon(Optimizer):
     """Muon for matrices, Adam for everything else.
 
-    A tensor of more than one axis is a matrix of its first axis by all others, as kernels and maps
-    are, where both have at least eight entries.
+    A tensor is a matrix of its first axis by all others, as kernels and maps are, where both have
+    at least eight entries.
 
     Args:
         params: tensors, or groups of them.
         lr: learning rate.
         momentum: decay of the matrices' moving averages, which Nesterov's way looks ahead of.
         rms: root mean square of a matrix's step, in learning rates.
+        axes: that a tensor has at least if it's a matrix; 3 leaves layers without places to Adam.
         betas: decay of Adam's two moments.
         eps: added to the root of Adam's second moment.
     """
@@ -47,12 +48,12 @@ class Muon(Optimizer):
         *,
         momentum: float = 0.9,
         rms: float = 0.3,
+        axes: int = 2,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        super().__init__(
-            params, {"lr": lr, "momentum": momentum, "rms": rms, "betas": betas, "eps": eps}
-        )
+        defaults = {"lr": lr, "momentum": momentum, "rms": rms, "axes": axes, "betas": betas}
+        super().__init__(params, {**defaults, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -66,7 +67,7 @@ class Muon(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                side = _side(parameter)
+                side = _side(parameter) if parameter.ndim >= group["axes"] else 0
                 if side < _LEAST:
                     self._move_by_adam(parameter, group)
                 else:
@@ -143,11 +144,17 @@ def factors_of(grams: Tensor) -> Tensor:
     trace = trace.clamp_min(torch.finfo(grams.dtype).tiny)
     gram = grams / trace
     whole = torch.eye(grams.shape[-1], dtype=grams.dtype, device=grams.device)
-    factor = trace.rsqrt() * whole
-    for _ in range(_ITERATIONS):
-        one = _A * whole + _B * gram + _C * (gram @ gram)
-        factor, gram = one @ factor, one @ gram @ one
-    return factor
+    factor = made = _step_of(gram, whole)
+    for _ in range(_ITERATIONS - 1):
+        gram = made @ gram @ made
+        made = _step_of(gram, whole)
+        factor = made @ factor
+    return trace.rsqrt() * factor
+
+
+def _step_of(gram: Tensor, whole: Tensor) -> Tensor:
+    """Return what an iteration multiplies by."""
+    return (_A * whole).add(gram, alpha=_B).add_(gram @ gram, alpha=_C)
 
 
 def _side(parameter: Tensor) -> int:
@@ -157,15 +164,19 @@ def _side(parameter: Tensor) -> int:
     return min(len(parameter), parameter.numel() // len(parameter))
 
 
-def muon(momentum: float = 0.9, rms: float = 0.3) -> MakeOptimizer:
+def muon(momentum: float = 0.9, rms: float = 0.3, axes: int = 3) -> MakeOptimizer:
     """Return a maker of Muon for the optimisation loop, with Adam's betas for what's no matrix.
+
+    The layers of a generator that have no places, which make styles of latents, are a third of the
+    work and change nothing: they're Adam's, unless said otherwise.
 
     Args:
         momentum: see `Muon`.
         rms: see `Muon`.
+        axes: see `Muon`.
     """
 
     def make(variables: Sequence[Tensor], betas: tuple[float, float]) -> Optimizer:
-        return Muon(list(variables), lr=0.0, momentum=momentum, rms=rms, betas=betas)
+        return Muon(list(variables), lr=0.0, momentum=momentum, rms=rms, axes=axes, betas=betas)
 
     return make

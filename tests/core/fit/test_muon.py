@@ -102,6 +102,18 @@ def test_all_else_is_moved_by_adam(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(ours, theirs)
 
 
+def test_layers_without_places_can_be_left_to_adam() -> None:
+    layer, kernel, alone = (
+        torch.nn.Parameter(draw(9, 20).unflatten(1, s)) for s in ((20,), (10, 2), (20,))
+    )
+    for parameter in (layer, kernel, alone):
+        parameter.grad = draw(9, 20, seed=1).view_as(parameter)
+    Muon([layer, kernel], lr=0.1, axes=3).step()
+    torch.optim.Adam([alone], lr=0.1).step()
+    torch.testing.assert_close(layer, alone)
+    assert float((kernel.flatten(1) - alone).abs().max()) > 0.01
+
+
 def test_what_has_no_gradient_stays() -> None:
     still, moved = torch.nn.Parameter(draw(9, 9)), torch.nn.Parameter(draw(9, 9))
     before = still.detach().clone()
