@@ -70,6 +70,8 @@ class Term:
                 )
         self.name = name
         self.weighted = weighted
+        held = (one for one in weighted.loss.modules() if isinstance(one, Loss))
+        self.replayable = all(one.replayable for one in held)
         self.weight = weighted.weight
         seen = target.raw() if weighted.of == "raw" else target
         self.map: Tensor | None = None
@@ -137,12 +139,7 @@ class Objective:
     @property
     def unsteady(self) -> list[str]:
         """Losses that don't say that they're replayable, or hold another that doesn't."""
-        held = {name: term.weighted.loss.modules() for name, term in self.terms.items()}
-        return [
-            name
-            for name, modules in held.items()
-            if not all(one.replayable for one in modules if isinstance(one, Loss))
-        ]
+        return [name for name, term in self.terms.items() if not term.replayable]
 
     def evaluate(self, rendering: Rendering, views: slice) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum over some views, and each loss's detached sum over them.

@@ -238,11 +238,11 @@ def test_what_may_remember_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     for plugin, who in ((ToyGenerator, "generator toy"), (loss, "loss mse")):
         with monkeypatch.context() as patch:
             patch.setattr(plugin, "replayable", False)
-            looks = [Look(scene.capture.camera, scene.objective)]
-            assert unsteady(scene.generator, looks) == [who]
+            objective = scene.aim({"mse": 1.0})
+            assert unsteady(scene.generator, [Look(scene.capture.camera, objective)]) == [who]
             replays = Replays(lambda: records)
             for _ in range(3):
-                scene.gradients(scene.ws, scene.capture.camera, replays, scene.objective)
+                scene.gradients(scene.ws, scene.capture.camera, replays, objective)
     assert records.recorded == 0
 
 
@@ -268,11 +268,13 @@ def test_a_subclass_says_anew_that_it_is_replayable() -> None:
     assert MSE.replayable and not type("Mine", (MSE,), {}).replayable
 
 
-def test_a_loss_that_holds_another_answers_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene("cpu")
-    loss = scene.objective.terms["mse"].weighted.loss
+def test_a_loss_that_holds_another_answers_for_it() -> None:
+    (weighted,) = Scene("cpu").context.losses({"mse": LossTerm(weight=1.0)}).values()
+    loss, target = weighted.loss, Target(torch.zeros(1, 3, 8, 8))
+    assert Objective({"mse": weighted}, target).unsteady == []
     loss.add_module("inner", type("Inner", (MSE,), {})(loss.config))
-    assert scene.objective.unsteady == ["mse"]
+    whole = Objective({"mse": weighted}, target)
+    assert whole.unsteady == ["mse"] and Objective.joined({"a": whole}).unsteady == ["a/mse"]
 
 
 @pytest.mark.parametrize("device", DEVICES)
