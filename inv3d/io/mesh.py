@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inv3d.core.errors import ConfigError, InputError, UsageError, suggest
+from inv3d.core.errors import ConfigError, InputError, InvError, UsageError, suggest
 from inv3d.core.files import atomic_write
 from inv3d.io.formats import MESH_FORMATS
 
@@ -76,13 +76,14 @@ def extract_mesh(
 
     Raises:
         ConfigError: where resolution, level or rounds are out of range.
-        InputError: where the density never reaches the level, or there are several scenes.
+        InputError: where there are several scenes.
+        InvError: where the density never reaches the level.
     """
     _check_grid(scene, resolution, level, smooth)
     level = surface_density(generator.spec.box) if level is None else level
     density = _density_grid(generator, scene, resolution)
     if not bool((density > level).any()):
-        raise InputError(
+        raise InvError(
             f"no surface: the density reaches {float(density.max()):.3g} at most, below the level "
             f"{level:.3g}; give a lower --level"
         )

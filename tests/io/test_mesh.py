@@ -12,7 +12,7 @@ import pytest
 import torch
 import trimesh
 
-from inv3d.core.errors import ConfigError, InputError, UsageError
+from inv3d.core.errors import ConfigError, InputError, InvError, UsageError
 from inv3d.core.scene import Scene
 from inv3d.io import mesh as meshes
 from inv3d.io.mesh import Mesh, extract_mesh, surface_density, write_mesh
@@ -106,8 +106,9 @@ def test_memory_is_bounded_and_chunks_change_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_no_surface_is_an_error_that_names_the_level() -> None:
-    with pytest.raises(InputError, match=r"reaches 100 at most.*--level"):
+    with pytest.raises(InvError, match=r"reaches 100 at most.*--level") as raised:
         extract_mesh(Ball(), SCENE, resolution=16, level=1000.0)
+    assert raised.value.exit_code == 1, "the command line is right"
 
 
 def test_the_default_level_is_half_opaque_over_a_thirty_second_of_the_box() -> None:
