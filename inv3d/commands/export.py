@@ -267,7 +267,8 @@ def _write_cameras(run: Run, folder: Path) -> list[str]:
         camera, names = files.camera, files.names
     write_labels(folder / LABELS, camera, names)
     sizes = _sizes(files, names, run.generator.spec.resolution)
-    write_transforms(folder / TRANSFORMS, camera, names, sizes)
+    paths = [files.paths.get(name, name).removeprefix(files.root) for name in names]
+    write_transforms(folder / TRANSFORMS, camera, paths, sizes)
     return [str(folder / LABELS), str(folder / TRANSFORMS)]
 
 

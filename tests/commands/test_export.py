@@ -115,6 +115,21 @@ def test_cameras_come_with_it_on_request(run: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(camera.labels(), truth.labels(), atol=1e-5, rtol=1e-5)
 
 
+def test_frames_name_the_pictures_where_they_lie(tmp_path: Path) -> None:
+    """Nerfstudio looks for them from the file's folder; labels may leave images/ out."""
+    case = tuned(toy_case(judges={}))
+    capture = write_capture(case.capture, tmp_path / "capture")
+    (capture / "images").mkdir()
+    for name in case.capture.names:
+        (capture / name).rename(capture / "images" / name)
+    run = write_run(case, tmp_path / "run", capture)
+    good(command, run, "-o", tmp_path / "a.ply", "--resolution", 24, "--cameras", tmp_path / "out")
+    frames = json.loads((tmp_path / "out" / "transforms.json").read_text())["frames"]
+    paths = [frame["file_path"] for frame in frames]
+    assert paths == [f"images/{name}" for name in case.capture.names]
+    assert all((capture / path).is_file() for path in paths)
+
+
 def enlarged(path: Path, width: int) -> None:
     """Make a picture 96 pixels high, with black at its sides."""
     with Image.open(path) as picture:
