@@ -105,8 +105,7 @@ def _write_mp4(path: Path, frames: Iterable[Frame], fps: float) -> str:
         for frame in frames:
             even = _even(frame)
             if stream is None:
-                rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream(codec, rate=rate, options=_OPTIONS[codec])
+                stream = container.add_stream(codec, rate=exact_rate(fps), options=_OPTIONS[codec])
                 stream.height, stream.width = even.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 _tag(stream.codec_context)
@@ -115,6 +114,13 @@ def _write_mp4(path: Path, frames: Iterable[Frame], fps: float) -> str:
         if stream is not None:
             container.mux(stream.encode())
     return "h264" if codec == "libx264" else codec
+
+
+def exact_rate(fps: float) -> Fraction:
+    """Return the rate that is meant: 24000/1001 by 23.976, as television has it."""
+    television = Fraction(1000 * round(fps * 1.001), 1001)
+    is_meant = math.isclose(fps, television, rel_tol=1e-5)
+    return television if is_meant else Fraction(fps).limit_denominator(1001)
 
 
 def _codec() -> str:

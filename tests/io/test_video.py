@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -35,6 +36,17 @@ def test_mp4_is_h264_yuv420p_with_the_same_frames(tmp_path: Path) -> None:
         assert float(stream.average_rate) == 12
     for seen, frame in zip(read_video(path), ramp(), strict=True):
         assert np.abs(seen.astype(int) - frame.astype(int)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [(23.976, "24000/1001"), (29.97, "30000/1001"), (59.94, "60000/1001"), (24, "24"),
+     (12.5, "25/2"), (0.01, "1/100")],
+)  # fmt: skip
+def test_rates_of_television_are_written_exactly(tmp_path: Path, fps: float, rate: str) -> None:
+    write_video(tmp_path / "a.mp4", ramp(3), fps=fps)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].average_rate == Fraction(rate)
 
 
 def test_odd_sizes_are_padded(tmp_path: Path) -> None:
