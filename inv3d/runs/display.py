@@ -26,6 +26,8 @@ from inv3d.core.fit.loop import Progress as Step
 
 PLAIN_SECONDS = 10.0
 _SMOOTHING = 0.9
+# seconds a step; a rate of such steps would say nothing
+_NO_TIME = 1e-6
 
 
 class Display(Protocol):
@@ -58,11 +60,11 @@ class Rate:
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def add(self, seconds: float) -> float:
-        """Take a step's time in and return steps a second."""
+    def add(self, seconds: float) -> str:
+        """Take a step's time in and return what there is to show; nothing of no time."""
         known = self.seconds or seconds
         self.seconds = _SMOOTHING * known + (1 - _SMOOTHING) * seconds
-        return 1 / max(self.seconds, 1e-9)
+        return f"{1 / self.seconds:.2f} it/s" if self.seconds > _NO_TIME else ""
 
 
 class Evaluations:
@@ -92,7 +94,7 @@ class Bars:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[loss]}"),
-            TextColumn("{task.fields[rate]} it/s{task.fields[evaluations]}"),
+            TextColumn("{task.fields[rate]}{task.fields[evaluations]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
@@ -120,7 +122,7 @@ class Bars:
             self.task,
             completed=step.step + 1,
             loss=_loss(step),
-            rate=f"{self.rate.add(step.seconds):.2f}",
+            rate=self.rate.add(step.seconds),
             evaluations=self.evaluations.add(step),
         )
 
@@ -155,11 +157,10 @@ class Lines:
         if done < step.steps and time.monotonic() - self.shown < PLAIN_SECONDS:
             return
         self.shown = time.monotonic()
-        minutes, seconds = divmod(round((step.steps - done) / rate), 60)
-        self.say(
-            f"{step.stage} {done}/{step.steps}  {_loss(step)}  {rate:.2f} it/s  "
-            f"{minutes}:{seconds:02} left{evaluations}"
-        )
+        minutes, seconds = divmod(round((step.steps - done) * self.rate.seconds), 60)
+        shown = (f"{step.stage} {done}/{step.steps}", _loss(step), rate)
+        left = f"{minutes}:{seconds:02} left{evaluations}"
+        self.say("  ".join(filter(None, (*shown, left))))
 
     def say(self, text: str) -> None:
         """Write a line; where its reader has left, as `head` does, the run goes on without."""

@@ -33,6 +33,14 @@ def test_plain_lines_come_at_the_ends_of_a_stage(capsys: pytest.CaptureFixture[s
     ]
 
 
+def test_steps_that_take_no_time_have_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as lines:
+        for step in steps("latent", 2, seconds=0.0):
+            lines.step(step)
+    shown = ["latent 1/2  loss 2  0:00 left", "latent 2/2  loss 1  0:00 left"]
+    assert capsys.readouterr().err.splitlines() == shown
+
+
 def test_plain_lines_come_every_few_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
