@@ -12,7 +12,7 @@ import click
 from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
-from inv3d.core.errors import InputError, PluginError, UsageError, suggest
+from inv3d.core.errors import ContractError, InputError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.io.formats import MESH_FORMATS
 from inv3d.rundir.files import MESH
@@ -122,7 +122,7 @@ def command(
     if exporter is not None:
         exporter(opened.inversion, opened.generator, out)
         if not out.exists():
-            raise PluginError(
+            raise ContractError(
                 f"format {name}: its exporter wrote nothing at {out}, expected a file; report it "
                 "to the plugin's author"
             )
@@ -195,7 +195,7 @@ def _plugin_exporter(name: str, out: Path) -> Callable[..., Any]:
     for formats in observers.call("inv3d_exporters"):
         if not isinstance(formats, dict) or not all(map(callable, formats.values())):
             owners = " or ".join(r.distribution for r in registry().of_kind("hooks"))
-            raise PluginError(
+            raise ContractError(
                 f"hooks of {owners}: inv3d_exporters returned something else than a dict of "
                 "functions by format; report it to the plugin's author"
             )

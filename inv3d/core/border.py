@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inv3d.core.camera import Camera
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import ContractError
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.inversion import Inversion
 from inv3d.core.scene import OutputName, Rendering, Scene
@@ -32,7 +32,7 @@ def check_generator(generator: Generator) -> None:
     """See, with one small picture, that a generator makes what its spec says.
 
     Raises:
-        PluginError: naming what it returned.
+        ContractError: naming what it returned.
     """
     spec, owner = generator.spec, f"generator {type(generator).name}"
     z = torch.zeros(1, spec.z_dim).to(generator.device, generator.dtype)
@@ -69,7 +69,7 @@ def check_rendering(
         resolution: rays a side, the spec's if None.
 
     Raises:
-        PluginError: naming the first that isn't as it should be.
+        ContractError: naming the first that isn't as it should be.
     """
     spec, owner = generator.spec, f"generator {type(generator).name}: its render()"
     if not isinstance(seen, Rendering):
@@ -86,13 +86,13 @@ def check_values(loss: str, values: Any, views: int) -> None:
     """See that a loss returned one number a view.
 
     Raises:
-        PluginError: naming what it returned.
+        ContractError: naming what it returned.
     """
     if isinstance(values, Tensor) and tuple(values.shape) == (views,):
         return
     kind = isinstance(values, Tensor)
     found = f"shape {tuple(values.shape)}" if kind else f"a {type(values).__name__}"
-    raise PluginError(
+    raise ContractError(
         f"loss '{loss}': returned {found} for {views} views, expected a tensor of shape ({views},),"
         " one number a view; report it to the loss's author"
     )
@@ -105,7 +105,7 @@ def check_result(result: Any, generator: Generator, method: str) -> Inversion:
         The result.
 
     Raises:
-        PluginError: naming what isn't as it should be.
+        ContractError: naming what isn't as it should be.
     """
     owner = f"method {method}: its steps"
     if not isinstance(result, Inversion):
@@ -126,7 +126,7 @@ def check_edited(result: Any, before: Inversion, generator: Generator, editor: s
         The result.
 
     Raises:
-        PluginError: naming what isn't as it should be.
+        ContractError: naming what isn't as it should be.
     """
     owner = f"editor {editor}: its apply"
     if not isinstance(result, Inversion):
@@ -145,7 +145,7 @@ def check_tensors(owner: str, tensors: Mapping[str, Any]) -> None:
     """See that what a plugin made are tensors, at least one, and finite.
 
     Raises:
-        PluginError: naming the first that isn't.
+        ContractError: naming the first that isn't.
     """
     if not tensors:
         raise _report(f"{owner} have no tensors", "one or more")
@@ -167,7 +167,7 @@ def check_cameras(found: Any, pictures: int, estimator: str) -> Camera:
         The cameras.
 
     Raises:
-        PluginError: naming what isn't as it should be.
+        ContractError: naming what isn't as it should be.
     """
     owner = f"estimator {estimator}: its estimate"
     if not isinstance(found, Camera):
@@ -213,5 +213,5 @@ def _check_finite(owner: str, name: str, tensor: Tensor) -> None:
         raise _report(f"{owner} has {bad} of {tensor.numel()} numbers of {name} not finite", "all")
 
 
-def _report(found: str, expected: str) -> PluginError:
-    return PluginError(f"{found}, expected {expected}; report it to the plugin's author")
+def _report(found: str, expected: str) -> ContractError:
+    return ContractError(f"{found}, expected {expected}; report it to the plugin's author")

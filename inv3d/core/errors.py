@@ -39,6 +39,12 @@ class PluginError(UsageError):
     """A plugin that is unknown, broken, duplicated or of another API version."""
 
 
+class ContractError(PluginError):
+    """Something that a plugin says or returns, and that its kind doesn't allow (exit code 1)."""
+
+    exit_code = 1
+
+
 class UnsupportedError(UsageError):
     """Something that a generator or a method can't do."""
 

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.device import as_device
-from inv3d.core.errors import ConfigError, PluginError, UnsupportedError, WeightsError
+from inv3d.core.errors import (
+    ConfigError,
+    ContractError,
+    PluginError,
+    UnsupportedError,
+    WeightsError,
+)
 from inv3d.core.generator import Generator
 from inv3d.core.geometry.rotations import PoseForm
 from inv3d.core.plugin import Plugin
@@ -99,7 +105,7 @@ def load_estimator(
     kind: type[AnyEstimator] = registry().load("estimators", name)
     estimator = kind.create(build_config(kind.Config, options or {}, f"estimator {name}"))
     if not isinstance(estimator, Estimator):
-        raise PluginError(
+        raise ContractError(
             f"estimator {name}: its create() returned a {type(estimator).__name__}, expected an "
             "Estimator; report it to the plugin's author"
         )

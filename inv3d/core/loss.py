@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from inv3d.core.camera import Camera
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.device import as_device
-from inv3d.core.errors import InputError, PluginError
+from inv3d.core.errors import ContractError, InputError
 from inv3d.core.plugin import Plugin
 from inv3d.core.registry.discovery import registry
 from inv3d.core.scene import OutputName, Rendering
@@ -221,7 +221,7 @@ def load_loss(
     def make() -> AnyLoss:
         made = kind.create(config)
         if not isinstance(made, Loss):
-            raise PluginError(
+            raise ContractError(
                 f"loss {name}: its create() returned a {type(made).__name__}, expected a Loss; "
                 "report it to the plugin's author"
             )

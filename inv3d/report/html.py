@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import ContractError
 from inv3d.core.inversion import FILE
 from inv3d.core.inverter import Diagnostic
 from inv3d.io.images import Frame
@@ -85,11 +85,11 @@ def diagnostic_row(diagnostic: Diagnostic) -> DiagnosticRow:
     """Return what the report shows of a method's diagnostic.
 
     Raises:
-        PluginError: where the method gives some of the pictures a label, and others none.
+        ContractError: where the method gives some of the pictures a label, and others none.
     """
     pictures, labels = colour_frames(diagnostic.images), tuple(diagnostic.labels)
     if labels and len(labels) != len(pictures):
-        raise PluginError(
+        raise ContractError(
             f"diagnostic '{diagnostic.title}': {len(labels)} labels for {len(pictures)} pictures; "
             "the method must give every picture one, or none at all"
         )

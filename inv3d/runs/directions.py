@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inv3d.core.border import check_tensors
 from inv3d.core.editor import AnyEditor, Directions, directions_path
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import ContractError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.generator import Generator
@@ -59,7 +59,7 @@ def _written(
     found: object, editor: AnyEditor, generator: Generator, out: Path | None
 ) -> tuple[Directions, Path]:
     if not isinstance(found, Directions):
-        raise PluginError(
+        raise ContractError(
             f"editor {editor.name}: its directions are a {type(found).__name__}, expected "
             "Directions; report it to the plugin's author"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inv3d.core.border import check_result
-from inv3d.core.errors import InterruptedRun, PluginError
+from inv3d.core.errors import ContractError, InterruptedRun
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
 from inv3d.core.fit.state import RunState
@@ -210,7 +210,7 @@ def _take_steps(
 def _begun(steps: Any, method: str) -> Steps:
     if isinstance(steps, Iterator):
         return steps  # type: ignore[return-value]
-    raise PluginError(
+    raise ContractError(
         f"method {method}: its steps() returns '{type(steps).__name__}', expected a function that "
         "yields; report it to the method's author"
     )
@@ -218,7 +218,7 @@ def _begun(steps: Any, method: str) -> Steps:
 
 def _check_step(step: Any, method: str) -> None:
     if not isinstance(step, Progress):
-        raise PluginError(
+        raise ContractError(
             f"method {method}: its steps yielded '{type(step).__name__}', expected a Progress; "
             "report it to the method's author"
         )

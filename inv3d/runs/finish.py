@@ -145,7 +145,7 @@ def finish_run(
 
     Raises:
         RunError: where a file can't be written.
-        PluginError: where a diagnostic has more or fewer labels than images.
+        ContractError: where a diagnostic has more or fewer labels than images.
     """
     ending = Ending(Path(directory), generator, inversion, capture, on_progress)
     log = read_log(ending.directory / LOG)

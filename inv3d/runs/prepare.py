@@ -13,7 +13,7 @@ from inv3d.core.border import check_generator, is_foreign
 from inv3d.core.capture import Capture, Selection, choose_views
 from inv3d.core.config import PluginConfig, build_config, merge, preset_options
 from inv3d.core.device import resolve_device
-from inv3d.core.errors import InputError, PluginError, UnsupportedError
+from inv3d.core.errors import ContractError, InputError, UnsupportedError
 from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
 from inv3d.core.generator import Generator, add_metrics, load_generator
@@ -418,12 +418,12 @@ def _fitted(method: AnyInverter, files: CaptureFiles, chosen: Sequence[int]) -> 
     """Return those of the chosen frames that the method says it fits, in the order of `chosen`.
 
     Raises:
-        PluginError: where it names none, or any that wasn't chosen.
+        ContractError: where it names none, or any that wasn't chosen.
     """
     cameras = None if files.cameras is None else files.cameras[list(chosen)]
     places = set(method.fitted(cameras, len(chosen)))
     if not places or not places <= set(range(len(chosen))):
-        raise PluginError(
+        raise ContractError(
             f"method {method.name}: its fitted() returned {sorted(places)}, expected one or more "
             f"of the positions 0 to {len(chosen) - 1}; report it to the method's author"
         )

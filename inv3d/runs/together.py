@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from inv3d.core.errors import PluginError
+from inv3d.core.errors import ContractError
 from inv3d.core.inverter import Single
 from inv3d.runs.prepare import Found, PreparedRun
 
@@ -18,14 +18,14 @@ def invert_together(runs: Sequence[PreparedRun]) -> None:
 
     Raises:
         InvError: where one of them can't be inverted; then none has a result.
-        PluginError: where the method returns another number of results.
+        ContractError: where the method returns another number of results.
     """
     started = time.perf_counter()
     singles = [Single(run.method, run.generator, run.chosen, run.context(None)) for run in runs]
     method = runs[0].method
     results = list(method.together(singles))
     if len(results) != len(runs):
-        raise PluginError(
+        raise ContractError(
             f"method {method.name}: its together() returned {len(results)} results for "
             f"{len(runs)} captures; report it to the method's author"
         )

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from inv3d.core.errors import (
+    ContractError,
     DivergedError,
     InputError,
-    PluginError,
     RunError,
     first_line,
     plain_text,
@@ -199,7 +199,7 @@ class Trainer:
     def _check_named(self, name: str, metrics: Metrics) -> None:
         if name in self.optimizers and TOTAL in metrics and metrics[TOTAL].requires_grad:
             return
-        raise PluginError(
+        raise ContractError(
             f"{self.plugin.name}: its losses() named '{name}' with {', '.join(metrics) or 'none'}, "
             f"expected one of its optimisers ({', '.join(self.optimizers)}) with a '{TOTAL}' that "
             "has a gradient; report it to the plugin's author"

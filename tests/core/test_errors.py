@@ -20,8 +20,8 @@ def test_nothing_is_said_where_nothing_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("InputError", 2), ("ConfigError", 2), ("PluginError", 2), ("WeightsError", 1),
-     ("RunError", 1), ("DivergedError", 1), ("InterruptedRun", 130)],
+    [("InputError", 2), ("ConfigError", 2), ("PluginError", 2), ("ContractError", 1),
+     ("WeightsError", 1), ("RunError", 1), ("DivergedError", 1), ("InterruptedRun", 130)],
 )  # fmt: skip
 def test_exit_codes(name: str, code: int) -> None:
     kind = getattr(errors, name)

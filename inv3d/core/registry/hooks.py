@@ -14,7 +14,7 @@ from typing import Any
 
 import pluggy
 
-from inv3d.core.errors import InvError, PluginError, UsageError, first_line, suggest
+from inv3d.core.errors import ContractError, InvError, PluginError, UsageError, first_line, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import manager
 
@@ -65,7 +65,7 @@ def open_loggers(asked: Iterable[str]) -> dict[str, Any]:
         name = text.partition("?")[0]
         made[f"logger {name}"] = logger = _opened("--logger", text, offered)
         if not any(_is_hook(logger, hook) for hook in dir(logger)):
-            raise PluginError(
+            raise ContractError(
                 f"--logger {text}: {name} made a {type(logger).__name__}, expected an object with "
                 "hooks of a run, marked by inv3d.hookimpl; report it to the plugin's author"
             )

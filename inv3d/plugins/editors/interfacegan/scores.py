@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import ConfigError, PluginError, UnsupportedError, suggest
+from inv3d.core.errors import ConfigError, ContractError, PluginError, UnsupportedError, suggest
 from inv3d.core.generator import Generator, neutral_condition
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hooks import Observers, hooks
@@ -27,7 +27,7 @@ def find_classifier(name: str) -> Classifier:
     for found in Observers(hooks(), warnings.warn).call("inv3d_classifiers"):
         if not isinstance(found, Mapping) or not all(map(callable, found.values())):
             owners = " or ".join(record.distribution for record in registry().of_kind("hooks"))
-            raise PluginError(
+            raise ContractError(
                 f"hooks of {owners}: inv3d_classifiers returned something else than functions by "
                 "name; report it to the plugin's author"
             )
@@ -74,7 +74,7 @@ def _seen(generator: Generator, ws: Tensor, classifier: Classifier) -> dict[str,
     found = dict(classifier(images))
     for name, values in found.items():
         if values.shape != (len(ws),) or not bool(values.isfinite().all()):
-            raise PluginError(
+            raise ContractError(
                 f"the classifier's '{name}': scores of shape {tuple(values.shape)}, expected "
                 f"{len(ws)} finite numbers; report it to its author"
             )
