@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from inv3d.core.config import build_config
+from inv3d.core.config import build_suited
 from inv3d.core.errors import UsageError
 from inv3d.core.files import file_digest
 from inv3d.core.generator import Generator
@@ -79,7 +79,9 @@ def _init_digests(init: Path | None, generator: Generator) -> tuple[str, ...]:
     if name not in {record.name for record in registry().of_kind("methods")}:
         return ()
     method: type[AnyInverter] = registry().load("methods", name)
-    config = build_config(method.Config, generator.method_options.get(name, {}), f"method {name}")
+    suited = generator.method_options.get(name, {})
+    source = f"generator {type(generator).name}: its method_options"
+    config = build_suited(method.Config, suited, {}, f"method {name}", source)
     return tuple(sorted(set(used_files(method, config, generator.spec.default_losses).values())))
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from inv3d.core.errors import ConfigError, suggest
+from inv3d.core.errors import ConfigError, ContractError, suggest
 
 Options = dict[str, Any]
 LOSSES = "losses"
@@ -69,6 +69,45 @@ def build_config(
         return kind.model_validate(options)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, owner, beside)) from error
+
+
+def build_suited(
+    kind: type[C], suited: Mapping[str, Any], options: Mapping[str, Any], owner: str, source: str
+) -> C:
+    """Validate options of a user and what a generator suggests for the rest.
+
+    Args:
+        kind: the plugin's Config class.
+        suited: nested plain values, which the generator suggests.
+        options: nested plain values, which win over them.
+        owner: whose options they are, for the message, such as "method multilatent".
+        source: where the suggestions are, such as "generator toy: its method_options".
+
+    Raises:
+        ContractError: where a suggestion is wrong.
+        ConfigError: where another option is.
+    """
+    whole = merge(suited, options) if isinstance(options, Mapping) else options
+    try:
+        return kind.model_validate(whole)
+    except ValidationError as error:
+        said, first = explain(error, kind, owner), error.errors()[0]
+        unknown = first["type"] == "extra_forbidden"
+        path = tuple(map(str, first["loc"])) if unknown else _option(kind, first["loc"]).split(".")
+        if _gives(suited, path) and not _gives(options, path):
+            raise ContractError(f"{source}: {said}; report it to the plugin's author") from error
+        raise ConfigError(said) from error
+
+
+def _gives(options: Any, path: Iterable[str]) -> bool:
+    """Whether nested options say anything of one of them; a number stands for all of a table."""
+    for name in filter(None, path):
+        if not isinstance(options, Mapping):
+            return True
+        if name not in options:
+            return False
+        options = options[name]
+    return bool(options != {})
 
 
 def explain(

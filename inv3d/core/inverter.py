@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
-from inv3d.core.config import PluginConfig, build_config, merge
+from inv3d.core.config import PluginConfig, build_config, build_suited
 from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Progress
@@ -259,8 +259,13 @@ def load_method(
 
     Raises:
         PluginError: where the name is unknown.
+        ContractError: where what the generator suggests is wrong.
         ConfigError: where an option is unknown or out of range.
     """
     kind: type[AnyInverter] = registry().load("methods", name)
-    suited = {} if generator is None else generator.method_options.get(name, {})
-    return kind.create(build_config(kind.Config, merge(suited, options or {}), f"method {name}"))
+    owner = f"method {name}"
+    if generator is None:
+        return kind.create(build_config(kind.Config, options or {}, owner))
+    suited = generator.method_options.get(name, {})
+    source = f"generator {type(generator).name}: its method_options"
+    return kind.create(build_suited(kind.Config, suited, options or {}, owner, source))

@@ -11,7 +11,7 @@ import torch
 
 from inv3d.core.border import check_generator, is_foreign
 from inv3d.core.capture import Capture, Selection, choose_views
-from inv3d.core.config import PluginConfig, build_config, merge, preset_options
+from inv3d.core.config import PluginConfig, build_config, build_suited, merge, preset_options
 from inv3d.core.device import resolve_device
 from inv3d.core.errors import ContractError, InputError, UnsupportedError
 from inv3d.core.fit.context import Context
@@ -317,10 +317,10 @@ def _configs(
     """The options of method and generator: what suits the generator, the preset, the user's."""
     owner = f"method {request.method}"
     suited = kind.method_options.get(method.name, {})
-    options = merge(suited, preset_options(method, request.preset, owner))
-    options = merge(options, request.options)
+    options = merge(preset_options(method, request.preset, owner), request.options)
     of_generator = options.pop(GENERATOR, {})
-    config = build_config(method.Config, options, owner)
+    source = f"generator {kind.name}: its method_options"
+    config = build_suited(method.Config, suited, options, owner, source)
     owner = f"generator {kind.name}"
     of_generator = merge(preset_options(kind, request.generator_preset, owner), of_generator)
     return config, build_config(kind.Config, of_generator, owner)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from inv3d.core.config import PluginConfig, build_config, merge, preset_options
+from inv3d.core.config import PluginConfig, build_config, build_suited, merge, preset_options
 from inv3d.core.errors import ConfigError, InputError, PluginError, RunError, suggest
 from inv3d.core.fit.context import Context
 from inv3d.core.framing import check_framing
@@ -120,14 +120,8 @@ def prepare_training(
     """
     kind, plugin = find_trainable(request.plugin)
     maker: type[Generator] = registry().load("generators", request.generator)
-    options = _options(request, plugin, maker)
-    training_options, of_generator = options.pop(OF_TRAINING, {}), options.pop(OF_GENERATOR, {})
-    config = build_config(plugin.Config, options, f"{kind[:-1]} {request.plugin}")
-    owner = f"training of {request.plugin}"
-    training = build_config(plugin.Training, training_options, owner)
+    config, training, given = _configs(request, kind, plugin, maker)
     owner = f"generator {request.generator}"
-    suited = preset_options(maker, request.generator_preset, owner)
-    given = build_config(maker.Config, merge(suited, of_generator), owner)
     weights = resolve_path(request.weights, maker.weights, owner)
     generator = load_generator(request.generator, given, weights, device=device)
     built = plugin.create(config)  # type: ignore[attr-defined]
@@ -239,13 +233,19 @@ def trainable_names() -> list[str]:
     return names
 
 
-def _options(
-    request: TrainRequest, plugin: type[Trainable[Any]], maker: type[Generator]
-) -> dict[str, Any]:
-    """What suits the generator, the preset, the user's."""
-    suited = dict(maker.method_options.get(request.plugin, {}))
-    suited[OF_TRAINING] = dict(maker.training_options.get(request.plugin, {}))
-    return merge(merge(suited, _preset(plugin, request.preset)), request.options)
+def _configs(
+    request: TrainRequest, kind: str, plugin: type[Trainable[Any]], maker: type[Generator]
+) -> tuple[PluginConfig, TrainingConfig, PluginConfig]:
+    """The options of plugin, training and generator: what suits it, the preset, the user's."""
+    name, owner = request.plugin, f"generator {request.generator}"
+    options = merge(_preset(plugin, request.preset), request.options)
+    of_training, of_generator = options.pop(OF_TRAINING, {}), options.pop(OF_GENERATOR, {})
+    suited, source = maker.method_options.get(name, {}), f"{owner}: its method_options"
+    config = build_suited(plugin.Config, suited, options, f"{kind[:-1]} {name}", source)
+    suited, source = maker.training_options.get(name, {}), f"{owner}: its training_options"
+    training = build_suited(plugin.Training, suited, of_training, f"training of {name}", source)
+    chosen = preset_options(maker, request.generator_preset, owner)
+    return config, training, build_config(maker.Config, merge(chosen, of_generator), owner)
 
 
 def _preset(plugin: type[Trainable[Any]], name: str | None) -> dict[str, Any]:

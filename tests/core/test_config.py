@@ -14,12 +14,13 @@ from pydantic import Field, model_validator
 from inv3d.core.config import (
     PluginConfig,
     build_config,
+    build_suited,
     merge,
     parse_overrides,
     preset_options,
     read_config_file,
 )
-from inv3d.core.errors import ConfigError
+from inv3d.core.errors import ConfigError, ContractError
 
 
 class Inner(PluginConfig):
@@ -204,3 +205,39 @@ def test_bad_config_files(tmp_path: Path, name: str, content: bytes | None, said
         read_config_file(tmp_path / name)
     assert said in str(error.value)
     assert name in str(error.value)
+
+
+class Term(PluginConfig):
+    weight: float = Field(1.0, ge=0)
+
+
+class Weighed(PluginConfig):
+    inner: Inner = Inner()
+    losses: dict[str, Term] = {}  # noqa: RUF012
+
+
+@pytest.mark.parametrize(
+    ("suited", "options", "kind", "said"),
+    [
+        ({"inr": 1}, {}, ContractError, "generator g: its method_options: unknown option 'inr'"),
+        ({"inner": {"steps": 0}}, {"inner": {"mode": "index"}}, ContractError, "'inner.steps' of"),
+        ({"losses": {"l1": {"weigt": 1}}}, {}, ContractError, "report it to the plugin's author"),
+        ({"inner": {"steps": 1}}, {"inner": {"steps": 0}}, ConfigError, "option 'inner.steps' of"),
+        ({"inner": {"steps": 1}}, {"inner": 5}, ConfigError, "option 'inner' of method m: 5"),
+        ({"losses": {"l1": 1.0}}, {"losses": {"l1": -1}}, ConfigError, "losses"),
+        ({"losses": {"l1": {"weight": 1}}}, {"losses": {"l1": -1}}, ConfigError, "losses"),
+        ({"inner": {"steps": 1}}, {"lrr": 1}, ConfigError, "unknown option 'lrr' of method m"),
+    ],
+)
+def test_a_wrong_option_is_named_with_who_gave_it(
+    suited: dict[str, Any], options: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises((ConfigError, ContractError)) as raised:
+        build_suited(Weighed, suited, options, "method m", "generator g: its method_options")
+    assert type(raised.value) is kind and said in str(raised.value), raised.value
+
+
+def test_what_suits_a_generator_is_overridden() -> None:
+    suited, options = {"inner": {"steps": 0, "mode": "index"}}, {"inner": {"steps": 5}}
+    found = build_suited(Weighed, suited, options, "method m", "generator g")
+    assert (found.inner.steps, found.inner.mode) == (5, "index")

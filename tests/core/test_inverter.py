@@ -8,7 +8,7 @@ import torch
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig
-from inv3d.core.errors import InputError
+from inv3d.core.errors import ContractError, InputError
 from inv3d.core.fit.context import Context
 from inv3d.core.generator import Generator
 from inv3d.core.inversion import Snapshot
@@ -66,3 +66,13 @@ def test_weights_that_a_method_left_unsettled_count_as_tuned() -> None:
         next(generator.parameters()).add_(1)
     found = idle.inversion(generator, Context.create(), ws, front, before)
     assert generator.tuned and found.generator_delta
+
+
+def test_a_generators_wrong_suggestion_is_its_own() -> None:
+    class Wrong(ToyGenerator):
+        name = "wrong"
+        method_options = {"wplus": {"latent": {"stepz": 5}}}  # noqa: RUF012
+
+    generator = Wrong(ToyConfig())
+    with pytest.raises(ContractError, match=r"^generator wrong: its method_options: .*stepz' of"):
+        load_method("wplus", {"latent": {"steps": 3}}, generator)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from inv3d.core.errors import (
     ConfigError,
+    ContractError,
     DivergedError,
     InputError,
     InterruptedRun,
@@ -210,6 +211,18 @@ def test_what_pictures_say_is_said_of_a_training(tmp_path: Path) -> None:
     request = replace(_request(steps=1), data=(str(tmp_path / "faces"),))
     warnings = _train(request, tmp_path / "out").record["warnings"]
     assert any("cropped to the square" in text for text in warnings)
+
+
+def test_a_generators_wrong_suggestion_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ToyGenerator, "training_options", {"toyenc": {"warmup": -1}})
+    with pytest.raises(ContractError, match=r"^generator toy: its training_options: .*'warmup' of"):
+        _train(_request(), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"^option 'warmup' of training of toyenc: -2"):
+        _train(_request(warmup=-2), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"^options of training of toyenc: input should be a"):
+        _train(replace(_request(), options={"training": 5}), tmp_path / "a")
 
 
 def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:
