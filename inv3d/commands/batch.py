@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inv3d.commands.numbers import finite
+from inv3d.commands.paths import PATH
 from inv3d.commands.run import command as run
 from inv3d.commands.run import given_options, request_of
 from inv3d.core.errors import RunError
@@ -36,10 +37,8 @@ def _fail(ctx: click.Context, parameter: click.Parameter, value: str) -> float:
 
 
 @click.command("batch")
-@click.argument("captures", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Directory of the batch."
-)
+@click.argument("captures", type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, help="Directory of the batch.")
 @click.option(
     "--executor",
     default="local",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
+from inv3d.commands.paths import CAPTURE, PATH
 from inv3d.core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _parse_views(_: click.Context, __: click.Parameter, text: str) -> tuple[int,
 @click.option(
     "--input",
     "capture",
+    type=CAPTURE,
     default="sample:dynamic",
     show_default=True,
     help="For methods: the capture, as of '3dinv run'.",
@@ -145,10 +146,8 @@ def _parse_views(_: click.Context, __: click.Parameter, text: str) -> tuple[int,
 )
 @click.option("--table", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the JSON to a file too.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw bars into a .png, .svg or .pdf too."
-)
+@click.option("-o", "--out", type=PATH, help="Write the JSON to a file too.")
+@click.option("--plot", type=PATH, help="Draw bars into a .png, .svg or .pdf too.")
 @click.pass_context
 def command(ctx: click.Context, /, what: str | None, **options: Any) -> None:
     """Measure this machine: the stages of a step, beside a plain reference implementation.

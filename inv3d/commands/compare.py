@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inv3d.commands.output import print_json, print_numbers, print_table
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ _VIEWS = 5
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one record a run.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a run.")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write the table as a page.")
+@click.option("--html", type=PATH, help="Also write the table as a page.")
 @click.option(
     "--picture",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Also write a PNG: targets in the first row, then a row for every run.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")

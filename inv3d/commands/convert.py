@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inv3d.commands.output import print_json, print_table
+from inv3d.commands.paths import CAPTURE, PATH
 from inv3d.core.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
@@ -18,15 +19,13 @@ _PAGE = 40
 
 
 @click.command("convert")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="The .safetensors file to write."
-)
+@click.argument("source", type=PATH)
+@click.option("-o", "--out", type=PATH, help="The .safetensors file to write.")
 @click.option(
     "--as-run",
     "as_run",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Write a run directory instead, of a tuned generator or latents that others made.",
 )
 @click.option("--generator", help="Which generator it is for, instead of the guess.")
@@ -42,18 +41,18 @@ _PAGE = 40
 @click.option("--licence", help="Of the weights, to be kept with them.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="With --as-run: the network before it was tuned, or that the latents belong to.",
 )
-@click.option(
-    "--latent", type=click.Path(path_type=Path), help="With --as-run: latents, .npz, .npy or .pt."
-)
+@click.option("--latent", type=PATH, help="With --as-run: latents, .npz, .npy or .pt.")
 @click.option(
     "--cameras",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="With --as-run: the latents' cameras: 25 numbers each (.npz, .npy, .pt), or dataset.json.",
 )
-@click.option("--input", "source_capture", help="With --as-run: the capture, for 'eval'.")
+@click.option(
+    "--input", "source_capture", type=CAPTURE, help="With --as-run: the capture, for 'eval'."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     source: Path,

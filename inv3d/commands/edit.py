@@ -12,6 +12,7 @@ import click
 
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import ConfigError, PluginError, UsageError, WeightsError, suggest
 from inv3d.core.registry.discovery import registry
 
@@ -29,24 +30,22 @@ _WITH_NAMES = {"keep", "unit", "mode", "start", "end"}
 @click.command("edit", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="RUN [--NAME VALUE]...")
 @click.option("--editor", help="How to edit.  [default: the one whose directions have the names]")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Directory of the edited run.")
+@click.option("-o", "--out", type=PATH, help="Directory of the edited run.")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option(
     "--with",
     "partners",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Another run that takes part; of the editors of directions, that of a latent at which the "
     "change is made.",
 )
-@click.option(
-    "--directions", type=click.Path(path_type=Path), help="File of the editor's directions."
-)
+@click.option("--directions", type=PATH, help="File of the editor's directions.")
 @click.option(
     "--keep-directions",
     "others",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File of directions that must stay as they are.",
 )
 @click.option(

@@ -10,6 +10,7 @@ import click
 
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers, print_table
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
@@ -26,7 +27,7 @@ def _generator_options(function: Any) -> Any:
         ),
         click.option(
             "--weights",
-            type=click.Path(path_type=Path),
+            type=PATH,
             help="Of the generator: a file, or a name of '3dinv weights list'.",
         ),
         click.option(
@@ -44,7 +45,7 @@ def _generator_options(function: Any) -> Any:
 _OUT = click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File of directions.  [default: where later edits find it, among the weight files]",
 )
 _SEED = click.option(
@@ -105,7 +106,7 @@ def fit(
 
 @command.command("import")
 @click.argument("name")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH)
 @_generator_options
 @_SEED
 @_OUT
@@ -139,7 +140,7 @@ def take(
 @command.command("show")
 @click.argument("name")
 @_generator_options
-@click.option("--directions", type=click.Path(path_type=Path), help="File of directions.")
+@click.option("--directions", type=PATH, help="File of directions.")
 def show(
     name: str,
     generator_name: str,
@@ -166,12 +167,12 @@ def show(
 
 @command.command("measure")
 @click.argument("name")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--edit", "edits", multiple=True, metavar="NAME=STRENGTH", help="Named edit; repeat.",
     required=True,
 )  # fmt: skip
-@click.option("--directions", type=click.Path(path_type=Path), help="File of directions.")
+@click.option("--directions", type=PATH, help="File of directions.")
 @click.option(
     "--samples",
     type=click.IntRange(50),

@@ -10,6 +10,7 @@ import click
 
 from inv3d.commands.metric import metric_option
 from inv3d.commands.output import print_json, print_numbers
+from inv3d.commands.paths import CAPTURE, PATH
 from inv3d.core.errors import UsageError
 from inv3d.rundir.files import LOG, METRICS
 
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
-    "--input", "source", help="Measure against another capture; all its frames count as held out."
+    "--input",
+    "source",
+    type=CAPTURE,
+    help="Measure against another capture; all its frames count as held out.",
 )
 @metric_option
 @click.option("--save", is_flag=True, help=f"Write the numbers into RUN/{METRICS}.")

@@ -12,6 +12,7 @@ import click
 from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import ContractError, InputError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.io.formats import MESH_FORMATS
@@ -29,11 +30,11 @@ _OF_MESHES = ("resolution", "level", "largest", "smooth", "yaw_deg")
 
 
 @click.command("export")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File.  [default: RUN/mesh.glb, RUN/projected_w.npz]",
 )
 @click.option(
@@ -76,7 +77,7 @@ _OF_MESHES = ("resolution", "level", "largest", "smooth", "yaw_deg")
 )
 @click.option(
     "--cameras",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Also write the cameras that the method or an estimator found, else the capture's, into "
     "this folder: "
     "dataset.json and transforms.json.",

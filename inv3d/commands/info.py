@@ -14,6 +14,7 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import InvError, PluginError, UsageError, suggest
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.imports import import_plugin
@@ -40,9 +41,7 @@ class Option:
 @click.command("info")
 @click.argument("plugin")
 @kind_option("Where plugins of several kinds share the name")
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="Of a generator, to show what they hold."
-)
+@click.option("--weights", type=PATH, help="Of a generator, to show what they hold.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(plugin: str, kind: str | None, weights: Path | None, as_json: bool) -> None:
     """Show what a plugin is and all its options."""

@@ -8,15 +8,14 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import UsageError
 
 
 @click.command("new-plugin")
 @click.argument("name")
 @kind_option("Of the plugin")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Folder to make  [default: NAME]."
-)
+@click.option("-o", "--out", type=PATH, help="Folder to make  [default: NAME].")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(name: str, kind: str | None, out: Path | None, as_json: bool) -> None:
     """Write a package with a plugin of your own: small, complete, with tests that it passes.

@@ -14,6 +14,7 @@ import click
 
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import UsageError
 from inv3d.core.registry.discovery import registry
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command("prepare")
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the capture."
-)
+@click.argument("inputs", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--out", required=True, type=PATH, help="Folder of the capture.")
 @click.option("--overwrite", is_flag=True, help="Replace a capture that is there.")
 @click.option(
     "--generator", default="minihead", show_default=True, help="Whose crop and cameras are made."
@@ -79,10 +78,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--landmarks",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="JSON of 5 or 468 points by the pictures' names, for faces that aren't found.",
 )
-@click.option("--masks", type=click.Path(path_type=Path), help="Folder of mattes of your own.")
+@click.option("--masks", type=PATH, help="Folder of mattes of your own.")
 @click.option(
     "--matte",
     type=click.Choice(["network", "fine", "none"]),
@@ -113,7 +112,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of the generator, for --refine, where none are embedded.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

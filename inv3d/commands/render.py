@@ -13,6 +13,7 @@ import click
 from inv3d.commands.given import options_given
 from inv3d.commands.numbers import finite
 from inv3d.commands.output import print_json
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ _GIF_FPS = 50
 
 
 @click.command("render")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option(
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help=".png, .mp4, .gif, .npy (raw depth), or a new folder for PNG files.",
 )
 @click.option(
@@ -57,7 +58,7 @@ _GIF_FPS = 50
 @click.option(
     "--camera",
     "camera_file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Cameras of a file (dataset.json, transforms.json, ...) or of a capture's folder or zip.",
 )
 @click.option(

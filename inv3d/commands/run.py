@@ -14,6 +14,7 @@ from inv3d.commands.given import options_given
 from inv3d.commands.metric import metric_option
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
+from inv3d.commands.paths import CAPTURE, PATH
 from inv3d.core.errors import ConfigError, RunError
 from inv3d.core.registry.discovery import registry
 from inv3d.rundir.files import RECORD, REPORT
@@ -38,11 +39,12 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option("--generator", default="minihead", show_default=True, help="What to invert into.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of the generator, where none are embedded: a file, or a name of '3dinv weights list'.",
 )
 @click.option(
     "--input",
+    type=CAPTURE,
     default="sample:dynamic",
     show_default=True,
     help="Folder or zip with images and dataset.json, transforms.json or COLMAP's sparse/0; a "
@@ -80,7 +82,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Directory [default: runs/METHOD-TIME].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
@@ -93,7 +95,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 )
 @click.option(
     "--init",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR|METHOD",
     help="Start from the result of a run, or of an encoder: e4e, or the directory of a training.",
 )
@@ -101,9 +103,7 @@ def _hold_out(ctx: click.Context, parameter: click.Parameter, value: str) -> str
 @click.option(
     "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of options, over the preset."
-)
+@click.option("--config", type=PATH, help="TOML file of options, over the preset.")
 @click.option(
     "--set",
     "settings",

@@ -14,6 +14,7 @@ import click
 from inv3d.commands.given import options_given
 from inv3d.commands.numbers import seed
 from inv3d.commands.output import print_json, print_numbers
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import ConfigError
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.record import TRAINED_KINDS
@@ -30,7 +31,7 @@ _WITH_RESUME = {"resume", "settings", "loggers", "as_json"}
 @click.option("--generator", default="minihead", show_default=True, help="What to train for.")
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Of the generator, where none are embedded: a file, or a name of '3dinv weights list'.",
 )
 @click.option(
@@ -40,18 +41,14 @@ _WITH_RESUME = {"resume", "settings", "loggers", "as_json"}
     help="Folder or zip of pictures with dataset.json, or what the generator makes; several are "
     "mixed by weight [default: generated].",
 )
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Directory [default: PLUGIN-GENERATOR]."
-)
+@click.option("-o", "--out", type=PATH, help="Directory [default: PLUGIN-GENERATOR].")
 @click.option("--overwrite", is_flag=True, help="Replace a training that is there.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a training.")
+@click.option("--resume", type=PATH, help="Go on with a training.")
 @click.option("--preset", help="Named set of the plugin's options, see '3dinv info PLUGIN'.")
 @click.option(
     "--generator-preset", help="Named set of the generator's options, see '3dinv info GENERATOR'."
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of options, over the preset."
-)
+@click.option("--config", type=PATH, help="TOML file of options, over the preset.")
 @click.option(
     "--set",
     "settings",

@@ -9,6 +9,7 @@ import click
 
 from inv3d.commands.kinds import kind_option
 from inv3d.commands.output import print_json, print_table
+from inv3d.commands.paths import PATH
 from inv3d.core.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _STYLES = {"passed": "green", "failed": "red", "unexpected": "red"}
     metavar="NAME=VALUE",
     help="Option of the edit that an editor is tried with.",
 )
-@click.option("--weights", type=click.Path(path_type=Path), help="Of the plugin, if it reads any.")
+@click.option("--weights", type=PATH, help="Of the plugin, if it reads any.")
 @click.option(
     "--generator",
     help="That methods, editors and estimators are tried with  [default: one with known answers].",
@@ -49,9 +50,7 @@ _STYLES = {"passed": "green", "failed": "red", "unexpected": "red"}
     help="A check that fails and may; that it passes is a failure then.",
 )
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Also write the results as JSON."
-)
+@click.option("-o", "--out", type=PATH, help="Also write the results as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     plugin: str,

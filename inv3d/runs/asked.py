@@ -32,7 +32,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str | Path)
+    return isinstance(value, str | Path) and value != ""
 
 
 def _is_flag(value: Any) -> bool:

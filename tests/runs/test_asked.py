@@ -36,6 +36,7 @@ NAME = "expected text; give the name of the plugin"
         ("method", inv3d.ToyGenerator, f"the class ToyGenerator, {NAME}"),
         ("generator", inv3d.ToyGenerator(inv3d.ToyConfig()), f"of type ToyGenerator, {NAME}"),
         ("device", 0, "'auto', 'cpu'"),
+        ("weights", "", "'', expected the path of a file"),
         ("weights", {}, "of type dict, expected the path of a file"),
     ],
 )
