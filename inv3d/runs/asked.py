@@ -98,6 +98,12 @@ _EXPECTED = {
     "undistort": _FLAG,
     "camera": _Expected(_or_none(_is_text), "'auto' or 'auto:ESTIMATOR'"),
 }
+# what isn't part of a request
+_BESIDE = {
+    "out": _Expected(_or_none(_is_path), "the path of a directory to write, or None"),
+    "overwrite": _FLAG,
+    "on_step": _Expected(_or_none(callable), "a function that takes a Progress, or None"),
+}
 
 
 def asked(capture: str | Path | CaptureFiles, request: Mapping[str, Any]) -> Request:
@@ -116,6 +122,16 @@ def asked(capture: str | Path | CaptureFiles, request: Mapping[str, Any]) -> Req
     return Request(input=_source(capture), **{n: _typed(n, v) for n, v in request.items()})
 
 
+def check_beside(**given: Any) -> None:
+    """Look at arguments that aren't part of a request.
+
+    Raises:
+        ConfigError: where one is of another type.
+    """
+    for name, value in given.items():
+        _check(name, value)
+
+
 def _source(capture: Any) -> str:
     if isinstance(capture, CaptureFiles):
         return capture.source
@@ -128,9 +144,10 @@ def _source(capture: Any) -> str:
 
 
 def _check(name: str, value: Any) -> None:
-    if name not in _EXPECTED:
-        raise ConfigError(f"invert has no argument '{name}'{suggest(name, _EXPECTED)}")
-    expected = _EXPECTED[name]
+    known = _EXPECTED | _BESIDE
+    if name not in known:
+        raise ConfigError(f"invert has no argument '{name}'{suggest(name, known)}")
+    expected = known[name]
     if not expected.fits(value):
         raise ConfigError(f"{name}: found {_shown(value)}, expected {expected.text}")
 

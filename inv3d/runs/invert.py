@@ -18,7 +18,7 @@ from inv3d.core.generator import Generator
 from inv3d.core.inversion import Inversion
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.report.views import render_views
-from inv3d.runs.asked import asked
+from inv3d.runs.asked import asked, check_beside
 from inv3d.runs.display import Display, Told, open_display
 from inv3d.runs.execute import start
 from inv3d.runs.prepare import PreparedRun, prepare
@@ -102,6 +102,7 @@ def invert(
         >>> found.render(found.generator.spec.camera.orbit(yaw)).shape
         torch.Size([2, 3, 128, 128])
     """
+    check_beside(out=out, overwrite=overwrite, on_step=on_step)
     run = prepare(asked(capture, {"method": method, "generator": generator, **request}))
     if on_step is not None:
         return _invert(run, Told(on_step), out, overwrite)
