@@ -56,6 +56,7 @@ _WITHIN = (
 # a dict, a list or a name, as pickles of protocol 0 and 1 begin
 _OLD_PICKLE = re.compile(rb"\([dl]p\d+\n|[}\]]q\0|c[\w.]+\n\w+\n[pq(]")
 _BLANK = b" \t\n\r\v\f\0"
+_ZERO = b"\0"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -79,10 +80,10 @@ def form_of(path: Path) -> Form:
         return "legacy"
     if start[:1] == PICKLE:
         return "pickle"
-    raise WeightsError(
-        f"{path}: not a weight file but {describe_other(start)}; expected .safetensors, a network "
-        "pickle (.pkl), or what torch.save writes (.pt, .pth)"
-    )
+    remedy = "expected .safetensors, a network pickle (.pkl), or what torch.save writes (.pt, .pth)"
+    if not start.strip(_ZERO):
+        remedy = "get it again"
+    raise WeightsError(f"{path}: not a weight file but {describe_other(start)}; {remedy}")
 
 
 def read_start(path: Path, wanted: str = "weight file") -> bytes:
@@ -140,6 +141,8 @@ def describe_other(start: bytes) -> str:
     """Say what a file is that isn't what it should be, by what `read_start` returns of it."""
     if not start:
         return "an empty file"
+    if not start.strip(_ZERO):
+        return "a damaged file that begins with zeros alone"
     if _OLD_PICKLE.match(start):
         return "a pickle of an old protocol; have it saved again with torch.save"
     text = _unmarked(start).lstrip(_BLANK)

@@ -51,7 +51,7 @@ def test_every_form_is_told_by_its_contents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "an empty file"),
+        (b"", "an empty file; get it again"),
         (b"<!DOCTYPE html>", "a web page, not the file itself"),
         (b"\n\n \t <html>", "a web page, not the file itself"),
         (b" " * 5000 + b"<html>", "a web page, not the file itself"),
@@ -65,7 +65,8 @@ def test_every_form_is_told_by_its_contents(tmp_path: Path) -> None:
         (("é" * 600).encode()[:511], r"text \('\?{60}'\)"),
         (b"caf\xe9 is no text in UTF-8", "something else"),
         (b"\x1b[2J is no text", "something else"),
-        (b"\x00" * 600, "something else"),
+        (b"\x00" * 600, "a damaged file that begins with zeros alone; get it again"),
+        (b"\x00" * 100_000, "a damaged file that begins with zeros alone; get it again"),
         (gzip.compress(b"x"), "a gzip archive; unpack it"),
         (bz2.compress(b"x"), "a bzip2 archive; unpack it"),
         (lzma.compress(b"x"), "an xz archive; unpack it"),
