@@ -351,6 +351,7 @@ def weights() -> Iterator[Finding]:
     """Weight files that are here, plugin by plugin, and the folder that they go into."""
     from inv3d.core.registry.weight_index import list_known_weights
     from inv3d.core.weights.known import weights_dir
+    from inv3d.core.weights.tensors import fault
 
     yield _folder(weights_dir())
     by_user: dict[str, list[Any]] = {}
@@ -358,14 +359,18 @@ def weights() -> Iterator[Finding]:
         for user in known.users:
             by_user.setdefault(user, []).append(known.file)
     for user, files in by_user.items():
-        here = [file.name for file in files if file.state == "here"]
-        odd = [f"{file.name} ({file.state})" for file in files if file.state == "other size"]
+        here = [file for file in files if file.state in ("here", "other size")]
+        faults = {file: said for file in here if (said := fault(file.locate()))}
+        odd = [f"{file.name} ({file.state})" for file in here if file.state == "other size"]
         check = f"weights: {user.split()[-1]}"
-        if odd:
+        if faults:
+            fix = f"delete it, or make it readable; {_way_to([next(iter(faults))])}"
+            yield Finding(check, "warning", "; ".join(faults.values()), fix)
+        elif odd:
             fix = f"compare it: 3dinv weights verify {odd[0].split()[0]}"
             yield Finding(check, "warning", ", ".join(odd), fix)
         elif here:
-            yield Finding(check, "ok", ", ".join(here))
+            yield Finding(check, "ok", ", ".join(file.name for file in here))
         else:
             which = files[0].name if len(files) == 1 else f"none of {len(files)} known files"
             yield Finding(check, "missing", which, f"only to use it: {_way_to(files)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 import sys
 import types
 from collections.abc import Iterator
@@ -164,8 +165,8 @@ def test_weights_that_are_here_and_those_that_look_wrong(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path))
-    (tmp_path / "afhqcats512-128.pkl").write_bytes(b"x")
-    (tmp_path / "vgg16-397923af.pth").write_bytes(b"x")
+    (tmp_path / "afhqcats512-128.pkl").write_bytes(pickle.dumps({}))
+    (tmp_path / "vgg16-397923af.pth").write_bytes(pickle.dumps({}))
     found = {finding.check: finding for finding in doctor.weights()}
     assert found["weights folder"].found.startswith(f"{tmp_path}, ")
     assert found["weights: eg3d"] == Finding("weights: eg3d", "ok", "afhqcats512-128.pkl")
@@ -180,6 +181,29 @@ def test_weights_that_are_here_and_those_that_look_wrong(
         said = found[f"weights: {name}"].fix
         assert "fetch" not in said or said.split()[-1] in fetched
     assert "get it from https://" in found["weights: panohead"].fix
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "model_ir_se50.pth: an empty file"),
+        (b"\0" * 99, "model_ir_se50.pth: a damaged file that begins with zeros alone"),
+        (b"<!DOCTYPE html>", "model_ir_se50.pth: a web page, not the file itself"),
+        (
+            b"PK\3\4" + b"\1" * 99,
+            "model_ir_se50.pth: is a zip archive that is damaged",
+        ),
+        (b"\x40" + bytes(7) + b"{" * 9, "model_ir_se50.pth: not a readable safetensors file"),
+    ],
+)
+def test_damaged_weights_are_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, said: str
+) -> None:
+    monkeypatch.setenv("INV3D_WEIGHTS", str(tmp_path))
+    (tmp_path / "model_ir_se50.pth").write_bytes(content)
+    found = next(f for f in doctor.weights() if f.check == "weights: arcface")
+    assert found.state == "warning" and said in found.found
+    assert found.fix == ("delete it, or make it readable; 3dinv weights fetch model_ir_se50.pth")
 
 
 def test_a_device_that_fails_leaves_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

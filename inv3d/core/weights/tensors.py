@@ -17,7 +17,15 @@ from torch import Tensor, nn
 from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
 from inv3d.core.weights.archive import is_torch_save, mapped, open_archive, other_archive
-from inv3d.core.weights.forms import PICKLE, UNKNOWN, ZIP, describe, is_safetensors, read_start
+from inv3d.core.weights.forms import (
+    PICKLE,
+    UNKNOWN,
+    ZIP,
+    describe,
+    is_safetensors,
+    mistaken,
+    read_start,
+)
 from inv3d.core.weights.unpickle import Refused
 
 METADATA_KEY = "inv3d"
@@ -76,6 +84,28 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     with _opened(Path(path), "cpu") as file:
         return _metadata(file)
+
+
+def fault(path: Path) -> str:
+    """Say what's wrong with a weight file, as far as its header or directory shows it.
+
+    Returns:
+        One line that names the file; empty where nothing is wrong, or it's of an unknown form.
+    """
+    try:
+        what, start = mistaken(path), read_start(path)
+        if what:
+            return f"{path}: {what}"
+        if is_safetensors(start):
+            read_metadata(path)
+        elif start.startswith(ZIP):
+            with path.open("rb") as file, open_archive(mapped(file)):
+                pass
+    except WeightsError as error:
+        return str(error)
+    except Refused as error:
+        return f"{path}: {error}"
+    return ""
 
 
 @contextlib.contextmanager
