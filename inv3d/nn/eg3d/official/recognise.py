@@ -263,8 +263,9 @@ class _Known:
         """Channels of the blocks of a synthesis network, from 4 x 4 upwards."""
         pattern = re.compile(rf"{re.escape(start)}\.b(\d+)\.conv1\.weight")
         sizes = sorted(int(m[1]) for name in self.shapes if (m := pattern.fullmatch(name)))
-        if sizes != [4 << index for index in range(len(sizes))]:
-            raise ValueError(f"blocks of {sizes} pixels in {start}")
+        lost = sorted({4 << index for index in range(len(sizes))}.difference(sizes))
+        if lost:
+            raise KeyError(f"{start}.b{lost[0]}.conv1.weight")
         return tuple(self.shapes[f"{start}.b{size}.conv1.weight"][0] for size in sizes)
 
     def channel_rule(self, channels: tuple[int, ...]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ def test_shapes_alone_decide_what_they_can(name: str) -> None:
         assert getattr(made, option) == getattr(expected, option), option
     assert made.mapping == expected.mapping
     assert made.superresolution.module == expected.superresolution.module
+
+
+@pytest.mark.parametrize(
+    ("case", "start", "block"),
+    [
+        ("eg3d_full512_keys", "backbone.synthesis", 64),
+        ("eg3d_full512_keys", "backbone.synthesis", 8),
+        ("panohead_full512_keys", "bcg_synthesis", 16),
+    ],
+)
+def test_a_block_that_is_missing_is_named(case: str, start: str, block: int) -> None:
+    whole = network(facts_of(case))
+    cut = {n: t for n, t in whole.tensors.items() if not n.startswith(f"{start}.b{block}.")}
+    assert len(cut) < len(whole.tensors)
+    said = f"no {start}.b{block}.conv1.weight"
+    with pytest.raises(WeightsError, match=rf"net\.pkl: .*\({re.escape(said)}\)"):
+        recognise(replace(whole, tensors=cut))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +236,7 @@ def test_other_architectures_are_refused() -> None:
         recognise(other)
     with pytest.raises(WeightsError, match=r"no superresolution\.block1\.conv1\.noise_const"):
         recognise(without("block1.conv1.noise_const"))
-    with pytest.raises(WeightsError, match=r"blocks of \[4, 8, 32, 64, 128, 256\] pixels"):
+    with pytest.raises(WeightsError, match=r"\(no backbone\.synthesis\.b16\.conv1\.weight\)"):
         recognise(without("b16.conv1.weight"))
     with pytest.raises(WeightsError, match="settings of unknown kinds"):
         recognise(replace(base, settings=base.settings | {"plane_axes": [3, 3]}))
