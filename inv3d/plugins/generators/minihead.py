@@ -110,15 +110,21 @@ LEARN = {
     "cooldown": 0.4,
     "average": 0.99,
     "latent": 1.0,
-    "render_every": 8,
     "yaw_deg": 45,
     "pitch_deg": 20,
     "keep": "fp16",
 }
+LEARN_LATENTS = {**LEARN, "render_every": 8}
 LEARN_BRANCH = {**LEARN, "batch": 4, "novel": 0.5}
 TRAINING_OPTIONS: Presets = {
-    "psp": {"steps": 5000, "pool": 2000, **LEARN},
-    "e4e": {"steps": 8000, "pool": 2000, "progressive": 3000, "progressive_every": 200, **LEARN},
+    "psp": {"steps": 5000, "pool": 2000, **LEARN_LATENTS},
+    "e4e": {
+        "steps": 8000,
+        "pool": 2000,
+        "progressive": 3000,
+        "progressive_every": 200,
+        **LEARN_LATENTS,
+    },
     "poseopt-estimator": {
         "steps": 2000,
         "batch": 32,

@@ -90,10 +90,18 @@ def test_trainings_of_a_paper_win_over_what_suits_the_embedded_generator(name: s
     given = merge(suited, kind.training_presets["paper"])
     training = build_config(kind.Training, given, name).model_dump()
     plain = kind.Training().model_dump()
-    for option in ("steps", "batch", "lr", "latent", "render_every", "average", "cooldown"):
+    for option in ("steps", "batch", "lr", "latent", "average", "cooldown"):
         assert training[option] == plain[option], option
-    assert training["latent"] == 0 and training["render_every"] == 1
+    assert training["latent"] == 0 and training.get("render_every", 1) == 1
     assert training.get("first") is None
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trainings_that_render_at_every_step_have_no_option_for_it(name: str) -> None:
+    kind = registry().load("methods", name)
+    assert ("render_every" in kind.Training.model_fields) is (name in ("psp", "e4e"))
+    suited = registry().load("generators", "minihead").training_options[name]
+    assert build_config(kind.Training, suited, name).latent == 1
 
 
 def test_single_latents_of_original_pti_are_compared_as_it_does() -> None:

@@ -28,18 +28,18 @@ from inv3d.plugins.methods.encoders.learning import (
     start_trunks,
     terms_of,
 )
-from inv3d.plugins.methods.encoders.options import E4EConfig, EncoderTraining, PSPConfig
+from inv3d.plugins.methods.encoders.options import E4EConfig, LatentTraining, PSPConfig
 from inv3d.plugins.methods.encoders.reading import read_networks
 from inv3d.plugins.methods.encoders.views import Views, by_frame, encoded_views, fitted_views
 
 C = TypeVar("C", PSPConfig, E4EConfig)
-T = TypeVar("T", bound=EncoderTraining)
+T = TypeVar("T", bound=LatentTraining)
 ENCODER = "encoder"
 # radians of the further view that evaluations show
 _AWAY = 0.6
 
 
-def renders(training: EncoderTraining, batch: Batch) -> bool:
+def renders(training: LatentTraining, batch: Batch) -> bool:
     """Whether pictures are rendered at a step; always where nothing else would be learnt from."""
     if batch.ws is None or not training.latent:
         return True

@@ -120,12 +120,6 @@ class EncoderTraining(TrainingConfig):
         description="weight of the squared difference from true latents, of generated pictures. "
         "pSp: 0",
     )
-    render_every: int = Field(
-        default=1,
-        ge=0,
-        description="steps after which pictures are rendered and compared, for other steps "
-        "`latent` alone counts; 0 never. Of psp and e4e with `latent` above 0. pSp: 1",
-    )
     trunk: Path | None = Field(
         default=None,
         description="model_ir_se50.pth, or its path: the face recognition network that trunks "
@@ -139,13 +133,24 @@ class EncoderTraining(TrainingConfig):
     _found_again = field_validator("trunk")(found_again)
 
 
-class PSPTraining(EncoderTraining):
+class LatentTraining(EncoderTraining):
+    """Options of the training of encoders that make latents alone."""
+
+    render_every: int = Field(
+        default=1,
+        ge=0,
+        description="steps after which pictures are rendered and compared, for other steps "
+        "`latent` alone counts; 0 never. With `latent` above 0. pSp: 1",
+    )
+
+
+class PSPTraining(LatentTraining):
     """Options of the training of pSp."""
 
     steps: int = Field(default=500_000, ge=1, description="training steps. pSp: 500000")
 
 
-class E4ETraining(EncoderTraining):
+class E4ETraining(LatentTraining):
     """Options of the training of e4e."""
 
     steps: int = Field(default=200_000, ge=1, description="training steps. e4e: 200000")
