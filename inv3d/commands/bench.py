@@ -242,13 +242,15 @@ def _choice(options: Mapping[str, Any]) -> Choice:
     losses = tuple(filter(None, (options["losses"] or "").split(",")))
     if options["losses"] is not None and not losses:
         raise UsageError("--losses: no name in it; give some, such as mse,l1")
+    # of single precision every generator is capable, with or without an option
+    precision = {} if options["precision"] == "fp32" else {"precision": options["precision"]}
     return Choice(
         options["size"],
         options["generator"],
         options["rays"],
         losses,
         options["chunk"],
-        merge({"precision": options["precision"]}, parse_overrides(options["settings"])),
+        merge(precision, parse_overrides(options["settings"])),
     )
 
 

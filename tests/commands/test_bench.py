@@ -101,7 +101,7 @@ def test_one_stage_as_json(chosen: list[Choice]) -> None:
     assert report["turntable"] is None and report["settings"]["clock"] == "cpu"
     (choice,) = chosen
     assert (choice.size, choice.rays, choice.chunk) == ("mini", 12, 2)
-    assert choice.losses == ("mse", "l1") and choice.options == {"precision": "fp32"}
+    assert choice.losses == ("mse", "l1") and choice.options == {}
 
 
 def test_markdown(chosen: list[Choice]) -> None:
@@ -112,7 +112,7 @@ def test_markdown(chosen: list[Choice]) -> None:
     assert re.search(r"^\| backbone tuning \| 9 \| .* \| same \(", result.stdout, re.MULTILINE)
     # a stage alone is compared in double precision too
     assert "| backbone tuning | 2 | same |" in result.stdout
-    assert chosen[0].options == {"precision": "fp32", "checkpoint": True}
+    assert chosen[0].options == {"checkpoint": True}
 
 
 def test_what_differs_ends_with_exit_code_1(

@@ -21,6 +21,28 @@ from inv3d.core.config import (
     read_config_file,
 )
 from inv3d.core.errors import ConfigError, ContractError
+from inv3d.core.fit.terms import LossTerms
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("entry", ["{}", '{{"weight": {}}}'])
+def test_weights_of_losses_are_numbers_from_zero_on(value: float, entry: str) -> None:
+    class Config(PluginConfig):
+        losses: LossTerms = Field(default_factory=dict)
+
+    entered = json.loads(entry.format(json.dumps(value)))
+    with pytest.raises(ConfigError, match=r"losses\.mse"):
+        build_config(Config, {"losses": {"mse": entered}}, "method x")
+    assert build_config(Config, {"losses": {"mse": 0}}, "method x").losses["mse"].weight == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_every_number_is_finite(value: float) -> None:
+    class Config(PluginConfig):
+        rate: float = 1.0
+
+    with pytest.raises(ConfigError, match="rate"):
+        build_config(Config, {"rate": value}, "method x")
 
 
 class Inner(PluginConfig):

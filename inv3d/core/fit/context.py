@@ -107,8 +107,7 @@ class Context:
 
     def notice(self, text: str) -> None:
         """Leave a message for the user, once."""
-        if text not in self.state.notices:
-            self.state.notices.append(text)
+        self.state.notice(text)
 
     def history(self, name: str, config: PluginConfig) -> tuple[Made, ...]:
         """Return the history of a result: that of `init`, and the method with its options."""

@@ -183,6 +183,11 @@ def run_stage(stage: Stage, state: RunState) -> Iterator[Progress]:
     loop = _Loop(stage, state)
     if loop.skip():
         return
+    if (stage.keep == "best" or stage.stop) and stage.steps < stage.round:
+        state.notice(
+            f"stage '{stage.name}': {stage.steps} steps don't see all views, which takes "
+            f"{stage.round}, so that neither the best step nor when to stop is told"
+        )
     try:
         yield from _run(loop, stage, state)
     finally:

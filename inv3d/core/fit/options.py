@@ -54,7 +54,7 @@ class LatentOptions(PluginConfig):
     )
     keep: Keep = Field(
         default="last",
-        description="result of the last step, or of the one with the lowest total loss",
+        description="where the last step led, or from where a step saw the lowest total loss",
     )
     losses: LossTerms = Field(
         default_factory=dict, description="losses of this stage, stronger than the method's"
@@ -208,7 +208,7 @@ class TuningOptions(PluginConfig):
     )
     keep: Keep = Field(
         default="last",
-        description="result of the last step, or of the one with the lowest total loss",
+        description="where the last step led, or from where a step saw the lowest total loss",
     )
     losses: LossTerms = Field(
         default_factory=dict, description="losses of this stage, stronger than the method's"
@@ -220,6 +220,7 @@ class PivotalOptions(TuningOptions):
 
     threshold: float | None = Field(
         default=None,
+        ge=0,
         description="stop, before the update, at this value of `threshold_loss` (mean over the "
         "views); none never stops. official: never (PTI: 0.06)",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import RunError, first_line, plain_text
+from inv3d.core.errors import RunError, WeightsError, first_line, plain_text
 from inv3d.core.fit.replay import Replays
 from inv3d.core.weights.tensors import read_tensors, under_prefix, write_tensors
 
@@ -62,19 +62,29 @@ class RunState:
     position: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
+    def notice(self, text: str) -> None:
+        """Leave a message for the user, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+
     def restore(self) -> int:
         """Read the checkpoint and return the number of steps that it has behind it.
 
         Raises:
-            RunError: where there's none, or it isn't one of this format.
-            WeightsError: where it's damaged.
+            RunError: where there's none, it's damaged, or it isn't one of this format.
         """
         if self.checkpoint is None or not self.checkpoint.is_file():
             raise RunError(
                 f"{self.checkpoint}: no checkpoint to continue from; "
                 "start the run again with --overwrite"
             )
-        tensors, position = read_tensors(self.checkpoint)
+        try:
+            tensors, position = read_tensors(self.checkpoint)
+        except WeightsError as error:
+            raise RunError(
+                f"{self.checkpoint}: not a readable safetensors file, so that no run can go on "
+                "from it; start again with --overwrite"
+            ) from error
         if position.get("format") != FORMAT:
             raise RunError(
                 f"{self.checkpoint}: checkpoint format {position.get('format')}, expected "
@@ -137,7 +147,7 @@ class RunState:
         freed = self.replays is not None and self.replays.recorded
         if freed:
             self.replays = None
-            self.notices.append(
+            self.notice(
                 "out of device memory: steps are no longer recorded as CUDA graphs, but computed"
             )
         return freed

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Picture = Literal["image", "raw"]
-# what a stage leaves: the variables of the last step, or of the one with the lowest total loss
+# what a stage leaves: where the last step led, or from where a step saw the lowest total loss
 Keep = Literal["last", "best"]
 
 
@@ -18,7 +18,8 @@ class LossTerm(BaseModel):
     "mse", "of": "raw"}}` has one loss twice.
 
     Attributes:
-        weight: None keeps the weight that the loss has without this entry, 1 if it has none.
+        weight: 0 or more; None keeps the weight that the loss has without this entry, 1 if it has
+            none.
         loss: name of the plugin; the term's own name if None.
         of: the final image, or the raw one before super-resolution.
         where: name of a map (the target's masks are "mask") by which both pictures are multiplied
@@ -32,8 +33,8 @@ class LossTerm(BaseModel):
     """
 
     # of the loss itself
-    model_config = ConfigDict(extra="allow", frozen=True)
-    weight: float | None = None
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    weight: float | None = Field(default=None, ge=0)
     loss: str | None = None
     of: Picture = "image"
     where: str | None = None

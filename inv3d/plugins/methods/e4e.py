@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from inv3d.core.errors import ConfigError
 from inv3d.core.fit.loop import TOTAL, Metrics
 from inv3d.core.generator import Generator, GeneratorSpec, neutral_condition
 from inv3d.core.plugin import Presets
 from inv3d.core.training import Batch, Lesson
 from inv3d.core.training_options import TrainingConfig
 from inv3d.nn.encoders.adversarial import discriminator_loss, encoder_loss, gradient_penalty
+from inv3d.nn.encoders.e4e import Encoder4Editing
 from inv3d.nn.encoders.latent_critic import LatentDiscriminator, LatentPool, spread
 from inv3d.nn.encoders.published import Published
 from inv3d.nn.ir_se import IR_SE50_WEIGHTS
@@ -67,10 +69,21 @@ class E4E(LatentEncoder[E4EConfig, E4ETraining]):
         return replace(found, num_ws=1) if self.config.deltas == 0 else found
 
     def asked(self, encoder: nn.Module) -> Callable[[Tensor], Tensor]:
-        """Return what the encoder is asked for: latents of which some differ from the first."""
+        """Return what the encoder is asked for: latents of which some differ from the first.
+
+        Raises:
+            ConfigError: where more are to differ than there are.
+        """
         deltas = self.config.deltas
         if deltas == 0:
             return lambda images: encoder(images, deltas=0)[:, :1]
+        assert isinstance(encoder, Encoder4Editing)
+        most = len(encoder.styles) - 1
+        if deltas is not None and deltas > most:
+            raise ConfigError(
+                f"option 'deltas': {deltas}, but of {most + 1} latents at most {most} can differ "
+                f"from the first; give 0 to {most}, or leave it out"
+            )
         return functools.partial(encoder, deltas=deltas)
 
     def build(self, generator: Generator) -> nn.Module:

@@ -55,7 +55,8 @@ class Hybrid(Inverter[HybridConfig]):
         assert context.init is not None
         begun = context.init
         plain = replace(context, init=replace(begun, offset={}))
-        fit = SingleLatent(generator, fitted, plain, self.config, _offset(begun, generator))
+        offset = _offset(begun, generator, context)
+        fit = SingleLatent(generator, fitted, plain, self.config, offset)
         fit.check_tuning(self.config.tuning)
         yield from fit.optimise_latent()
         if self.config.offset.steps:
@@ -101,9 +102,14 @@ class Hybrid(Inverter[HybridConfig]):
         fit.offset[PLANES] = planes.detach()
 
 
-def _offset(begun: Inversion, generator: Generator) -> Mapping[str, Tensor]:
+def _offset(begun: Inversion, generator: Generator, context: Context) -> Mapping[str, Tensor]:
     """Return the offset that a result brings, if it has a single latent."""
     if len(begun.ws) > 1:
+        if begun.offset:
+            context.notice(
+                f"{begun.method} has an offset for each of {len(begun.ws)} latents, and they "
+                "aren't used, since one latent is fitted"
+            )
         return {}
     return {n: p.to(generator.device, generator.dtype) for n, p in begun.offset.items()}
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from inv3d.core.errors import DivergedError, InterruptedRun, RunError, WeightsError
+from inv3d.core.errors import DivergedError, InterruptedRun, RunError
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage, Update, run_stage
 from inv3d.core.fit.optimizers import lbfgs
@@ -353,6 +353,18 @@ def test_stop_goes_by_whole_rounds() -> None:
     assert seen == pytest.approx([_mean(values, step) for step in range(1, 12)], rel=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"keep": "best"}, {"stop": lambda losses: False}])
+def test_fewer_steps_than_a_round_say_that_no_step_is_best(options: dict[str, Any]) -> None:
+    whole, state, _ = _alternating(**options)
+    list(run_stage(whole, state))
+    assert not state.notices
+    short, state, _ = _alternating(**options)
+    short.steps = 1
+    list(run_stage(short, state))
+    (said,) = state.notices
+    assert said.startswith("stage 's': 1 steps don't see all views, which takes 2")
+
+
 @pytest.mark.parametrize("steps", range(1, 12))
 def test_rounds_resume_exactly(tmp_path: Path, steps: int) -> None:
     whole, state, _ = _alternating(keep="best")
@@ -435,7 +447,7 @@ def test_damaged_checkpoint(tmp_path: Path, kept: float) -> None:
     problem = _checkpoint(tmp_path)
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
-    with pytest.raises(WeightsError, match="not a readable safetensors file"):
+    with pytest.raises(RunError, match=r"not a readable safetensors.*start again with --overwrite"):
         problem.restored()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from inv3d.core.camera import Camera
+from inv3d.core.capture import Capture
 from inv3d.core.config import build_config
 from inv3d.core.errors import ConfigError, MismatchError, UnsupportedError, WeightsError
 from inv3d.core.fit.context import Context
@@ -395,6 +396,14 @@ def test_e4e_may_be_asked_for_fewer_differences(deltas: int | None, tmp_path: Pa
     assert differ == [False, *[i < (3 if deltas is None else deltas) for i in range(3)]]
 
 
+def test_more_differences_than_latents_are_refused(tmp_path: Path) -> None:
+    generator, encoder = ToyGenerator(ToyConfig()), {"kind": "e4e", **ENCODER}
+    path = _published(tmp_path / "x.pt", 4, True, encoder)
+    method = load_method("e4e", {"encoder": encoder, "weights": str(path), "deltas": 4})
+    with pytest.raises(ConfigError, match="'deltas': 4, but of 4 latents at most 3 can differ"):
+        method.invert(generator, one_picture(generator), Context.create(CPU))
+
+
 def test_the_first_latent_alone_fits_any_generator_and_one_that_was_trained(tmp_path: Path) -> None:
     """Pose-Opt's encoder makes 18 latents for a generator of 14, of which the first one counts."""
     generator, encoder = ToyGenerator(ToyConfig()), {"kind": "e4e", **ENCODER}
@@ -475,6 +484,28 @@ def test_hybrid_keeps_an_offset_and_refines_it(tmp_path: Path) -> None:
     tuned = load_method("hybrid", {**options, "tuning": {"steps": 2}})
     last = tuned.invert(generator, capture, Context.create(CPU))
     assert last.generator_delta and last.offset["planes"].equal(kept.offset["planes"])
+
+
+def test_hybrid_says_that_offsets_of_several_latents_are_left_out(tmp_path: Path) -> None:
+    generator = tiny(EG3D)
+    place = Training("triplanenet", generator, second_from=0).steps(1).save(tmp_path)
+    picture = one_picture(generator)
+    capture = Capture(
+        picture.images.repeat(2, 1, 1, 1), Camera.cat([picture.camera] * 2), ("a", "b")
+    )
+    options = {
+        "losses": {"mse": 1.0},
+        "default_losses": False,
+        "views": "all",
+        "encoder": "triplanenet",
+        "encoder_options": {"weights": str(place), "views": "all"},
+        "latent": {"steps": 0, "samples": 50},
+        "tuning": {"steps": 0},
+    }
+    context = Context.create(CPU)
+    found = load_method("hybrid", options).invert(generator, capture, context)
+    assert len(found.ws) == 1 and not found.offset
+    assert any("an offset for each of 2 latents" in text for text in context.state.notices)
 
 
 def test_an_offset_needs_planes() -> None:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from inv3d.core.config import build_config, merge
 from inv3d.core.registry.discovery import registry
+from inv3d.plugins.generators.minihead import MiniHead
 from tests.toy_fits import METHODS
 
 PAPER = ("losses", "latent.losses", "tuning.losses", "default_losses", "latent.keep", "tuning.keep")
@@ -61,6 +62,15 @@ def test_presets_of_a_source_win_over_the_quick_way_that_suits_a_generator(name:
         found = build_config(kind.Config, options, preset).model_dump()
         own = build_config(kind.Config, kind.presets[preset], preset).model_dump()
         assert found == own, preset
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_presets_of_a_source_win_over_what_the_embedded_generator_suggests(name: str) -> None:
+    kind = METHODS[name]
+    for preset in set(SOURCES) & set(kind.presets):
+        options = merge(MiniHead.method_options.get(name, {}), kind.presets[preset])
+        own = build_config(kind.Config, kind.presets[preset], preset)
+        assert build_config(kind.Config, options, preset) == own, preset
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -63,7 +63,7 @@ class GANSpaceEdit(LayerRange):
     """One edit."""
 
     component: int = Field(0, ge=0, description="which, in the order of variance")
-    strength: float = Field(1.0, allow_inf_nan=False, description="how far; see unit")
+    strength: float = Field(1.0, description="how far; see unit")
     unit: Literal["deviations", "raw"] = Field(
         "deviations",
         description="of the strength: standard deviations along the component, or lengths in W",

@@ -52,7 +52,7 @@ class InterFaceGANEdit(LayerRange):
     """One edit."""
 
     attribute: str = Field("smile", description="which changes")
-    strength: float = Field(1.0, allow_inf_nan=False, description="how far; see unit")
+    strength: float = Field(1.0, description="how far; see unit")
     unit: Literal["scores", "deviations", "raw"] = Field(
         "scores",
         description="of the strength: standard deviations of the attribute's scores, as a linear "

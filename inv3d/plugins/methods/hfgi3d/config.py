@@ -166,8 +166,8 @@ class FinalOptions(PluginConfig):
     )
     keep: Keep = Field(
         default="last",
-        description="result of the last step, or of the one with the lowest total loss. official: "
-        "last",
+        description="where the last step led, or from where a step saw the lowest total loss. "
+        "official: last",
     )
     losses: LossTerms = Field(
         default_factory=dict,
@@ -238,7 +238,7 @@ PRESETS: Presets = {
         },
         "path": _PATH,
         "visible": _MASKS,
-        "occluded": {"source": "render"},
+        "occluded": {"source": "render", "latent": {"steps": 500, "lr": 0.01, **_LATENT}},
         "final": {
             "steps": 1000,
             "lr": 3e-4,
@@ -250,7 +250,10 @@ PRESETS: Presets = {
     },
     "paper": {
         "default_losses": False,
-        "coarse": {"latent": {"steps": 1000, "lr": 5e-3, **_LATENT}, "tuning": {"steps": 0}},
+        "coarse": {
+            "latent": {"steps": 1000, "lr": 5e-3, **_LATENT},
+            "tuning": {"steps": 0, "lr": 3e-4, **PLAIN_ADAM},
+        },
         "path": _PATH,
         "visible": _MASKS,
         "occluded": {"source": "latent", "latent": {"steps": 1000, "lr": 5e-3, **_LATENT}},

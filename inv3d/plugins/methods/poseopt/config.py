@@ -161,6 +161,7 @@ class SmoothTuningOptions(TuningOptions):
     )
     threshold: float | None = Field(
         default=None,
+        ge=0,
         description="stop, before the update, at this sum of `threshold_losses`; none never stops. "
         "official: 0.06",
     )

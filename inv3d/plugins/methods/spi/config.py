@@ -95,6 +95,7 @@ class SymmetricTuningOptions(TuningOptions):
 
     threshold: float | None = Field(
         default=None,
+        ge=0,
         description="stop, before the update, at this value of `threshold_loss`; none never stops. "
         "official: 0.05",
     )
