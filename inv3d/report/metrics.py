@@ -54,8 +54,22 @@ def parse_metric(text: str) -> tuple[str, dict[str, Any]]:
     return name, parse_overrides(query.split("&")) if query else {}
 
 
+class Pictures(Target):
+    """What metrics compare with: images, and nothing that a method or a capture has besides."""
+
+    def map(self, name: str, user: str) -> Tensor:
+        """Refuse every map.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            f"{user}: reads the map '{name}', but metrics compare images alone; leave it out"
+        )
+
+
 def build_judges(
-    metrics: Mapping[str, str], device: torch.device
+    metrics: Mapping[str, str], device: torch.device, size: int = LARGEST
 ) -> tuple[dict[str, AnyLoss], Notes]:
     """Build the losses that serve as metrics.
 
@@ -63,6 +77,7 @@ def build_judges(
         metrics: role -> loss with options, from the generator's spec. "perceptual" and "identity"
             are distances; a role of another name becomes a metric of its own.
         device: where they run.
+        size: side in pixels of the pictures.
 
     Returns:
         The losses that work here, and for each of the others the reason why it doesn't.
@@ -74,14 +89,14 @@ def build_judges(
             notes[role] = "the generator names no such metric"
             continue
         try:
-            judges[role] = _judge(role, metrics[role], device)
+            judges[role] = _judge(role, metrics[role], device, size)
         except (InvError, ImportError, OSError) as error:
             notes[role] = f"{metrics[role]}: {error}"
     return judges, notes
 
 
-def _judge(role: str, text: str, device: torch.device) -> AnyLoss:
-    """Build the loss of a role.
+def _judge(role: str, text: str, device: torch.device, size: int) -> AnyLoss:
+    """Build the loss of a role, and let it look at a picture.
 
     Raises:
         InvError: where it can't be built, or can't serve in this role.
@@ -98,6 +113,7 @@ def _judge(role: str, text: str, device: torch.device) -> AnyLoss:
         raise UnsupportedError(
             f"higher is better, but '{role}' takes a distance; give it a role of its own"
         )
+    loss.prepare(Pictures(torch.zeros(1, 3, size, size, device=device)))
     return loss
 
 
@@ -126,7 +142,8 @@ def evaluate(
         on_images: is given the pictures [N, 3, H, W] in [-1, 1] of some frames at a time, and
             which frames they are.
     """
-    judges, notes = build_judges(generator.spec.metrics, device)
+    size = min(generator.spec.resolution, LARGEST)
+    judges, notes = build_judges(generator.spec.metrics, device, size)
     columns = columns_with(judges)
     spread = None
     if "depth" in generator.spec.outputs and len(inversion.ws) > 1:
@@ -139,7 +156,6 @@ def evaluate(
             on_images(frames, images)
 
     table = _frames(generator, inversion, capture, judges, columns, notes, device, see)
-    size = min(generator.spec.resolution, LARGEST)
     front = capture.front()
     consistency = None
     if "depth" in generator.spec.outputs:
@@ -237,7 +253,7 @@ def compare_images(images: Tensor, targets: Tensor, judges: Judges) -> dict[str,
     mse = (images - targets).square().mean((1, 2, 3))
     result = {"mse": mse, "psnr": -10 * torch.log10((mse / 4).clamp_min(_TINY_MSE))}
     for name, judge in judges.items():
-        value = judge(Rendering(image=images), judge.prepare(Target(images=targets)))
+        value = judge(Rendering(image=images), judge.prepare(Pictures(targets)))
         check_values(judge.name, value, len(images))
         result[name] = 1 - value if name == "identity" else value
     window = ms_ssim_window(images.shape[-1])

@@ -111,6 +111,8 @@ def test_two_metrics_of_one_label_are_told_apart() -> None:
         ("expression", "deep", "reads image, depth, but metrics compare images alone"),
         ("expression", "w_norm", "reads no image, but metrics compare images alone"),
         ("expression", "nosuch", "unknown loss 'nosuch'"),
+        ("soft", "l1?mask=true", "option 'mask' of loss l1: reads the map 'mask', but metrics"),
+        ("soft", "symmetry", "option 'uncertainty' of loss symmetry: reads the map 'uncertainty'"),
         ("identity", "likeness", "higher is better, but 'identity' takes a distance"),
     ],
 )
@@ -122,7 +124,8 @@ def test_a_loss_that_cannot_serve_is_a_note(role: str, loss: str, reason: str) -
 
 
 def test_a_loss_that_cannot_serve_leaves_the_other_numbers_as_they_are() -> None:
-    metrics = metrics_of(toy_case(3, judges={**JUDGES, "psnr": "offset", "expression": "deep"}))
+    unfit = {"psnr": "offset", "expression": "deep", "soft": "l1?mask=true"}
+    metrics = metrics_of(toy_case(3, judges={**JUDGES, **unfit}))
     assert frame_columns(metrics) == FRAME_COLUMNS
     assert metrics["rotation"] == metrics_of(toy_case(3))["rotation"]
 
