@@ -33,6 +33,11 @@ def _read(
             raise click.BadParameter(
                 f"{value!r}: expected ROLE=LOSS, such as soft=l1?resolution=32"
             )
+        if role in metrics:
+            raise click.BadParameter(
+                f"{value!r}: the role '{role}' is given twice; leave one out, or give it another "
+                "name"
+            )
         registry().record("losses", loss.partition("?")[0])
         metrics[role] = loss
     return metrics

@@ -116,4 +116,6 @@ def test_further_losses_measure_on_demand(run: Path) -> None:
 def test_a_metric_that_is_misspelt_is_one_line(run: Path) -> None:
     result = call(command, run, "--metric", "soft")
     assert result.exit_code == 2 and "'soft': expected ROLE=LOSS" in result.output
+    twice = call(command, run, "--metric", "soft=mse", "--metric", "soft=l1")
+    assert twice.exit_code == 2 and "the role 'soft' is given twice" in twice.output
     assert "unknown loss 'l2'; did you mean 'l1'" in fault(command, run, "--metric", "soft=l2")
