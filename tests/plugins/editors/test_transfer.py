@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,29 @@ def test_the_own_offset_is_part_of_the_scene() -> None:
     subject = subject_of(generator, offset=offset, partners=(subject_of(generator, seed=7),))
     found = editor().apply(subject, edit_of(editor(), box=EVERYWHERE, strength=0.0, grid=8))
     assert torch.allclose(found.offset["looks"], offset["looks"], atol=1e-5)
+
+
+def test_frames_that_share_a_camera_keep_their_latents() -> None:
+    generator = toy()
+    camera = generator.spec.camera.front().repeat_interleave(3)
+    video = {"cameras": camera, "blend": "frame", "frames": ("a", "b", "c")}
+    subject, partner = (
+        replace(s, inversion=replace(s.inversion, **video))
+        for s in (subject_of(generator, 3), subject_of(generator, 3, seed=7))
+    )
+    subject = replace(subject, partners=(partner,))
+    still = editor().apply(subject, edit_of(editor(), box=EVERYWHERE, strength=0.0, grid=8))
+    assert all(float(part.abs().max()) < 1e-5 for part in still.offset.values())
+
+    whole = edit_of(editor(), box=EVERYWHERE, threshold=0.01, grid=12)
+    found = editor().apply(subject, whole).scene_for(generator, camera, ("a", "b", "c"))
+    theirs = partner.inversion.scene_for(generator, camera, ("a", "b", "c"))
+    mine = subject.inversion.scene_for(generator, camera, ("a", "b", "c"))
+    left, apart = (
+        (scene.parts["centres"] - theirs.parts["centres"]).flatten(1).norm(dim=1)
+        for scene in (found, mine)
+    )
+    assert bool((left < 0.3 * apart).all())
 
 
 def test_colours_of_a_tuned_partner_are_doubted() -> None:

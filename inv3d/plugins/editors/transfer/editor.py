@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -60,7 +61,10 @@ class Transfer(Editor[PluginConfig, TransferEdit]):
                 "may differ",
                 stacklevel=2,
             )
-        rows = [self._blended(subject, mask, own.cameras[[i]]) for i in range(len(own.ws))]
+        rows = [
+            self._blended(replace(subject, inversion=_only(own, i)), mask)
+            for i in range(len(own.ws))
+        ]
         offset = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         blended = self.edited(subject, edit, offset=offset)
         return self._again(subject, edit, blended) if edit.reencode else blended
@@ -92,15 +96,13 @@ class Transfer(Editor[PluginConfig, TransferEdit]):
         return box_looks(generator, edit.box, edit.grid), what
 
     @torch.no_grad()
-    def _blended(
-        self, subject: Subject, mask: Mapping[str, Tensor], camera: Camera
-    ) -> dict[str, Tensor]:
-        """Return what is added to the scene of one latent's camera."""
-        mine, theirs = _scenes(subject, camera)
+    def _blended(self, subject: Subject, mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is added to the scene of a subject of one latent."""
+        own = subject.inversion
+        mine, theirs = _scenes(subject, own.cameras, own.frames)
         whole = Scene.where(mask, theirs, mine)
-        ws = subject.inversion.ws_for(camera).to(mine.ws)
-        plain = subject.generator.synthesize(ws)
-        changed = {*mask, *subject.inversion.offset}
+        plain = subject.generator.synthesize(own.ws.to(mine.ws))
+        changed = {*mask, *own.offset}
         return {
             name: (whole.parts[name] - plain.parts[name]).float().cpu() for name in sorted(changed)
         }
@@ -140,13 +142,25 @@ class Transfer(Editor[PluginConfig, TransferEdit]):
         )
 
 
+def _only(inversion: Inversion, row: int) -> Inversion:
+    """Return one of the latents, with its camera, frame and offset."""
+    offset = {n: part if len(part) == 1 else part[[row]] for n, part in inversion.offset.items()}
+    return replace(
+        inversion,
+        ws=inversion.ws[[row]],
+        cameras=inversion.cameras[[row]],
+        frames=inversion.frames[row : row + 1],
+        offset=offset,
+    )
+
+
 @torch.no_grad()
-def _scenes(subject: Subject, camera: Camera) -> tuple[Scene, Scene]:
+def _scenes(subject: Subject, camera: Camera, frames: Sequence[str] = ()) -> tuple[Scene, Scene]:
     """Return what one camera sees of this run and of the other, each by its own network."""
     other = subject.partners[0]
     device = subject.generator.device
     mine, theirs = (
-        s.inversion.scene_for(s.generator, camera).apply(lambda t: t.to(device))
+        s.inversion.scene_for(s.generator, camera, frames).apply(lambda t: t.to(device))
         for s in (subject, other)
     )
     return mine, theirs
