@@ -160,7 +160,9 @@ def _editor_of(generator: Generator, given: Mapping[str, str], path: Path | None
 
     if path is not None:
         return Directions.load(path).editor
+    wanted = [name for name in given if name not in _WITH_NAMES]
     found: dict[str, dict[str, Any]] = {}
+    taken: dict[str, int] = {}
     for record in registry().of_kind("editors"):
         try:
             editor = load_editor(record.name)
@@ -169,18 +171,19 @@ def _editor_of(generator: Generator, given: Mapping[str, str], path: Path | None
             directions = find_directions(editor, generator)
         except (PluginError, ConfigError, WeightsError):  # another one may do
             continue
-        found[record.name] = directions.names if directions else {}
-    named = {n: names for n, names in found.items() if set(given) & set(names) or not given}
+        names = found[record.name] = directions.names if directions else {}
+        taken[record.name] = len(set(given) & {*names, *editor.Edit.model_fields})
+    named = {n: names for n, names in found.items() if set(wanted) & set(names) or not wanted}
     if not named:
         known = {name for names in found.values() for name in names}
-        words = [name for name in given if name not in known]
+        words = [name for name in wanted if name not in known]
         hint = suggest(words[0], known) if words and known else ""
         raise UsageError(
             f"no editor's directions for generator {generator.spec.name} name "
-            f"{' or '.join(given) or 'anything'}{hint}; give --editor NAME, see '3dinv "
+            f"{' or '.join(wanted) or 'anything'}{hint}; give --editor NAME, see '3dinv "
             "list-plugins --kind editors'"
         )
-    return max(named, key=lambda n: (len(set(given) & set(named[n])), len(named[n])))
+    return max(named, key=lambda n: (taken[n], len(named[n])))
 
 
 def _edits(

@@ -67,8 +67,8 @@ def measure_edits(
 
 
 def known_reader(generator: Generator, samples: int, say: Callable[[str], None]) -> Reader:
-    """Return the reader of a generator: the one that is kept, else a new one, which is kept."""
-    path = directions_path(READER, generator)
+    """Return the reader of a generator and so many samples: a kept one, else a new one to keep."""
+    path = directions_path(f"{READER}{samples}", generator)
     try:
         found = Directions.load(path)
         found.check_generator(generator)

@@ -278,6 +278,16 @@ def test_a_sheet_goes_into_the_run_and_can_be_of_one_edit(runs: Path, tmp_path: 
     assert [row["options"]["component"] for row in facts["rows"]] == [3]
 
 
+@pytest.mark.parametrize("option", [("--unit", "raw"), ("--mode", "to")])
+def test_options_that_go_with_names_need_no_editor(
+    runs: Path, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    arguments = ("--sheet", *option, "--rows", 2, "--strengths", "1", "--yaw-deg", 0)
+    facts = answer(edit, runs / "one", *arguments, "-o", tmp_path / "s.png")
+    assert len(facts["rows"]) == 2
+    assert option[0][2:] in facts["rows"][0]["options"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -407,6 +417,18 @@ def test_directions_of_others_are_taken(runs: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_direction_with_any_file_name_is_an_option(runs: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "wide-smile 2.npy", np.eye(8, dtype=np.float32)[0])
+    out = tmp_path / "x.safetensors"
+    arguments = ("interfacegan", tmp_path / "wide-smile 2.npy", "--generator", "toy", "-o", out)
+    assert "--wide-smile-2" in good(editor, "import", *arguments)
+    good(
+        edit, runs / "one", "--wide-smile-2", 1, "--directions", out, "-o", tmp_path / "y",
+        "--no-report",
+    )  # fmt: skip
+    assert (tmp_path / "y").is_dir()
+
+
 def test_editors_without_directions_have_nothing_to_fit() -> None:
     assert "has nothing to fit" in fault(editor, "fit", "stylemix", "--generator", "toy")
     assert "unknown option 'sample'" in fault(
@@ -429,6 +451,10 @@ def test_edits_are_measured_on_pictures(runs: Path) -> None:
     )  # fmt: skip
     up, down = rows
     assert up["moved"] > 0 > down["moved"] and up["trust"] > 0.3
+    more = call(
+        editor, "measure", "interfacegan", runs / "one", "--edit", "size=1", "--samples", 99
+    )
+    assert "pictures of 99 heads" in more.stderr
     assert "expected NAME=STRENGTH" in fault(
         editor, "measure", "interfacegan", runs / "one", "--edit", "size"
     )

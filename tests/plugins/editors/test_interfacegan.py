@@ -246,6 +246,13 @@ def test_a_direction_of_another_project_is_taken(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["device", "strength", "yaw-deg", "--"])
+def test_a_direction_is_not_called_like_an_option(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.npy"
+    np.save(path, np.ones(8, np.float32))
+    _fails(ConfigError, "rename the file", lambda: editor().take(path, toy(), Context.create()))
+
+
 class Offers:
     """A plugin that offers classifiers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Generator as Iteration
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ from inv3d.plugins.editors.interfacegan.scores import (
 _MAPPED, _SEEN = 10_000, 16
 _MEASURING = 5_000
 _LEAST_SLOPE = 0.01
+# what else 3dinv edit reads or refuses by itself
+_SHARED = ("set", "yaw_deg")
 
 
 class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
@@ -87,6 +90,7 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
             generator: that deviations are measured on.
             context: random numbers.
         """
+        name = self._name_of(path)
         arrays = read_arrays(path, ("",), "directions").found
         row = arrays[""].flatten() if "" in arrays else torch.empty(0)
         if len(row) != generator.spec.w_dim or not bool(row.isfinite().all()) or not row.any():
@@ -97,7 +101,17 @@ class InterFaceGAN(Editor[InterFaceGANConfig, InterFaceGANEdit]):
         z = context.randn((_MEASURING, generator.spec.z_dim), torch.zeros(()))
         codes = mapped(generator, z)
         boundary = Boundary(row / row.norm(), 0.0, None, None, 0)
-        return self._directions(generator, codes, {path.stem: boundary}, None)
+        return self._directions(generator, codes, {name: boundary}, None)
+
+    def _name_of(self, path: Path) -> str:
+        """Return a name for the direction in a file, one that 3dinv edit takes as an option."""
+        name = re.sub(r"\W+", "_", path.stem).strip("_")
+        if not name or name in {*self.hidden, *self.Edit.model_fields, *_SHARED}:
+            raise ConfigError(
+                f"{path}: a direction is named after its file, and '{name}' is an option of '3dinv "
+                f"edit' already or no name; rename the file, such as {name}_direction{path.suffix}"
+            )
+        return name
 
     def _directions(
         self,
