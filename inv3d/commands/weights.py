@@ -149,12 +149,23 @@ def fetch(names: tuple[str, ...], accept: bool, as_json: bool) -> None:
     asked = [f for f in files if f.url and f.noncommercial and not f.find()]
     for file in () if accept else asked:
         _ask(file)
-    paths = {file.name: file.find() or download(file, accepted=True) for file in files}
+    paths = {file.name: _whole(file) or download(file, accepted=True) for file in files}
     if as_json:
         print_json({name: str(path) for name, path in paths.items()})
         return
     for path in paths.values():
         click.echo(path)
+
+
+def _whole(file: WeightFile) -> Path | None:
+    """Return where a file lies, None where it's nowhere; refuse one that isn't it."""
+    path = file.find()
+    if path is None:
+        return None
+    file.verify(path)
+    if what := _mistaken(file, path):
+        raise WeightsError(f"{path}: {what}; delete it and run '3dinv weights fetch {file.name}'")
+    return path
 
 
 def _ask(file: WeightFile) -> None:

@@ -121,6 +121,18 @@ def test_fetched_files_are_not_fetched_again(server: Server, tmp_path: Path) -> 
     assert len(server.asked) == 1
 
 
+def test_a_damaged_file_is_not_taken_for_fetched(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "weights" / "free.bin"
+    path.parent.mkdir()
+    for data, said in ((DATA[:-1], "49999 bytes, expected 50000"), (bytes(50_000), "SHA-256 is")):
+        path.write_bytes(data)
+        result = weights("fetch", "free.bin")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"free.bin: {said}" in result.stderr and "delete it and run" in result.stderr
+    (path.parent / "asked.bin").write_bytes(b"<!DOCTYPE html>")
+    assert "a web page, not the file" in weights("fetch", "asked.bin").stderr
+
+
 def test_a_script_has_to_accept_a_licence(server: Server, tmp_path: Path) -> None:
     refused = weights("fetch", "free.bin", "asked.bin", typed="y\n")
     assert (refused.exit_code, refused.stdout) == (2, "")

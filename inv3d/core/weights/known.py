@@ -127,20 +127,28 @@ class WeightFile:
         )
 
     def verify(self, path: Path) -> None:
-        """See that the file at `path` is this one; does nothing where no checksum is known.
+        """See that the file at `path` is this one, as far as its size and checksum are known.
 
         Raises:
             WeightsError: where it's another one, or damaged.
         """
         try:
+            size = path.stat().st_size
+            if self.size not in (None, size):
+                raise self._another(path, f"{size} bytes, expected {self.size}")
             found = file_digest(path) if self.sha256 else ""
+        except OSError as error:
+            raise WeightsError(f"{path}: can't be read ({error.strerror})") from error
         except RunError as error:
             raise WeightsError(str(error)) from error
         if found != self.sha256:
-            raise WeightsError(
-                f"{path}: SHA-256 is {found}, expected {self.sha256}: damaged, or another file; "
-                f"delete it and run '3dinv weights fetch {self.name}'"
-            )
+            raise self._another(path, f"SHA-256 is {found}, expected {self.sha256}")
+
+    def _another(self, path: Path, said: str) -> WeightsError:
+        return WeightsError(
+            f"{path}: {said}: damaged, or another file; delete it and run '3dinv weights fetch "
+            f"{self.name}'"
+        )
 
 
 def weights_dir() -> Path:

@@ -147,5 +147,8 @@ def _renamed(backbone: nn.Module, state: dict[str, Tensor], source: str) -> dict
 def _backbone(config: LPIPSConfig) -> tuple[dict[str, Tensor], str]:
     """Read the backbone from the given path, a cache or the network."""
     file = BACKBONES[config.net]
-    path = config.weights or file.find() or fetch(file, "loss lpips")
+    here = None if config.weights else file.find()
+    if here is not None:
+        file.verify(here)
+    path = config.weights or here or fetch(file, "loss lpips")
     return read_state_dict(path, prefix="features."), str(path)

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import lpips
 import pytest
@@ -7,11 +8,12 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from inv3d.core.errors import WeightsError
+from inv3d.core.files import file_digest
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights import fetch
 from inv3d.core.weights.known import weights_dir
-from inv3d.plugins.losses.lpips import LPIPS, LPIPSConfig
+from inv3d.plugins.losses.lpips import BACKBONES, LPIPS, LPIPSConfig
 
 
 def package_network(net):
@@ -117,7 +119,9 @@ def test_gradient_is_finite_where_all_features_are_zero(squeeze, tmp_path):
     assert image.grad.isfinite().all()
 
 
-def test_cache_of_torch_is_used(squeeze, offline):
+def test_cache_of_torch_is_used(squeeze, offline, monkeypatch):
+    file = replace(BACKBONES["squeeze"], size=None, sha256=file_digest(squeeze[1]))
+    monkeypatch.setitem(BACKBONES, "squeeze", file)
     offline.mkdir(parents=True)
     (offline / "squeezenet1_1-b8a52dc0.pth").write_bytes(squeeze[1].read_bytes())
     found = LPIPS.create(LPIPSConfig(net="squeeze"))
@@ -202,3 +206,10 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
     with pytest.raises(WeightsError):
         LPIPS.create(LPIPSConfig(weights=path))
     assert not (tmp_path / "owned").exists()
+
+
+def test_another_file_of_the_name_is_refused(squeeze, offline):
+    weights_dir().mkdir()
+    (weights_dir() / "squeezenet1_1-b8a52dc0.pth").write_bytes(squeeze[1].read_bytes())
+    with pytest.raises(WeightsError, match=r"squeezenet1_1.* bytes, expected 4958839.*fetch"):
+        LPIPS.create(LPIPSConfig(net="squeeze"))
