@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
 
 NetName = Literal["alex", "vgg", "squeeze"]
 NetworkName = Literal["a", "b"]
+# sides in pixels below which a backbone's poolings leave nothing
+_LEAST_SIDES: dict[NetName, int] = {"vgg": 16, "alex": 31, "squeeze": 17}
 
 
 class PixelConfig(PluginConfig):
@@ -113,7 +115,10 @@ class ContextualConfig(FeatureConfig):
         0.5, gt=0, description="width of the softmax over places (paper: 0.5; SPI: 0.5)"
     )
     most: float = Field(
-        10.0, gt=0, description="bound of the relative distance of places (paper: none; SPI: 10)"
+        10.0,
+        gt=1,
+        description="bound of the relative distance of places, which is 1 for the nearest "
+        "(paper: none; SPI: 10)",
     )
     places: int = Field(
         40,
@@ -172,6 +177,16 @@ class LPIPSConfig(PluginConfig):
         "area", description="how, by their areas or bilinear without a filter (SPI: bilinear)"
     )
 
+    @model_validator(mode="after")
+    def _wide_enough(self) -> LPIPSConfig:
+        least = _LEAST_SIDES[self.net]
+        if 0 < self.resize < least:
+            raise ValueError(
+                f"resize {self.resize}: net={self.net} takes {least} pixels and more; give {least} "
+                "or more, or 0 for full size"
+            )
+        return self
+
 
 class ArcFaceConfig(PluginConfig):
     """Options of the ArcFace identity loss."""
@@ -187,6 +202,15 @@ class ArcFaceConfig(PluginConfig):
         description="top, bottom, left and right edge of the face as fractions of the image "
         "(official code: rows 35..222 and columns 32..219 of 256)",
     )
+
+    @model_validator(mode="after")
+    def _inside(self) -> ArcFaceConfig:
+        top, bottom, left, right = self.crop
+        if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
+            raise ValueError(
+                f"crop {self.crop}: expected 0 <= top < bottom <= 1 and 0 <= left < right <= 1"
+            )
+        return self
 
 
 class StyleGANVGGConfig(PluginConfig):

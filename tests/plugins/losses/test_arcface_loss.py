@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import ConfigError, WeightsError
 from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.nn.ir_se import ArcFaceNetwork
@@ -143,3 +143,12 @@ def test_messages(tmp_path):
     torch.save({"input_layer.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "part.pth")
     with pytest.raises(WeightsError, match="396 tensors missing"):
         ArcFace.create(ArcFaceConfig(weights=tmp_path / "part.pth"))
+
+
+@pytest.mark.parametrize(
+    "crop", [(0.9, 0.1, 0, 1), (0, 1, 0.5, 0.5), (-0.1, 1, 0, 1), (0, 1, 0, 35), (0, 1, 0, "nan")]
+)
+def test_a_crop_lies_in_the_picture(crop):
+    with pytest.raises(ConfigError, match="crop") as caught:
+        load_loss("arcface", {"crop": crop})
+    assert "\n" not in str(caught.value)

@@ -78,6 +78,7 @@ def test_a_flat_picture_has_a_gradient() -> None:
 def test_errors_are_one_line() -> None:
     for options, said in (
         ({"features": "mse"}, "option 'features' of loss contextual: loss mse tells no features"),
+        ({"most": 1}, "option 'most' of loss contextual"),
         ({"layer": "9"}, "loss headfeat has no layer '9'"),
     ):
         with pytest.raises(ConfigError, match=said) as caught:

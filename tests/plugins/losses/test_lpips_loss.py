@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import ConfigError, WeightsError
 from inv3d.core.files import file_digest
-from inv3d.core.loss import Target
+from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.core.weights import fetch
 from inv3d.core.weights.known import weights_dir
@@ -206,6 +206,17 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
     with pytest.raises(WeightsError):
         LPIPS.create(LPIPSConfig(weights=path))
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(("net", "least"), [("vgg", 16), ("alex", 31), ("squeeze", 17)])
+def test_the_least_size_is_one_that_the_backbone_takes(net, least, tmp_path):
+    path = tmp_path / "backbone.pth"
+    torch.save(torchvision_state(package_network(net)), path)
+    options = {"net": net, "weights": str(path)}
+    layers = load_loss("lpips", {**options, "resize": least}).features(pair(48)[0])
+    assert all(layer.numel() for layer in layers.values())
+    with pytest.raises(ConfigError, match=f"resize {least - 1}: .* {least} or more, or 0"):
+        load_loss("lpips", {**options, "resize": least - 1})
 
 
 def test_another_file_of_the_name_is_refused(squeeze, offline):
