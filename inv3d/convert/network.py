@@ -75,6 +75,21 @@ class RecognisedNetwork:
         return [doubt] if doubt else []
 
 
+def check_named(options: ConvertOptions) -> None:
+    """See that the generator that a user names is one whose networks can be converted.
+
+    Raises:
+        PluginError: where there's none of that name.
+        UsageError: where its networks can't be converted.
+    """
+    if options.generator is not None and options.generator not in GENERATORS:
+        registry().record("generators", options.generator)  # a misspelt name has its own answer
+        raise UsageError(
+            f"--generator {options.generator}: only networks of {' and '.join(GENERATORS)} can be "
+            "converted"
+        )
+
+
 def read_recognised(path: Path, options: ConvertOptions) -> RecognisedNetwork:
     """Read a network and settle what it is.
 
@@ -83,12 +98,7 @@ def read_recognised(path: Path, options: ConvertOptions) -> RecognisedNetwork:
         PluginError: where the generator that it is for isn't installed.
         UsageError: where options that were asked for aren't valid, or aren't kept in a file.
     """
-    if options.generator is not None and options.generator not in GENERATORS:
-        registry().record("generators", options.generator)  # a misspelt name has its own answer
-        raise UsageError(
-            f"--generator {options.generator}: only networks of {' and '.join(GENERATORS)} can be "
-            "converted"
-        )
+    check_named(options)
     network = read_network(path, options.entry)
     found = recognise(network, options.generator, options.variant)
     if found.generator not in GENERATORS:

@@ -20,6 +20,7 @@ from torch import Tensor
 from inv3d.convert.network import (
     ConvertOptions,
     RecognisedNetwork,
+    check_named,
     read_recognised,
     write_recognised,
 )
@@ -113,6 +114,7 @@ def import_run(foreign: Foreign, directory: Path, options: ConvertOptions) -> di
     Raises:
         InvError: where something is missing, damaged, or doesn't go together.
     """
+    check_named(options)
     parts = _parts(foreign)
     tuned = _tuned(parts.tuned, options) if parts.tuned else None
     notices: list[str] = []

@@ -269,6 +269,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         (("other.pth", "-o", "n.safetensors"), 1, "a network of another architecture"),
         (("half.pkl", "--as-run", "run", "--weights", TINY), 1, "cut short"),
         ((TINY, "--as-run", "run"), 2, "has no latent beside the network; give one with --latent"),
+        (("w.npz", "--as-run", "run", "--generator", "minihead"), 2, "eg3d and panohead can be"),
         (("w.npz", "--as-run", "run"), 2, "give the network that the latents belong to"),
         (("w.npz", "--as-run", "there", "--weights", TINY), 1, "exists already"),
         (("empty", "--as-run", "run"), 2, "no result of another project in it"),
