@@ -228,7 +228,7 @@ def test_any_error_after_a_step_is_kept_in_the_record(
 
 def test_a_method_that_returns_nothing_is_named(capture: Path, tmp_path: Path) -> None:
     result = run("--input", capture, "--method", "empty", "--out", "run")
-    fails(result, 2, "method empty: its steps returned a NoneType, expected an Inversion")
+    fails(result, 1, "method empty: its steps returned a NoneType, expected an Inversion")
     assert names(tmp_path) == set()
 
 
