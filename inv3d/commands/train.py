@@ -165,6 +165,11 @@ def _resume(ctx: click.Context, options: Mapping[str, Any]) -> TrainingDirectory
 
     changes = parse_overrides(options["settings"])
     training = changes.pop("training", {})
+    if not isinstance(training, Mapping):
+        raise ConfigError(
+            f"--set training={training}: is a group of options; give one of them "
+            "(--set training.NAME=VALUE)"
+        )
     if changes:
         raise ConfigError(
             f"--set {next(iter(changes))}: only options of the training can change on the way "

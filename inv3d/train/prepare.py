@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from inv3d.core.config import PluginConfig, build_config, build_suited, merge, preset_options
 from inv3d.core.errors import ConfigError, InputError, PluginError, RunError, suggest
@@ -72,12 +73,12 @@ class TrainRequest:
             RunError: where it's something else.
         """
         try:
-            made = TrainRequest(**values)
-            weights = None if made.weights is None else Path(made.weights)
-            return TrainRequest(**{**values, "data": tuple(made.data), "weights": weights})
-        except TypeError:
+            return TypeAdapter(TrainRequest).validate_python(values)
+        except ValidationError as error:
+            field = error.errors()[0]["loc"][0]
             raise RunError(
-                f"{where}: isn't the record of a training; start it again with --overwrite"
+                f"{where}: isn't the record of a training ('{field}' of its request); start it "
+                "again with --overwrite"
             ) from None
 
 

@@ -64,7 +64,7 @@ class TrainingDirectory:
         """Open the directory of a training that was begun.
 
         Raises:
-            RunError: where there's none.
+            RunError: where there's none, or it has lost the checkpoint that it would go on from.
         """
         if not (path / RECORD).is_file():
             raise RunError(f"{path}: no {RECORD}; give the directory of a training")
@@ -77,7 +77,14 @@ class TrainingDirectory:
                 f"{path / RECORD}: isn't the record of a training, or not all of it; start it "
                 "again with --overwrite"
             )
-        return TrainingDirectory(path, record)
+        found = TrainingDirectory(path, record)
+        if record["steps"] and not found.begun:
+            raise RunError(
+                f"{path}: has taken {record['steps']} steps, but its {CHECKPOINT} is missing, "
+                "without which it can't go on; put it back, or begin another training with "
+                f"--set training.begin={path}"
+            )
+        return found
 
     def reread(self) -> None:
         """Read the record again, which another process may have changed meanwhile."""

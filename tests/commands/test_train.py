@@ -54,5 +54,8 @@ def test_mistakes_are_one_line() -> None:
     assert "no train.json" in fault(command, "--resume", "nowhere")
     text = fault(command, "--resume", "x", "--set", "width=2")
     assert "only options of the training can change" in text
+    for value in ("3", "0", "''"):
+        text = fault(command, "--resume", "x", "--set", f"training={value}")
+        assert "is a group of options; give one of them" in text
     good(command, "toyenc", "--generator", "toy", *SHORT)
     assert "replace it with --overwrite" in fault(command, "toyenc", "--generator", "toy", *SHORT)

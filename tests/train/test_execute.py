@@ -525,6 +525,37 @@ def test_a_record_without_a_part_is_refused(tmp_path: Path, name: str) -> None:
         _resume(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("seed", "x"),
+        ("seed", 1.5),
+        ("data", [1]),
+        ("options", []),
+        ("generator", None),
+        ("preset", 3),
+        ("checkpoint_every", "often"),
+        ("weights", 3),
+    ],
+)
+def test_a_request_of_other_types_is_refused(tmp_path: Path, name: str, value: Any) -> None:
+    place = tmp_path / RECORD
+    values = _request().plain()
+    assert TrainRequest.read(values, place) == _request()
+    with pytest.raises(RunError, match=rf"isn't the record of a training \('{name}' of its req"):
+        TrainRequest.read({**values, name: value}, place)
+
+
+def test_a_training_without_its_checkpoint_keeps_its_networks(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    _train(_request(steps=2), out)
+    (out / CHECKPOINT).unlink()
+    kept = (out / FILE).read_bytes()
+    with pytest.raises(RunError, match=r"has taken 2 steps, but its checkpoint\.safetensors is mi"):
+        _resume(out, {"steps": 4})
+    assert (out / FILE).read_bytes() == kept
+
+
 def test_processes_that_can_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
