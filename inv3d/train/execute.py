@@ -294,7 +294,7 @@ def _take_steps(
             directory.save(trainer, prepared)
         if last or done % request.evaluate_every == 0:
             display.say(_evaluate(prepared, directory, observers))
-            if saved:
+            if saved and not last:
                 directory.keep(trainer, prepared)
         if taken.stop and not last:
             trainer.team.wait()
@@ -302,7 +302,7 @@ def _take_steps(
     if not directory.is_whole(steps):  # it was stopped after its last step
         directory.save(trainer, prepared)
         display.say(_evaluate(prepared, directory, observers))
-        directory.keep(trainer, prepared)
+    directory.keep(trainer, prepared)  # with the last evaluation, and as is asked for now
     trainer.team.wait()
 
 

@@ -255,7 +255,7 @@ class Trainer:
         state = self.plugin.kept(self.result).state_dict()
         if self.training.keep == "fp32":
             return dict(state)
-        return {n: t.half() if t.is_floating_point() else t for n, t in state.items()}
+        return {name: _halved(tensor) for name, tensor in state.items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return tensors and plain values of a checkpoint."""
@@ -306,6 +306,14 @@ class Trainer:
                     "way; leave the optimiser as it was, or begin another training with "
                     f"--set training.begin={Path(where).parent}"
                 )
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Return floating-point numbers in half the room, but as they are where one is too large."""
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if is_finite(half) else tensor
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from inv3d.core.errors import (
     ConfigError,
@@ -28,6 +28,7 @@ from inv3d.core.errors import (
     UsageError,
     WeightsError,
 )
+from inv3d.core.generator import Generator
 from inv3d.core.registry.discovery import registry
 from inv3d.core.registry.hookspecs import hookimpl
 from inv3d.core.trained import FILE, Trained
@@ -42,7 +43,7 @@ from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
 from inv3d.train.trainer import Trainer
 from tests.blank_plots import blank_plots
 from tests.toy_runs import write_capture
-from tests.train.toy_encoder import PLUGINS
+from tests.train.toy_encoder import PLUGINS, ToyEncoder
 
 STEPS = 12
 
@@ -232,6 +233,31 @@ def test_networks_may_be_kept_in_half_the_room(tmp_path: Path) -> None:
     for name, tensor in whole.items():
         assert torch.equal(half[name], tensor.half() if tensor.is_floating_point() else tensor)
     assert _same(_checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "half"))
+
+
+def test_numbers_too_large_for_half_the_room_are_kept_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = ToyEncoder.build
+
+    def loud(self: ToyEncoder, generator: Generator) -> nn.Module:
+        network = build(self, generator)
+        network["encode"][1].running_var.fill_(1e6)  # type: ignore[index]
+        return network
+
+    monkeypatch.setattr(ToyEncoder, "build", loud)
+    _train(_request(steps=1, average=0.0, keep="fp16"), tmp_path / "half")
+    half = Trained.load(tmp_path / "half").tensors
+    assert float(half["1.running_var"].min()) > 65504 and half["0.weight"].dtype == torch.float16
+
+
+def test_a_finished_training_is_kept_in_half_the_room_afterwards(tmp_path: Path) -> None:
+    _train(_request(steps=2), tmp_path / "out")
+    whole = Trained.load(tmp_path / "out")
+    _resume(tmp_path / "out", {"keep": "fp16"})
+    half = Trained.load(tmp_path / "out")
+    assert half.training["keep"] == "fp16" and half.facts == whole.facts
+    assert all(torch.equal(half.tensors[n], t.half()) for n, t in whole.tensors.items() if t.ndim)
 
 
 class Killed(BaseException):
