@@ -57,6 +57,8 @@ PRESETS: Presets = {"default": {}, "fast": {"render_resolution": 32, "samples": 
 # Encoders that see 64 pixels, of a few million numbers.
 TRUNK = {"trunk": {"width": 16, "units": [2, 2, 3, 2]}, "size": 64}
 E4E = {"kind": "e4e", **TRUNK, "style_channels": 64}
+# this kind has no style channels, but the embedded networks say so many and others must agree
+SINGLE = {"kind": "w", **TRUNK, "style_channels": 96}
 # 1.6 million weights
 POSE_NETWORK = {
     "size": 64,
@@ -91,13 +93,13 @@ METHOD_OPTIONS: Presets = {
     # its heads are lit from one side, and a mirror image has its light on the other
     "spi": {"latent": SEARCH, "tuning": TUNING, "prior": {"front": 1.6}},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
-    "psp": {"encoder": {"kind": "w", **TRUNK}},
+    "psp": {"encoder": SINGLE},
     "e4e": {"encoder": E4E},
     "poseopt-estimator": {"network": POSE_NETWORK},
     "triplanenet": {"encoder": E4E, "branch": BRANCH},
     # two of each, so that latents for all layers would make a file of 16 MB
     "dualencoder": {
-        "encoder": {"kind": "w", **TRUNK},
+        "encoder": SINGLE,
         "branch": BRANCH,
         "discriminator": 16,
     },

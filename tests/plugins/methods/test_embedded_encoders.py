@@ -13,6 +13,8 @@ from inv3d.core.inverter import load_method
 from inv3d.core.latent import latent_statistics
 from inv3d.core.weights.tensors import asset
 from inv3d.io.dataset import open_capture
+from inv3d.train.prepare import TrainRequest, prepare_training
+from inv3d.train.team import Team
 
 ENCODERS = ("psp", "e4e", "triplanenet", "dualencoder")
 
@@ -64,3 +66,12 @@ def test_second_branches_add_what_latents_lack(generator: Generator, head: Captu
     )
     alone, both = (_error(generator, found, head[[0]]) for found in (first, second))
     assert both < alone
+
+
+@pytest.mark.parametrize("begin", [False, True])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_default_training_can_begin(name: str, begin: bool) -> None:
+    """With embedded first branches, or from the embedded networks."""
+    cpu, named = torch.device("cpu"), {"begin": str(asset(f"{name}-minihead.safetensors"))}
+    request = TrainRequest(name, "minihead", options={"training": named if begin else {}})
+    assert prepare_training(request, Team(), cpu).trainer.done == 0
