@@ -63,9 +63,12 @@ class Checkpoint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the file holds, by name; of a .safetensors file tensors and metadata."""
+        """What the file holds, by name, without what is None; of a .safetensors file tensors and
+        metadata.
+        """
         own = self.contents if isinstance(self.contents, dict) else {}
-        return tuple(str(name) for name in (*own, *self.metadata))
+        held = (name for name, value in own.items() if value is not None)
+        return tuple(str(name) for name in (*held, *self.metadata))
 
     def state_dict(self, part: str | None = None, prefix: str = "") -> dict[str, Tensor]:
         """Return tensors by name; what wraps a whole network, such as "module.", is left out.

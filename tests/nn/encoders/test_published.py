@@ -71,6 +71,14 @@ def test_bare_file_of_data_parallel_training(tmp_path, images):
     assert found.num_ws == 4 and found.average is None and found.counts_from_average
 
 
+def test_entries_that_are_none_count_as_missing(tmp_path):
+    """As a training writes them that has no average, or whose options were taken out."""
+    contents = {"state_dict": _prefixed("encoder.", make_encoder(_options("psp"), 3, W_DIM))}
+    torch.save(contents | {"latent_avg": None, "opts": None}, tmp_path / "net.pt")
+    found = read_encoder(tmp_path / "net.pt", _options("psp"), w_dim=W_DIM)
+    assert found.average is None and found.counts_from_average
+
+
 def test_options_of_a_namespace(tmp_path):
     network = make_encoder(_options("psp"), 3, W_DIM)
     opts = argparse.Namespace(start_from_latent_avg=False, n_styles=3)
