@@ -32,7 +32,7 @@ from inv3d.train.prepare import (
     prepare_training,
 )
 from inv3d.train.store import PAGE, TrainingDirectory
-from inv3d.train.team import meeting, own_device
+from inv3d.train.team import LeftAlone, meeting, own_device
 from inv3d.train.trainer import Taken, Trainer
 
 STAGE = "training"
@@ -238,7 +238,7 @@ def _take_all(
                     f"{directory.path}; go on with '3dinv train --resume {directory.path} {rate}'"
                 )
             raise DivergedError(f"{error}; {way}, or check the pictures") from error
-        except InputError as error:
+        except (InputError, LeftAlone) as error:
             raise _kept_for_later(error, prepared, directory) from error
         except Exception as error:
             with contextlib.suppress(RunError):  # the disk may be full
@@ -250,16 +250,16 @@ def _take_all(
 
 
 def _kept_for_later(
-    error: InputError, prepared: PreparedTraining, directory: TrainingDirectory
-) -> InputError:
-    """Keep what was learned where a picture can't be read; return the error with the way on."""
+    error: InputError | LeftAlone, prepared: PreparedTraining, directory: TrainingDirectory
+) -> InputError | LeftAlone:
+    """Keep what was learned before a step that failed; return the error with the way on."""
     trainer = prepared.trainer
     with contextlib.suppress(RunError, DivergedError):  # the disk may be full
         if trainer.done > directory.record["steps"]:
             directory.save(trainer, prepared)
     with contextlib.suppress(RunError):
         directory.write(status="failed", error=str(error))
-    return InputError(
+    return type(error)(
         f"{error}; {directory.record['steps']} steps are kept: put it right, then go on with "
         f"'3dinv train --resume {directory.path}'"
     )

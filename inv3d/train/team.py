@@ -19,6 +19,10 @@ from inv3d.core.errors import ConfigError, RunError, first_line
 _PATIENCE = timedelta(days=7)
 
 
+class LeftAlone(RunError):
+    """Another of the processes that train together has ended."""
+
+
 @dataclass(frozen=True)
 class Team:
     """Which of the processes this one is.
@@ -53,7 +57,7 @@ class Team:
         """Wait until all are here, before any leaves: the first one keeps the addresses of all.
 
         Raises:
-            RunError: where one of them has ended.
+            LeftAlone: where one of them has ended.
         """
         if self.size > 1:
             with _others_there():
@@ -83,7 +87,7 @@ def _add_up(tensor: Tensor) -> None:
     """Replace a tensor by its sum over the processes.
 
     Raises:
-        RunError: where one of them has ended.
+        LeftAlone: where one of them has ended.
     """
     with _others_there():
         distributed.all_reduce(tensor)
@@ -95,7 +99,7 @@ def _others_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RunError(
+        raise LeftAlone(
             "another of the processes that train together has ended; see its message"
         ) from error
 

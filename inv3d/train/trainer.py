@@ -32,7 +32,7 @@ from inv3d.core.weights.tensors import is_finite, under_prefix
 from inv3d.train.draws import seed_of
 from inv3d.train.feed import Feed
 from inv3d.train.norms import share_norms
-from inv3d.train.team import Team
+from inv3d.train.team import LeftAlone, Team
 
 FORMAT = 1
 _NETWORK, _AVERAGE = "network/", "average/"
@@ -128,6 +128,7 @@ class Trainer:
         Raises:
             DivergedError: where a loss or gradient isn't finite; nothing has changed then.
             InputError: where a picture can't be read; the same.
+            LeftAlone: where another process has ended; the same.
         """
         before = self._buffers()
         gradients: dict[str, list[Tensor | None]] = {}
@@ -137,12 +138,12 @@ class Trainer:
                 self._seed(part)
                 made = self.plugin.losses(self.lesson, feed.batch(self.done, part))
                 self._add(made, gradients, losses)
-        except InputError:
+            stop = torch.tensor(float(self.lesson.context.state.stop_requested), device=self.device)
+            changes = [g for some in gradients.values() for g in some if g is not None]
+            self.team.average([*changes, *losses.values(), stop])
+        except (InputError, LeftAlone):
             self._put_buffers(before)
             raise
-        stop = torch.tensor(float(self.lesson.context.state.stop_requested), device=self.device)
-        changes = [g for some in gradients.values() for g in some if g is not None]
-        self.team.average([*changes, *losses.values(), stop])
         # all at once: each number that's read alone makes the device wait
         read = torch.stack(list(losses.values())).tolist() if losses else []
         values = dict(zip(losses, read, strict=True))

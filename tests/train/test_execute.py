@@ -40,6 +40,7 @@ from inv3d.testing.toy import ToyConfig, ToyGenerator, toy_capture
 from inv3d.train.execute import resume_training, start_training
 from inv3d.train.prepare import TrainRequest
 from inv3d.train.store import CHECKPOINT, LOG, PAGE, RECORD, TrainingDirectory
+from inv3d.train.team import LeftAlone, Team
 from inv3d.train.trainer import Trainer
 from tests.blank_plots import blank_plots
 from tests.toy_runs import write_capture
@@ -431,6 +432,23 @@ def test_a_picture_that_can_not_be_read_costs_no_step(tmp_path: Path) -> None:
         _train(request, tmp_path / "run", damage)
     for path, content in pictures.items():
         path.write_bytes(content)
+    assert _resume(tmp_path / "run").record["status"] == "finished"
+    assert _same(_checkpoint(tmp_path / "run"), _checkpoint(whole.path))
+
+
+def test_another_process_that_ends_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = _train(_request(), tmp_path / "whole"), []
+
+    def average(team: Team, tensors: Any) -> None:
+        calls.append(team)
+        if len(calls) == 8:
+            raise LeftAlone("another of the processes has ended; see its message")
+
+    monkeypatch.setattr(Team, "average", average)
+    with pytest.raises(RunError, match=r"see its message; 7 steps are kept: put it right"):
+        _train(_request(), tmp_path / "run")
     assert _resume(tmp_path / "run").record["status"] == "finished"
     assert _same(_checkpoint(tmp_path / "run"), _checkpoint(whole.path))
 
