@@ -286,7 +286,8 @@ class DualEncoderMethod(Inverter[DualEncoderConfig], Trainable[DualEncoderTraini
         for name, scene in scenes.items():
             seen = generator.render(scene, capture.camera)
             other = generator.render(scene, behind)
-            values[f"{name} total"] = compare(lesson, terms, seen, capture.images)[TOTAL]
+            near = compare(lesson, terms, seen, capture.images, masks=capture.masks)
+            values[f"{name} total"] = near[TOTAL]
             pictures[name] = seen.require("image")
             pictures[f"{name}, from behind"] = other.require("image")
             if truth is not None:
@@ -303,7 +304,8 @@ def make_encoders(config: DualEncoderConfig, spec: GeneratorSpec, channels: int)
 def _seen(lesson: Lesson[Any], look: FirstLook, batch: Batch, terms: Mapping[str, Any]) -> Tensor:
     """Return how far what latents alone make is from the pictures."""
     seen = Rendering(image=look.rendered, ws=look.scene.ws)
-    return compare(lesson, terms, seen, batch.capture.images)[TOTAL]
+    capture = batch.capture
+    return compare(lesson, terms, seen, capture.images, masks=capture.masks)[TOTAL]
 
 
 def _with_planes(generator: Generator) -> TriplaneGenerator:

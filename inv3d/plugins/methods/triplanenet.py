@@ -248,7 +248,7 @@ class TriPlaneNetMethod(Inverter[TriPlaneNetConfig], Trainable[TriPlaneNetTraini
         seen = {"first": Rendering(image=first.rendered, ws=first.scene.ws), "both": image}
         values: Metrics = {}
         for name, rendering in seen.items():
-            found = compare(lesson, terms, rendering, capture.images)
+            found = compare(lesson, terms, rendering, capture.images, masks=capture.masks)
             values |= prefixed(f"{name} ", found) | {f"{name} total": found["total"]}
         camera = generator.spec.camera.orbit(capture.camera.yaw + _AWAY, capture.camera.pitch)
         if batch.ws is not None:

@@ -12,7 +12,13 @@ import torch
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import build_config
-from inv3d.core.errors import ConfigError, MismatchError, UnsupportedError, WeightsError
+from inv3d.core.errors import (
+    ConfigError,
+    InputError,
+    MismatchError,
+    UnsupportedError,
+    WeightsError,
+)
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.terms import LossTerm
 from inv3d.core.geometry.views import mirrored_camera
@@ -528,6 +534,23 @@ def test_hybrid_takes_few_steps_and_no_method_with_steps() -> None:
     with pytest.raises(ConfigError, match="method wplus takes steps of its own"):
         method = load_method("hybrid", {"encoder": "wplus"})
         method.invert(generator, one_picture(generator), Context.create(CPU))
+
+
+@pytest.mark.parametrize("name", ["psp", "e4e", "triplanenet", "dualencoder"])
+def test_losses_of_a_training_may_ask_for_masks(name: str) -> None:
+    """Nothing counts under masks that are black all over."""
+    training = Training(name, tiny(EG3D), losses={"l1": {"weight": 1.0, "mask": True}})
+    batch, trainer = training.feed.batch(0, 0), training.trainer
+    with pytest.raises(InputError, match="the capture has no masks"):
+        trainer.plugin.losses(trainer.lesson, batch)
+    found = []
+    for level in (0.0, 1.0):
+        masks = torch.full_like(batch.capture.images[:, :1], level)
+        masked = replace(batch, ws=None, capture=replace(batch.capture, masks=masks))
+        made = trainer.plugin.losses(trainer.lesson, masked)
+        found.append(float(next(iter(made.values()))["l1"].detach()))
+        assert trainer.check(masked).values
+    assert found[0] == 0 < found[1]
 
 
 def test_mirrored_pixels_keep_what_their_loss_was_asked_for() -> None:

@@ -99,6 +99,7 @@ class Sides:
         mirrored: B cameras.
         flipped: [B, 3, H, W].
         uncertainty: [B, 1, h, w], 0 where the mirrored picture is surely right.
+        masks: [B, 1, H, W] of the pictures as they are, or None.
     """
 
     camera: Camera
@@ -106,6 +107,7 @@ class Sides:
     mirrored: Camera
     flipped: Tensor
     uncertainty: Tensor
+    masks: Tensor | None = None
 
     @property
     def cameras(self) -> Camera:
@@ -134,7 +136,8 @@ class Sided:
         sigma = torch.zeros_like(images[:, :1]) if uncertainty is None else uncertainty(images)
         self.lesson = lesson
         self.training: BranchTraining = lesson.training
-        self.sides = Sides(camera, images, mirrored_camera(camera), images.flip(-1), sigma)
+        flipped, masks = images.flip(-1), batch.capture.masks
+        self.sides = Sides(camera, images, mirrored_camera(camera), flipped, sigma, masks)
 
     def render(self, scene: Scene) -> tuple[Rendering, Rendering | None]:
         """Return what the pictures' cameras see, and the mirrored ones where that's wanted."""
@@ -154,11 +157,14 @@ class Sided:
         self, seen: Rendering, mirrored: Rendering | None, terms: Mapping[str, LossTerm]
     ) -> Metrics:
         """Return the losses of renderings from both sides."""
-        made = compare(self.lesson, terms, seen, self.sides.images)
+        sides = self.sides
+        made = compare(self.lesson, terms, seen, sides.images, masks=sides.masks)
         if mirrored is None:
             return made
-        maps = {"uncertainty": self.sides.uncertainty}
-        other = compare(self.lesson, _mirror_terms(terms), mirrored, self.sides.flipped, maps=maps)
+        maps = {"uncertainty": sides.uncertainty}
+        masks = None if sides.masks is None else sides.masks.flip(-1)
+        terms = _mirror_terms(terms)
+        other = compare(self.lesson, terms, mirrored, sides.flipped, masks=masks, maps=maps)
         return adds(made, {"mirrored": (self.training.mirrored, other["total"])})
 
 

@@ -160,7 +160,8 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         if renders(training, batch):
             seen = generator.render(generator.synthesize(ws), batch.capture.camera)
             terms = terms_of(generator, training.losses)
-            made = compare(lesson, terms, seen, batch.capture.images)
+            capture = batch.capture
+            made = compare(lesson, terms, seen, capture.images, masks=capture.masks)
         away = ws.new_zeros(()) if batch.ws is None else (ws - batch.ws).square().mean()
         return adds(made, {"latent": (training.latent, away)})
 
@@ -172,7 +173,7 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         scene, camera = generator.synthesize(ws), batch.capture.camera
         seen = generator.render(scene, camera)
         terms = terms_of(generator, lesson.training.losses)
-        values = compare(lesson, terms, seen, images)
+        values = compare(lesson, terms, seen, images, masks=batch.capture.masks)
         values["mean latent"] = self._of_average(lesson, batch)
         if batch.ws is not None:
             values["latent"] = (ws - batch.ws).square().mean()
@@ -189,4 +190,5 @@ class LatentEncoder(Inverter[C], Trainable[T]):
         ws = lesson.average[None].expand(1, spec.num_ws, -1)
         seen = generator.render(generator.synthesize(ws), batch.capture.camera)
         terms = terms_of(generator, lesson.training.losses)
-        return compare(lesson, terms, seen, batch.capture.images)[TOTAL]
+        capture = batch.capture
+        return compare(lesson, terms, seen, capture.images, masks=capture.masks)[TOTAL]

@@ -39,6 +39,7 @@ def compare(
     rendering: Rendering,
     images: Tensor,
     *,
+    masks: Tensor | None = None,
     maps: Mapping[str, Tensor] | None = None,
 ) -> Metrics:
     """Return the losses between renderings and pictures, means over the pictures.
@@ -48,13 +49,15 @@ def compare(
         terms: of the losses.
         rendering: of N views.
         images: [N, 3, H, W] in [-1, 1].
+        masks: of the pictures, [N, 1, H, W], for losses that ask for them.
         maps: of the pictures, such as their uncertainty.
 
     Returns:
         Name -> scalar, with their weighted sum as "total".
     """
     rays = lesson.generator.spec.render_resolution
-    objective = Objective(lesson.context.losses(terms), Target(images, rays=rays, maps=maps or {}))
+    target = Target(images, masks, rays=rays, maps=maps or {})
+    objective = Objective(lesson.context.losses(terms), target)
     count = len(images)
     total, parts = objective.evaluate(rendering, slice(0, count))
     return {name: value / count for name, value in parts.items()} | {TOTAL: total / count}
