@@ -89,7 +89,10 @@ METHOD_OPTIONS: Presets = {
         "occluded": {"latent": SEARCH},
         "final": {"steps": 200, "lr": 1e-3},
     },
-    "hybrid": {"latent": {"samples": 2000}, "tuning": {"lr": 2e-3}},
+    "hybrid": {
+        "latent": {"samples": 2000, "steps": 10, "lr": 0.1},
+        "tuning": {"optimizer": "muon", "steps": 40, "lr": 7.5e-3, "rampup": 0.1, "rampdown": 0.25},
+    },
     # its heads are lit from one side, and a mirror image has its light on the other
     "spi": {"latent": SEARCH, "tuning": TUNING, "prior": {"front": 1.6}},
     "poseopt": {"starts": {"steps": 30}, "latent": SEARCH, "tuning": TUNING},
