@@ -11,12 +11,14 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inv3d.core.errors import InputError
+from inv3d.core.arguments import expect, shown
+from inv3d.core.errors import ConfigError, InputError
 
 LABEL_LENGTH = 25
 _ALL_AROUND_DEG = 150.0
@@ -65,6 +67,8 @@ class Camera:
     intrinsics: Tensor
 
     def __post_init__(self) -> None:
+        expect("cam2world", self.cam2world, Tensor, "a tensor [N, 4, 4]")
+        expect("intrinsics", self.intrinsics, Tensor, "a tensor [N, 3, 3]")
         count = self.cam2world.shape[0] if self.cam2world.ndim == 3 else -1
         if tuple(self.cam2world.shape) != (count, 4, 4):
             raise InputError(f"cam2world: shape {tuple(self.cam2world.shape)}, expected [N, 4, 4]")
@@ -99,7 +103,11 @@ class Camera:
 
     @staticmethod
     def cat(cameras: Sequence[Camera]) -> Camera:
-        """Join batches of cameras."""
+        """Join batches of cameras, one or more."""
+        for i, camera in enumerate(cameras):
+            expect(f"cameras[{i}]", camera, Camera, "a Camera")
+        if not cameras:
+            raise ConfigError("cameras: found none, expected one or more to join")
         return Camera(
             torch.cat([c.cam2world for c in cameras]), torch.cat([c.intrinsics for c in cameras])
         )
@@ -112,8 +120,10 @@ class Camera:
             labels: [N, 25]: 16 numbers of cam2world, row by row, then 9 of the intrinsics.
 
         Raises:
+            ConfigError: if they're no tensor.
             InputError: if the last dimension isn't 25.
         """
+        expect("labels", labels, Tensor, f"a tensor [N, {LABEL_LENGTH}]")
         if labels.ndim != 2 or labels.shape[1] != LABEL_LENGTH:
             raise InputError(
                 f"camera label: shape {tuple(labels.shape)}, expected [N, {LABEL_LENGTH}] "
@@ -236,6 +246,9 @@ def look_at(position: Tensor, target: Tensor, intrinsics: Tensor) -> Camera:
         target: [3] or [N, 3].
         intrinsics: [N, 3, 3] or [1, 3, 3].
     """
+    expect("position", position, Tensor, "a tensor [N, 3]")
+    expect("target", target, Tensor, "a tensor [3] or [N, 3]")
+    expect("intrinsics", intrinsics, Tensor, "a tensor [N, 3, 3] or [1, 3, 3]")
     if position.ndim != 2 or not position.is_floating_point():
         raise InputError(
             f"position: shape {tuple(position.shape)} of {position.dtype}, expected [N, 3] of a "
@@ -272,14 +285,21 @@ def orbit(
         focal: focal length divided by the image size.
         pivot: the point looked at, world units.
     """
-    yaw = torch.as_tensor(yaw).reshape(-1)
+    yaw = _as_tensor("yaw", yaw).reshape(-1)
     yaw = yaw if yaw.is_floating_point() else yaw.float()
-    pitch = torch.as_tensor(pitch, dtype=yaw.dtype, device=yaw.device).expand_as(yaw)
+    pitch = _as_tensor("pitch", pitch, dtype=yaw.dtype, device=yaw.device).expand_as(yaw)
     off = pitch.abs() - math.pi / 2
     pitch = torch.where(off.abs() < _POLE, pitch.sign() * (math.pi / 2 - _POLE), pitch)
     direction = torch.stack([yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], dim=-1)
     target = torch.tensor(list(pivot), dtype=yaw.dtype, device=yaw.device)
     return look_at(direction * radius, target, intrinsics_matrix(focal, 1))
+
+
+def _as_tensor(name: str, given: Any, **kind: Any) -> Tensor:
+    try:
+        return torch.as_tensor(given, **kind)
+    except (TypeError, ValueError, RuntimeError):
+        raise ConfigError(f"{name}: found {shown(given)}, expected radians, a tensor [N]") from None
 
 
 def interpolate(first: Camera, second: Camera, fraction: Tensor) -> Camera:
@@ -291,6 +311,7 @@ def interpolate(first: Camera, second: Camera, fraction: Tensor) -> Camera:
         fraction: [N], 0 gives `first` and 1 gives `second`.
     """
     for name, camera in (("first", first), ("second", second)):
+        expect(name, camera, Camera, "one camera, such as camera[0]")
         if len(camera) != 1:
             raise InputError(f"{name}: {len(camera)} cameras, expected one, such as camera[0]")
     t = torch.as_tensor(fraction).reshape(-1).to(first.cam2world)[:, None]

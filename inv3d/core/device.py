@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from inv3d.core.arguments import expect
 from inv3d.core.errors import ConfigError
 
 
@@ -36,4 +37,5 @@ def as_device(device: torch.device | str) -> torch.device:
     Raises:
         ConfigError: where the name means nothing or the machine has no such device.
     """
+    expect("device", device, (str, torch.device), "'auto', 'cpu', 'cuda' or 'cuda:1'")
     return resolve_device(device) if isinstance(device, str) else device

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from inv3d.core.alignment import Alignment
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.camera import Camera, CameraPrior
 from inv3d.core.config import PluginConfig, build_config
 from inv3d.core.device import as_device
@@ -304,6 +305,7 @@ def load_generator(
         (128, 32, 'human heads')
     """
     place = as_device(device)
+    expect("weights", weights, (*PATH, type(None)), "the path of a file, or a known name")
     kind: type[Generator] = registry().load("generators", name)
     owner = f"generator {name}"
     if not isinstance(options, PluginConfig):

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.camera import Camera
 from inv3d.core.errors import InputError, InvError, RunError, WeightsError, first_line, plain_text
 from inv3d.core.generator import Generator
@@ -146,6 +147,7 @@ class Inversion:
 
     def scene_for(self, generator: Generator, camera: Camera, frames: Sequence[str] = ()) -> Scene:
         """Return the scenes that cameras see: one if there's one latent, else one a camera."""
+        expect("camera", camera, Camera, "a Camera, such as generator.spec.camera.front()")
         shared = len(self.ws) == 1
         ws = self.ws if shared else self.ws_for(camera, frames)
         scene = generator.synthesize(ws.to(generator.device, generator.dtype))
@@ -166,8 +168,10 @@ class Inversion:
         """Refuse another generator than the one that this inversion was made with.
 
         Raises:
+            ConfigError: where it's no generator.
             WeightsError: where architecture or weights differ.
         """
+        expect("generator", generator, Generator, "a Generator, as inv3d.load_generator returns it")
         if generator.spec.fingerprint != self.fingerprint:
             raise WeightsError(
                 f"generator {generator.spec.name}: fingerprint {generator.spec.fingerprint}, but "
@@ -245,9 +249,11 @@ class Inversion:
         """Read a run directory.
 
         Raises:
+            ConfigError: where `directory` is no path.
             RunError: where the directory holds no finished inversion, or one of another format.
             WeightsError: where the file is damaged.
         """
+        expect("directory", directory, PATH, "the path of a run's directory")
         path = Path(directory) / FILE
         if not path.is_file():
             raise RunError(f"{directory}: no {FILE}; give the directory of a finished run")

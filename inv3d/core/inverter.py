@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from inv3d.core.arguments import expect
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.config import PluginConfig, build_config, build_suited
@@ -171,9 +172,13 @@ class Inverter(Plugin, ABC, Generic[C]):
             on_step: is told of every step.
 
         Raises:
+            ConfigError: where an argument is of another type.
             InputError: where the generator is tuned, since a result says what differs from the
                 original weights.
         """
+        expect("generator", generator, Generator, "a Generator, as inv3d.load_generator returns it")
+        expect("capture", capture, Capture, "a Capture, as inv3d.open_capture(folder).load(128) is")
+        expect("context", context, Context, "a Context, such as inv3d.Context.create()")
         if generator.tuned:
             raise InputError(
                 f"generator {generator.spec.name}: is tuned already, by an inversion or for one; "
@@ -264,6 +269,8 @@ def load_method(
     """
     kind: type[AnyInverter] = registry().load("methods", name)
     owner = f"method {name}"
+    kinds = (Generator, type(None))
+    expect("generator", generator, kinds, "a Generator, as inv3d.load_generator returns it")
     if generator is None:
         return kind.create(build_config(kind.Config, options or {}, owner))
     suited = generator.method_options.get(name, {})

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.camera import LABEL_LENGTH, Camera
-from inv3d.core.errors import InputError
+from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.files import write_json
 from inv3d.core.weights.forms import PICKLE, ZIP, describe
 from inv3d.io.cameraset import CameraSet
@@ -38,7 +39,14 @@ _IN_ORDER = (LABELS, "label.json", "labels.json", _ROWS, *_FRAMED)
 
 
 def write_labels(path: Path, camera: Camera, names: Sequence[str]) -> None:
-    """Write EG3D labels, 25 numbers a name."""
+    """Write EG3D labels, 25 numbers a name.
+
+    Raises:
+        ConfigError: where there's no camera for each name.
+    """
+    expect("camera", camera, Camera, "a Camera, one for each name")
+    if len(names) != len(camera):
+        raise ConfigError(f"names: found {len(names)} for {len(camera)} cameras, expected as many")
     labels = camera.labels().double().cpu().tolist()
     pairs = [[name, label] for name, label in zip(names, labels, strict=True)]
     write_json(path, {"labels": pairs})
@@ -85,8 +93,10 @@ def read_cameras(path: Path) -> tuple[Camera, tuple[str, ...]]:
     the user should know is a warning.
 
     Raises:
+        ConfigError: where `path` is no path.
         InputError: where there are no cameras, or one of them can't be used.
     """
+    expect("path", path, PATH, "the path of a file or of a capture")
     found = camera_set(Path(path))
     camera = found.camera(found.read(found.labels))
     bent = distortion(found, found.labels, "cameras here have none")

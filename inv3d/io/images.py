@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from inv3d.core.errors import InputError
+from inv3d.core.arguments import shown
+from inv3d.core.errors import ConfigError, InputError
 
 # an RGB picture, [H, W, 3]
 Frame = NDArray[np.uint8]
 
 _WHITE = (255, 255, 255)
 EIGHT_BITS, TWELVE_BITS = 0xFF, 0xFFF
+
+
+def check_frame(frame: Any, name: str) -> None:
+    """See that something is a picture.
+
+    Args:
+        frame: that was given.
+        name: for messages.
+
+    Raises:
+        ConfigError: where it isn't.
+    """
+    if not isinstance(frame, np.ndarray):
+        found = shown(frame)
+    elif frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        found = f"an array {list(frame.shape)} of {frame.dtype}"
+    else:
+        return
+    raise ConfigError(
+        f"{name}: found {found}, expected an array [H, W, 3] of uint8, as inv3d.colour_frames "
+        "makes them of images"
+    )
 
 
 def to_rgb(image: Image.Image, where: str) -> Image.Image:

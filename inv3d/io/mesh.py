@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.errors import ConfigError, InputError, InvError, UsageError, suggest
 from inv3d.core.files import atomic_write
+from inv3d.core.scene import Scene
 from inv3d.io.formats import MESH_FORMATS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from inv3d.core.generator import Generator
-    from inv3d.core.scene import Scene
 
 POINTS_AT_ONCE = 1 << 19
 SEGMENT = 1 / 32
@@ -75,7 +76,8 @@ def extract_mesh(
         smooth: rounds of Taubin smoothing, which doesn't shrink the mesh.
 
     Raises:
-        ConfigError: where resolution, level or rounds are out of range.
+        ConfigError: where `scene` is something else, or resolution, level or rounds are out of
+            range.
         InputError: where there are several scenes.
         InvError: where the density never reaches the level.
     """
@@ -96,6 +98,7 @@ def extract_mesh(
 
 
 def _check_grid(scene: Scene, resolution: int, level: float | None, smooth: int) -> None:
+    expect("scene", scene, Scene, "a Scene, such as inversion.scene_for(generator, camera)")
     if len(scene) != 1:
         raise InputError(f"scene: found {len(scene)} scenes, expected one; give scene[[0]]")
     if resolution < 2:
@@ -197,11 +200,14 @@ def write_mesh(mesh: Mesh, path: Path | str, form: str | None = None) -> None:
         form: glb, obj, ply or stl; from the file's ending if None.
 
     Raises:
+        ConfigError: where `mesh` or `path` is something else.
         UsageError: where the format is unknown.
         RunError: where the file can't be written.
     """
     import trimesh
 
+    expect("mesh", mesh, Mesh, "a Mesh, as inv3d.extract_mesh returns it")
+    expect("path", path, PATH, "the path of a file")
     path = Path(path)
     form = mesh_format(path, form)
     colours = _linear(mesh.colours) if form == "glb" else mesh.colours

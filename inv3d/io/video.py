@@ -14,7 +14,7 @@ import numpy as np
 from inv3d.core.errors import ConfigError, UsageError, suggest
 from inv3d.core.files import atomic_directory, atomic_write
 from inv3d.io.formats import VIDEO_FORMATS
-from inv3d.io.images import Frame
+from inv3d.io.images import Frame, check_frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +60,7 @@ def write_video(path: Path | str, frames: Iterable[Frame], fps: float = 24) -> s
     Raises:
         UsageError: where the format is unknown, PyAV isn't installed, or frames are none or of
             several sizes.
-        ConfigError: where `fps` is out of range.
+        ConfigError: where a frame is no picture, or `fps` is out of range.
         RunError: where the place can't be written, or a PNG folder exists.
     """
     path = Path(path)
@@ -80,6 +80,7 @@ def _of_one_size(frames: Iterable[Frame], path: Path) -> Iterator[Frame]:
     """Yield frames, and refuse none at all and those of another size than the first."""
     size: tuple[int, ...] = ()
     for index, frame in enumerate(frames):
+        check_frame(frame, f"frame {index}")
         size = size or frame.shape[:2]
         if frame.shape[:2] != size:
             (height, width), (first_height, first_width) = frame.shape[:2], size

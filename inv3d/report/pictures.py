@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.camera import Camera
-from inv3d.core.errors import UsageError
+from inv3d.core.errors import ConfigError, UsageError
 from inv3d.core.files import atomic_write
-from inv3d.io.images import Frame
+from inv3d.io.images import Frame, check_frame
 
 DIFFERENCE_SCALE = 4.0
 _BACKGROUND = (236, 236, 238)
@@ -27,7 +28,14 @@ _LIGHT = (0.35, -0.5, -0.8)
 
 
 def colour_frames(images: Tensor) -> list[Frame]:
-    """Return pictures [H, W, 3] of images [N, 3, H, W] in [-1, 1]."""
+    """Return pictures [H, W, 3] of images [N, 3, H, W] in [-1, 1].
+
+    Raises:
+        ConfigError: where they are something else.
+    """
+    expect("images", images, Tensor, "a tensor [N, 3, H, W]")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ConfigError(f"images: found shape {list(images.shape)}, expected [N, 3, H, W]")
     levels = ((images.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return _frames(levels)
 
@@ -62,7 +70,12 @@ def depth_frames(depth: Tensor, mask: Tensor, size: int) -> list[Frame]:
         depth: [N, 1, h, w], world units.
         mask: [N, 1, h, w] in [0, 1]; grey where it's below half.
         size: pixels a side of the pictures.
+
+    Raises:
+        ConfigError: where depth or mask is no tensor.
     """
+    expect("depth", depth, Tensor, "a tensor [N, 1, h, w]")
+    expect("mask", mask, Tensor, "a tensor [N, 1, h, w]")
     return list(each_depth_frame(depth, mask, size))
 
 
@@ -132,8 +145,12 @@ def tile(rows: Sequence[Sequence[Frame]]) -> Frame:
     """Return rows of pictures of one size as one picture with white gaps.
 
     Raises:
+        ConfigError: where there's something else than a picture.
         UsageError: where there's no picture, or one of another size.
     """
+    for i, row in enumerate(rows):
+        for j, frame in enumerate(row):
+            check_frame(frame, f"row {i}, picture {j}")
     sizes = {frame.shape[:2] for row in rows for frame in row}
     if len(sizes) != 1:
         found = " and ".join(f"{width} x {height}" for height, width in sorted(sizes)) or "none"
@@ -168,11 +185,14 @@ def save_png(path: Path | str, frame: Frame) -> None:
     """Write a picture whole or not at all.
 
     Raises:
+        ConfigError: where `path` is no path, or `frame` no picture.
         UsageError: where the name ends in something else than .png.
         RunError: where the place can't be written.
     """
     from PIL import Image
 
+    expect("path", path, PATH, "the path of a file")
+    check_frame(frame, "frame")
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise UsageError(f"{path}: expected a name that ends in .png")

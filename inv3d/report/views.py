@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from inv3d.core.arguments import expect
 from inv3d.core.border import check_rendering
 from inv3d.core.camera import Camera
 from inv3d.core.errors import WeightsError
@@ -63,9 +64,14 @@ def render_views(
         Which cameras, and what they see.
 
     Raises:
+        ConfigError: where an argument is of another type.
         UnsupportedError: where the generator makes no such output.
         WeightsError: where the generator is another one than the inversion's, or isn't tuned.
     """
+    expect("generator", generator, Generator, "a Generator, as inv3d.load_generator returns it")
+    expect("inversion", inversion, Inversion, "an Inversion, as inv3d.open_run(directory) has it")
+    expect("camera", camera, Camera, "a Camera, such as generator.spec.camera.front()")
+    expect("resolution", resolution, (int, type(None)), "a whole number of rays a side, or None")
     generator.require(outputs, "these views")
     camera = camera.to(generator.device)
     for views, scene in scenes_of(generator, inversion, camera, resolution, frames):

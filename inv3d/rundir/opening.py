@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.errors import PluginError, RunError, WeightsError
 from inv3d.core.files import read_json
 from inv3d.core.registry.discovery import registry
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from inv3d.core.generator import Generator
     from inv3d.core.inversion import Inversion
 
+_DIRECTORY = "the path of a run's directory"
 _PARTS = {"method", "generator", "input"}
 
 
@@ -123,8 +125,10 @@ def read_metrics(directory: Path) -> dict[str, Any]:
     """Return the metrics of a run.
 
     Raises:
+        ConfigError: where `directory` is no path.
         RunError: where there are none, or they don't say what they are.
     """
+    expect("directory", directory, PATH, _DIRECTORY)
     path = Path(directory) / METRICS
     if not path.is_file():
         read_result(directory)
@@ -155,12 +159,14 @@ def open_run(directory: Path | str, device: torch.device | str = "auto") -> Run:
         device: where it goes; a name means what `--device` means.
 
     Raises:
+        ConfigError: where `directory` is no path, or there's no such device.
         RunError: where there's no such run.
         PluginError: where the generator's plugin is missing or broken.
         WeightsError: where the generator's weights are missing or others than those of the run.
     """
     from inv3d.core.device import as_device
 
+    expect("directory", directory, PATH, _DIRECTORY)
     directory = Path(directory)
     record, inversion = read_result(directory)
     part = read_part(GeneratorPart, record["generator"], directory / RECORD)

@@ -8,18 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any, NamedTuple, get_args
 
 import torch
 
+from inv3d.core.arguments import shown
 from inv3d.core.capture import Selection
 from inv3d.core.errors import ConfigError, InputError, suggest
 from inv3d.io.capturefiles import CaptureFiles
 from inv3d.runs.prepare import Request
-
-# what messages show of a value as it was given; of others they name the type
-_PLAIN = (str, int, float, type(None))
 
 
 class _Expected(NamedTuple):
@@ -137,7 +134,7 @@ def _source(capture: Any) -> str:
         return capture.source
     if not _is_path(capture):
         raise InputError(
-            f"capture: found {_shown(capture)}, expected the path of a folder or zip, or "
+            f"capture: found {shown(capture)}, expected the path of a folder or zip, or "
             "'sample:dynamic'; frames in memory are inverted by the invert() of a method"
         )
     return str(capture)
@@ -149,15 +146,7 @@ def _check(name: str, value: Any) -> None:
         raise ConfigError(f"invert has no argument '{name}'{suggest(name, known)}")
     expected = known[name]
     if not expected.fits(value):
-        raise ConfigError(f"{name}: found {_shown(value)}, expected {expected.text}")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, _PLAIN):
-        return short(value)
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return f"a value of type {type(value).__name__}"
+        raise ConfigError(f"{name}: found {shown(value)}, expected {expected.text}")
 
 
 def _typed(name: str, value: Any) -> Any:

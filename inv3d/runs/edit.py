@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inv3d.core.arguments import expect
 from inv3d.core.border import check_edited
 from inv3d.core.camera import Camera
 from inv3d.core.config import build_config
@@ -100,6 +101,7 @@ class Editing:
         partners: other runs that take part; one or several.
 
     Raises:
+        ConfigError: where `run` is no run.
         InvError: where the editor can't work on this run.
     """
 
@@ -113,6 +115,7 @@ class Editing:
         others: Paths = (),
         partners: Paths = (),
     ) -> None:
+        expect("run", run, Run, "a Run, as inv3d.open_run(directory) returns it")
         self.run = run
         self.partners = _paths(partners)
         self.editor: AnyEditor = load_editor(editor, options)

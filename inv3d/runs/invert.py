@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inv3d.core.arguments import expect
 from inv3d.core.camera import Camera
 from inv3d.core.capture import Capture
 from inv3d.core.errors import InputError
@@ -52,8 +53,10 @@ class Inverted:
             [N, 3, H, W] in [-1, 1], on the generator's device.
 
         Raises:
+            ConfigError: where it's something else.
             InputError: where there's no camera.
         """
+        expect("camera", camera, Camera, "a Camera, such as generator.spec.camera.front()")
         if not len(camera):
             raise InputError("camera: found no cameras, expected one or more")
         views = render_views(self.generator, self.inversion, camera)

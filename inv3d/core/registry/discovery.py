@@ -14,6 +14,7 @@ from typing import Any
 
 import entrypoints
 
+from inv3d.core.arguments import expect
 from inv3d.core.errors import PluginError, suggest
 from inv3d.core.registry.imports import import_plugin
 from inv3d.core.registry.metadata import declared, normal
@@ -54,8 +55,10 @@ class Registry:
         """Return the usable record of a name.
 
         Raises:
+            ConfigError: where the name is no text.
             PluginError: where the name is unknown (with the nearest one), duplicated or disabled.
         """
+        expect(singular(kind), name, str, "text; give the name of the plugin")
         found = [r for r in self.records if r.kind == kind and r.name == name]
         if not found:
             known = {r.name for r in self.records if r.kind == kind and r.status == "ok"}

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.errors import WeightsError
 from inv3d.core.weights.archive import listed
 from inv3d.core.weights.forms import form_of
@@ -174,6 +175,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         WeightsError: where it's missing, damaged, or holds anything that isn't data.
     """
+    expect("path", path, PATH, "the path of a weight file")
     path = Path(path)
     if form_of(path) == "safetensors":
         return Checkpoint(path, *read_tensors(path))

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from inv3d.core.arguments import PATH, expect
 from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
 from inv3d.core.weights.archive import is_torch_save, mapped, open_archive, other_archive
@@ -71,6 +72,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     Raises:
         WeightsError: where the file is missing, no safetensors file, or cut short.
     """
+    expect("path", path, PATH, "the path of a weight file")
     with _opened(Path(path), device) as file:
         metadata = _metadata(file)
         return {name: file.get_tensor(name) for name in file.keys()}, metadata
