@@ -31,7 +31,10 @@ class OtherGeneratorEdit(PluginConfig):
         (),
         description="beginnings of the parameter names that change, such as decoder; all if none",
     )
-    tuning: bool = Field(True, description="also keep what the run tuned")
+    tuning: bool = Field(
+        True,
+        description="also keep what the run tuned, otherwise it fades as the strength rises to 1",
+    )
 
 
 class OtherGenerator(Editor[PluginConfig, OtherGeneratorEdit]):
@@ -57,7 +60,10 @@ class OtherGenerator(Editor[PluginConfig, OtherGeneratorEdit]):
         state, theirs = generator.state_dict(), other.state_dict()
         check_state(state, theirs, edit.network)
         names = _chosen(state, edit.parts)
-        delta: dict[str, Tensor] = dict(tuned) if edit.tuning else {}
+        if not edit.strength:
+            return self.edited(subject, edit)
+        kept = 1.0 if edit.tuning else 1 - edit.strength
+        delta: dict[str, Tensor] = {name: kept * part for name, part in tuned.items() if kept}
         for name in names:
             original = state[name].float().cpu()
             if name in tuned:

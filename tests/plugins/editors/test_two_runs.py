@@ -167,6 +167,33 @@ def test_the_latents_are_shown_by_the_other_network(stylised: ToyGenerator, tuni
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("tuning", [True, False])
+def test_the_strength_goes_from_the_run_to_the_other_network(
+    stylised: ToyGenerator, tuning: bool
+) -> None:
+    generator = toy()
+    before = Snapshot(generator)
+    generator.background += 0.125
+    before.settle()
+    subject = subject_of(generator, generator_delta=before.delta())
+    backgrounds = []
+    for strength in (0.0, 0.5, 1.0):
+        edit = edit_of(made(OtherGenerator), network="x", tuning=tuning, strength=strength)
+        fresh = toy()
+        made(OtherGenerator).apply(subject, edit).tune(fresh)
+        backgrounds.append(fresh.background.clone())
+    first, half, last = backgrounds
+    assert torch.equal(first, generator.background)
+    assert torch.allclose(half, (first + last) / 2, atol=1e-6)
+
+
+def test_no_strength_is_the_run_where_nothing_was_tuned(stylised: ToyGenerator) -> None:
+    subject = subject_of(toy())
+    edit = edit_of(made(OtherGenerator), network="x", strength=0.0)
+    assert made(OtherGenerator).apply(subject, edit).generator_delta == {}
+
+
+@torch.no_grad()
 def test_half_a_style_and_some_parts_of_it(stylised: ToyGenerator) -> None:
     subject = subject_of(toy())
     edit = edit_of(made(OtherGenerator), network="x", strength=0.5, parts=("tint",))
