@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inv3d.core.config import PluginConfig
+from inv3d.core.errors import ConfigError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.nn.resample import shrink
@@ -33,12 +34,19 @@ class Symmetry(Loss[SymmetryConfig, dict[str, Tensor]]):
 
         Raises:
             InputError: where there's no such map.
+            ConfigError: where its zeros would divide.
         """
         images = shrink(target.images, self.config.resolution)
         user = f"option 'uncertainty' of loss {self.name}"
         sigma = target.map(self.config.uncertainty, user)
         if sigma.shape[-2:] != images.shape[-2:]:
             sigma = F.interpolate(sigma, images.shape[-2:], mode="bilinear", align_corners=False)
+        if not self.config.offset and not bool((sigma > 0).all()):
+            raise ConfigError(
+                f"option 'offset' of loss {self.name}: found 0, but the map "
+                f"'{self.config.uncertainty}' has zeros, which can't divide; give a number above 0 "
+                "(default 1)"
+            )
         weight = 1 / (sigma + self.config.offset)
         if self.config.normalise:
             weight = weight / weight.mean((1, 2, 3), keepdim=True)

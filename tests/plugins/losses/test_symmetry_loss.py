@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from inv3d.core.errors import InputError
+from inv3d.core.errors import ConfigError, InputError
 from inv3d.core.fit.objective import Objective, WeightedLoss
 from inv3d.core.loss import Target
 from inv3d.core.scene import Rendering
@@ -47,6 +47,17 @@ def test_uncertain_pixels_count_less_and_the_paper_divides_by_the_map_itself():
     assert float(symmetry(rendering, cache)) == pytest.approx(0.5 / 4)
     other = Rendering(image=images + torch.tensor([1.0, 1.0, 0.0, 0.0]))
     assert float(symmetry(other, cache)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_zeros_of_the_map_cannot_divide(normalise):
+    sigma = torch.ones(1, 1, 4, 4)
+    sigma[..., 0, 0] = 0.0
+    aim = Target(torch.zeros(1, 3, 4, 4), maps={"uncertainty": sigma})
+    with pytest.raises(ConfigError, match="'offset' of loss symmetry: found 0, but the map 'unc"):
+        loss(offset=0.0, normalise=normalise).prepare(aim)
+    weight = loss(offset=0.5, normalise=normalise).prepare(aim)["weight"]
+    assert bool(weight.isfinite().all())
 
 
 def test_a_map_of_another_size_and_name_and_smaller_pictures():
