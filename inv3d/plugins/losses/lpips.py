@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from inv3d.core.errors import WeightsError
+from inv3d.core.errors import UnsupportedError, WeightsError
 from inv3d.core.loss import Loss, Target
 from inv3d.core.scene import Rendering
 from inv3d.core.weights.fetch import fetch
@@ -17,7 +17,7 @@ from inv3d.core.weights.known import WeightFile
 from inv3d.core.weights.state_dict import read_state_dict
 from inv3d.core.weights.tensors import check_finite
 from inv3d.nn.resample import shrink
-from inv3d.plugins.losses.options import LPIPSConfig, NetName
+from inv3d.plugins.losses.options import LEAST_SIDES, LPIPSConfig, NetName
 
 
 def _backbone_file(name: str, network: str, net: NetName, size: int, sha256: str) -> WeightFile:
@@ -58,6 +58,8 @@ BACKBONES: dict[NetName, WeightFile] = {
     ),
 }
 
+_LEAST = ", ".join(f"{net}: {side}" for net, side in LEAST_SIDES.items())
+
 
 class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
     """LPIPS v0.1; the targets' features are computed once."""
@@ -88,8 +90,19 @@ class LPIPS(Loss[LPIPSConfig, dict[str, Tensor]]):
         return {name: _unit(layer) for name, layer in self.activations(images).items()}
 
     def activations(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the same as the backbone makes them, of any length."""
+        """Return the same as the backbone makes them, of any length.
+
+        Raises:
+            UnsupportedError: where the pictures are smaller than the backbone takes.
+        """
         images = shrink(images, self.config.resize or None, self.config.resize_by)
+        side, least = min(images.shape[-2:]), LEAST_SIDES[self.config.net]
+        if side < least:
+            raise UnsupportedError(
+                f"loss {self.name}: found pictures of {side} pixels a side, but "
+                f"net={self.config.net} takes {least} and more; leave the loss out, or take a net "
+                f"for smaller ones ({_LEAST})"
+            )
         layers = self.network.net(self.network.scaling_layer(images))
         return {str(i): layer for i, layer in enumerate(layers)}
 

@@ -12,7 +12,7 @@ from inv3d.core.config import PluginConfig
 NetName = Literal["alex", "vgg", "squeeze"]
 NetworkName = Literal["a", "b"]
 # sides in pixels below which a backbone's poolings leave nothing
-_LEAST_SIDES: dict[NetName, int] = {"vgg": 16, "alex": 31, "squeeze": 17}
+LEAST_SIDES: dict[NetName, int] = {"vgg": 16, "alex": 31, "squeeze": 17}
 
 
 class PixelConfig(PluginConfig):
@@ -179,7 +179,7 @@ class LPIPSConfig(PluginConfig):
 
     @model_validator(mode="after")
     def _wide_enough(self) -> LPIPSConfig:
-        least = _LEAST_SIDES[self.net]
+        least = LEAST_SIDES[self.net]
         if 0 < self.resize < least:
             raise ValueError(
                 f"resize {self.resize}: net={self.net} takes {least} pixels and more; give {least} "

@@ -7,13 +7,14 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from inv3d.core.errors import ConfigError, WeightsError
+from inv3d.core.errors import ConfigError, UnsupportedError, WeightsError
 from inv3d.core.files import file_digest
 from inv3d.core.loss import Target, load_loss
 from inv3d.core.scene import Rendering
 from inv3d.core.weights import fetch
 from inv3d.core.weights.known import weights_dir
 from inv3d.plugins.losses.lpips import BACKBONES, LPIPS, LPIPSConfig
+from inv3d.plugins.losses.options import LEAST_SIDES
 
 
 def package_network(net):
@@ -54,6 +55,17 @@ def offline(monkeypatch, tmp_path):
 def pair(size=64, count=2):
     rng = torch.Generator().manual_seed(0)
     return torch.rand(2, count, 3, size, size, generator=rng).mul(2).sub(1)
+
+
+@pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
+@pytest.mark.parametrize("resize", [0, 256])
+def test_the_smallest_pictures_are_named(net, resize):
+    loss = LPIPS(LPIPSConfig(net=net, resize=resize), package_network(net))
+    least = LEAST_SIDES[net]
+    assert loss.prepare(Target(torch.zeros(1, 3, least, least)))
+    message = f"found pictures of {least - 1} pixels a side, but net={net} takes {least} and more"
+    with pytest.raises(UnsupportedError, match=message):
+        loss.prepare(Target(torch.zeros(1, 3, least, least - 1)))
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg", "squeeze"])
