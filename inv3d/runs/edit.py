@@ -35,6 +35,7 @@ from inv3d.io.video import write_video
 from inv3d.report import pictures as pics
 from inv3d.report.edits import Palette, rising, side_by_side, strength_frames, views
 from inv3d.report.orbit import default_orbit, orbit_path
+from inv3d.report.tables import degrees
 from inv3d.rundir.directory import RunDirectory, check_spared
 from inv3d.rundir.files import BEFORE_AFTER, RECORD, STRENGTH_VIDEO
 from inv3d.rundir.frames import Frames
@@ -303,7 +304,7 @@ def _report(
 def before_and_after(edited: Edited) -> list[Diagnostic]:
     """Return views before and after, for the report."""
     camera = shown_cameras(edited.generator, SHOWN_YAWS)
-    labels = [f"yaw {yaw:+g}°" for yaw in camera.yaw.rad2deg().round().tolist()]
+    labels = [f"yaw {degrees(yaw)}" for yaw in camera.yaw.rad2deg().tolist()]
     pairs = (("before", edited.subject.generator, edited.subject.inversion),
              ("after", edited.generator, edited.inversion))  # fmt: skip
     return [

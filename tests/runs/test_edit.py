@@ -14,8 +14,9 @@ from inv3d.core.errors import ConfigError
 from inv3d.core.registry.discovery import registry
 from inv3d.rundir.opening import open_run
 from inv3d.runs.directions import fit_directions
-from inv3d.runs.edit import Edit, Editing
+from inv3d.runs.edit import Edit, Edited, Editing, before_and_after
 from tests.commands.run_case import make_run
+from tests.plugins.editors.subjects import subject_of, toy
 from tests.toy_runs import CPU
 
 TOY = (
@@ -82,3 +83,10 @@ def test_edits_may_be_made_on_the_way(runs: Path) -> None:
     one = editing.apply([Edit({"strength": 0.5})] * 2).inversion
     other = editing.apply(Edit({"strength": 0.5}) for _ in range(2)).inversion  # type: ignore[arg-type]
     assert torch.equal(one.ws, other.ws)
+
+
+def test_the_front_has_no_sign() -> None:
+    subject = subject_of(toy())
+    edited = Edited(subject, subject.inversion, subject.generator, ())
+    for shown in before_and_after(edited):
+        assert list(shown.labels) == ["yaw 0°", "yaw +40°", "yaw -40°"]
