@@ -17,7 +17,7 @@ from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Progress, Run, Stage, Stop, Update
 from inv3d.core.fit.muon import muon
 from inv3d.core.fit.objective import Losses, Objective
-from inv3d.core.fit.optimizers import adam, lbfgs
+from inv3d.core.fit.optimizers import MakeOptimizer, adam, lbfgs
 from inv3d.core.fit.options import (
     FitConfig,
     LatentOptions,
@@ -226,13 +226,12 @@ def tune(
     """Run the tuning stage over all parameters of the generator."""
     ramps = {"rampup": options.rampup, "rampdown": options.rampdown}
     rate = warmed(options.lr, options.steps, **ramps)
-    optimizer = muon() if options.optimizer == "muon" else adam
     with trainable(dict(generator.named_parameters())) as parameters:
         yield from context.run(
             Stage(
                 name="tuning",
                 steps=options.steps,
-                groups={"generator": Group(parameters, rate, optimizer=optimizer)},
+                groups={"generator": Group(parameters, rate, optimizer=optimizer_of(options))},
                 updates=updates,
                 buffers=buffers or {},
                 keep=options.keep,
@@ -240,6 +239,11 @@ def tune(
                 round=round,
             )
         )
+
+
+def optimizer_of(options: TuningOptions) -> MakeOptimizer:
+    """Return the maker of the optimiser that a tuning stage is asked to take."""
+    return muon() if options.optimizer == "muon" else adam
 
 
 def looks_in_turn(

@@ -304,6 +304,7 @@ STAGES = ["coarse/latent", "coarse/tuning", "final"]
         ({"final": {"form": "separate", "views_per_step": 3}}, STAGES),
         ({"final": {"latent_lr": 1e-3, "rampup": 0.5}}, STAGES),
         ({"final": {"lr": 1e-5, "keep": "best"}}, STAGES),
+        ({"final": {"optimizer": "muon", "latent_lr": 1e-3, "rampdown": 0.5}}, STAGES),
         ({"final": {"alpha": 0.0}}, STAGES),
         ({"coarse": {"tuning": {"steps": 0}}}, ["coarse/latent", "final"]),
     ],
@@ -334,6 +335,15 @@ def test_the_final_tuning_begins_with_the_untuned_generator_and_the_coarse_laten
     moved = run(final={"latent_lr": 1e-2})
     assert torch.equal(run().inversion.ws, coarse.inversion.ws)
     assert not torch.equal(moved.inversion.ws, coarse.inversion.ws)
+
+
+def test_the_final_tuning_takes_the_optimiser_and_ramps_of_other_tunings() -> None:
+    plain, other, fading = (
+        run(final=options).inversion.generator_delta
+        for options in ({}, {"optimizer": "muon"}, {"rampdown": 1.0})
+    )
+    for changed in (other, fading):
+        assert any(not torch.equal(plain[name], changed[name]) for name in plain)
 
 
 def test_losses_are_those_of_both_parts() -> None:

@@ -8,7 +8,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from inv3d.core.config import PluginConfig
-from inv3d.core.fit.options import PLAIN_ADAM, FitConfig, PivotalOptions, SearchOptions
+from inv3d.core.fit.options import (
+    PLAIN_ADAM,
+    FitConfig,
+    PivotalOptions,
+    SearchOptions,
+    TuningOptions,
+)
 from inv3d.core.fit.terms import Keep, LossTerms
 from inv3d.core.plugin import Presets
 
@@ -131,19 +137,13 @@ class OccludedOptions(PluginConfig):
     )
 
 
-class FinalOptions(PluginConfig):
+class FinalOptions(TuningOptions):
     """Options of the final tuning on the picture and the pseudo views."""
 
     steps: int = Field(
         default=1000, ge=0, description="optimisation steps. paper: 3000 (official: 1000)"
     )
     lr: float = Field(default=3e-4, gt=0, description="learning rate. paper: 3e-4")
-    rampup: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="share of the steps with a rising rate. official: 0",
-    )
     latent_lr: float = Field(
         default=0.0,
         ge=0,
@@ -242,7 +242,7 @@ PRESETS: Presets = {
         "final": {
             "steps": 1000,
             "lr": 3e-4,
-            "rampup": 0.0,
+            **PLAIN_ADAM,
             "latent_lr": 0.0,
             "form": "blended",
             **_TUNING,
@@ -260,7 +260,7 @@ PRESETS: Presets = {
         "final": {
             "steps": 3000,
             "lr": 3e-4,
-            "rampup": 0.0,
+            **PLAIN_ADAM,
             "latent_lr": 3e-4,
             "form": "separate",
             **_TUNING,

@@ -12,8 +12,9 @@ from inv3d.core.fit.backward import Look
 from inv3d.core.fit.context import Context
 from inv3d.core.fit.loop import Group, Metrics, Progress, Stage
 from inv3d.core.fit.objective import Losses, Objective
+from inv3d.core.fit.optimizers import adam
 from inv3d.core.fit.schedule import ramped
-from inv3d.core.fit.stages import target_of, trainable
+from inv3d.core.fit.stages import optimizer_of, target_of, trainable
 from inv3d.core.generator import Generator
 from inv3d.core.loss import Target
 from inv3d.plugins.methods.hfgi3d.config import FinalOptions
@@ -55,11 +56,13 @@ class Final:
             "generator": dict(self.generator.named_parameters())
         }
         rates = {"generator": options.lr}
+        ramps = {"rampup": options.rampup, "rampdown": options.rampdown}
+        optimizers = {"generator": optimizer_of(options), "latent": adam}
         if options.latent_lr:
             variables["latent"] = {"w": w}
             rates["latent"] = options.latent_lr
         groups = {
-            name: Group(of, ramped(rates[name], options.steps, rampup=options.rampup, rampdown=0))
+            name: Group(of, ramped(rates[name], options.steps, **ramps), optimizer=optimizers[name])
             for name, of in variables.items()
         }
         front = Look(
