@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from inv3d.core.errors import MismatchError, WeightsError, plain_text
 from inv3d.core.files import atomic_write
 from inv3d.core.weights.archive import is_torch_save, mapped, open_archive, other_archive
 from inv3d.core.weights.forms import (
+    LEGACY,
     PICKLE,
     UNKNOWN,
     ZIP,
@@ -30,6 +32,7 @@ from inv3d.core.weights.forms import (
 from inv3d.core.weights.unpickle import Refused
 
 METADATA_KEY = "inv3d"
+_PICKLES_END = b"."
 # what is in a file is counted before it's made, since empty tensors cost nothing to write
 MOST_TENSORS = 20_000
 _CONVERT = (
@@ -89,7 +92,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def fault(path: Path) -> str:
-    """Say what's wrong with a weight file, as far as its header or directory shows it.
+    """Say what's wrong with a weight file, as far as its header, directory or end shows it.
 
     Returns:
         One line that names the file; empty where nothing is wrong, or it's of an unknown form.
@@ -103,11 +106,21 @@ def fault(path: Path) -> str:
         elif start.startswith(ZIP):
             with path.open("rb") as file, open_archive(mapped(file)):
                 pass
+        elif start.startswith(PICKLE) and not start.startswith(LEGACY):
+            return _cut_short(path)
     except WeightsError as error:
         return str(error)
     except Refused as error:
         return f"{path}: {error}"
     return ""
+
+
+def _cut_short(path: Path) -> str:
+    """Say where a pickle is without its end, unless it was cut where a byte looks like one."""
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        whole = file.read() == _PICKLES_END
+    return "" if whole else f"{path}: is cut short: a pickle without its end; get it again"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import stat
 import zipfile
 from pathlib import Path
@@ -12,7 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from inv3d.core.errors import MismatchError, RunError, WeightsError
-from inv3d.core.weights.tensors import asset, fingerprint, load_state, read_tensors, write_tensors
+from inv3d.core.weights.tensors import (
+    asset,
+    fault,
+    fingerprint,
+    load_state,
+    read_tensors,
+    write_tensors,
+)
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3), "c": torch.ones(2).half()}
 
@@ -180,3 +188,14 @@ def test_fingerprints_tell_weights_and_architectures_apart() -> None:
 def test_assets_lie_in_the_package() -> None:
     assert asset("x.safetensors").parent.name == "assets"
     assert (asset("x").parent.parent / "py.typed").is_file()
+
+
+def test_a_pickle_without_its_end_has_a_fault(tmp_path: Path) -> None:
+    whole = pickle.dumps({"G_ema": list(range(300))})
+    path = tmp_path / "network.pkl"
+    path.write_bytes(whole)
+    assert fault(path) == ""
+    path.write_bytes(whole[:-20])
+    assert fault(path).startswith(f"{path}: is cut short")
+    torch.save({"a": torch.ones(9)}, path, _use_new_zipfile_serialization=False)
+    assert fault(path) == "", "numbers stand at the end of what older versions of torch saved"
