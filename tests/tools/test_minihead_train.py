@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from click import UsageError
 from click.testing import CliRunner
 from torch.nn import functional as F
 
@@ -191,7 +192,7 @@ def test_files_that_come_while_training_goes_on_are_taken_once(
         assert (found.filled, two.filled) == (8, 4)
     assert torch.equal(found.z[:4], found.z[4:]) and torch.equal(found.rgb[4:], pool.rgb)
     shard("4.safetensors", two)
-    with pytest.raises(ValueError, match=r"4\.safetensors: 2 views a head, expected 1 "):
+    with pytest.raises(UsageError, match=r"4\.safetensors: 2 views a head, expected 1 "):
         narrow = Pool(heads, 2, 1, SIZE, rng(9), supersample=1, pairs=True)
         narrow.add(2)
         shard("narrow.safetensors", narrow)
@@ -335,3 +336,21 @@ def test_training_begins_from_weights_that_were_written(
     assert made.architecture.model_dump(exclude={"neural_rendering_resolution"}) == (
         ARCHITECTURE.model_dump(exclude={"neural_rendering_resolution"})
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("image_stps=2", "the plan has no 'image_stps'; did you mean 'image_steps'?"),
+        ("image_steps=many", "image_steps=many: expected a number, image_steps=NUMBER"),
+        ("image_steps", "image_steps: expected a number"),
+        ("image_steps=inf", "image_steps=inf: expected a number"),
+    ],
+)
+def test_a_change_that_the_plan_cannot_take_is_a_usage_error(
+    change: str, message: str, tmp_path: Path
+) -> None:
+    command = ["--out", str(tmp_path / "new"), "--plan", change]
+    result = CliRunner().invoke(training.main, command)
+    assert result.exit_code == 2 and message in result.output
+    assert not (tmp_path / "new").exists()

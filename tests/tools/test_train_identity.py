@@ -146,3 +146,10 @@ def test_command_writes_weights_that_the_loss_loads(tmp_path):
     assert again.exit_code == 0 and "going on from" in again.output
     other = CliRunner().invoke(main, [*arguments, "--judged", "6"])
     assert other.exit_code == 1 and "of another plan" in other.output
+
+
+@pytest.mark.parametrize("batch", ["64", "64x", "64x4x1", "0x4", "axb"])
+def test_a_batch_of_no_two_numbers_is_a_usage_error(tmp_path, batch):
+    arguments = ["--network", "a", "--out", str(tmp_path), "--batch", batch]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2 and f"{batch}: expected people x pictures" in done.output

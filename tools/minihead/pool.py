@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -152,14 +153,14 @@ class Pool:
         files together from then on.
 
         Raises:
-            ValueError: where files have different numbers of views.
+            UsageError: where files have different numbers of views.
         """
         shards = [read_tensors(path)[0] for path in files]
         if not self.from_files:
             self.next, self.views = 0, shards[0]["rgb"].shape[1]
         for path, shard in zip(files, shards, strict=True):
             if shard["rgb"].shape[1] != self.views:
-                raise ValueError(
+                raise click.UsageError(
                     f"{path}: {shard['rgb'].shape[1]} views a head, expected {self.views} as in "
                     "the files before it; render pools with the same --views"
                 )

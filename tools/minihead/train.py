@@ -33,6 +33,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from inv3d.core.camera import Camera, intrinsics_matrix
+from inv3d.core.errors import suggest
 from inv3d.core.scene import Scene
 from inv3d.plugins.generators.minihead import MiniHead
 from inv3d.plugins.losses.headid import HeadFeatures
@@ -544,6 +545,21 @@ def train(
     save(trainer, out)
 
 
+def planned(context: click.Context, option: click.Parameter, changes: tuple[str, ...]) -> Plan:
+    """Return the plan with the changes that a user gives."""
+    kinds = {name: type(value) for name, value in asdict(Plan()).items()}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in kinds:
+            raise click.BadParameter(f"{change}: the plan has no '{name}'{suggest(name, kinds)}")
+        try:
+            values[name] = kinds[name](float(value))
+        except (ValueError, OverflowError):
+            raise click.BadParameter(f"{change}: expected a number, {name}=NUMBER") from None
+    return Plan(**values)
+
+
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -557,7 +573,9 @@ def train(
 @click.option(
     "--pool", type=click.Path(path_type=Path), multiple=True, help="Folders of make_pool."
 )
-@click.option("--plan", "changes", multiple=True, metavar="NAME=VALUE", help="Change the plan.")
+@click.option(
+    "--plan", multiple=True, metavar="NAME=VALUE", callback=planned, help="Change the plan."
+)
 def main(
     out: Path,
     device: str,
@@ -565,7 +583,7 @@ def main(
     every: float,
     weights: Path | None,
     pool: tuple[Path, ...],
-    changes: tuple[str, ...],
+    plan: Plan,
 ) -> None:
     """Train the generator, or go on where OUT/checkpoint.pt stopped."""
     out.mkdir(parents=True, exist_ok=True)
@@ -575,9 +593,6 @@ def main(
     torch.backends.cudnn.benchmark = True
     torch.set_flush_denormal(True)
     settle_process()
-    values = dict(change.split("=", 1) for change in changes)
-    kinds = {name: type(value) for name, value in asdict(Plan()).items()}
-    plan = Plan(**{name: kinds[name](float(value)) for name, value in values.items()})
     trainer = Trainer(plan, torch.device(device))
     found = out / "checkpoint.pt"
     if found.exists():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -260,12 +261,26 @@ def finish(trainer: Trainer, heads: Heads, out: Path) -> dict[str, float]:
     return values
 
 
+def sizes(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int]:
+    """Return people and pictures of each, as a user gives them."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text, re.ASCII)
+    if found is None:
+        raise click.BadParameter(f"{text}: expected people x pictures, such as 64x4")
+    return int(found[1]), int(found[2])
+
+
 @click.command()
 @click.option("--network", type=click.Choice(["a", "b"]), required=True, help="Which of the two.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--steps", default=4000, show_default=True, help="Optimiser steps.")
-@click.option("--batch", default="64x4", show_default=True, help="People x pictures of a step.")
+@click.option(
+    "--batch",
+    default="64x4",
+    show_default=True,
+    callback=sizes,
+    help="People x pictures of a step.",
+)
 @click.option("--people", default=4000, show_default=True, help="Training people.")
 @click.option("--faces", default=6, show_default=True, help="Faces of each person.")
 @click.option("--views", default=4, show_default=True, help="Cameras of each face.")
@@ -282,7 +297,7 @@ def main(
     out: Path,
     device: str,
     steps: int,
-    batch: str,
+    batch: tuple[int, int],
     people: int,
     faces: int,
     views: int,
@@ -296,15 +311,15 @@ def main(
     pool: Path | None,
 ) -> None:
     """Train one identity network, or go on with it, and judge it."""
-    batch_people, batch_views = (int(part) for part in batch.split("x"))
+    batch_people, batch_views = batch
     name = cast(NetworkName, network)
     seed = {"a": 1, "b": 2}[network] if seed is None else seed
     if people % family or batch_people % family:
         raise click.UsageError(f"--family {family}: must divide --people and those of --batch")
     if judged <= family:
         raise click.UsageError(f"--judged {judged}: must be more than a family of {family}")
-    sizes = (steps, people, faces, views, judged, batch_people, batch_views, family)
-    plan = Plan(name, seed, *sizes, lr=lr, margin=margin)
+    counts = (steps, people, faces, views, judged, batch_people, batch_views, family)
+    plan = Plan(name, seed, *counts, lr=lr, margin=margin)
     where = torch.device(device)
     out.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
