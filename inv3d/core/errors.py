@@ -101,9 +101,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def whole_text(error: BaseException) -> str:
     """Return an error's text; empty where it has none, or can't say it."""
     try:
-        return str(error)
+        return _key(error) or str(error)
     except Exception:  # an error of others may fail at that as well
         return ""
+
+
+def _key(error: BaseException) -> str:
+    """Return the text of a `KeyError` of several lines, which would have them as a literal \\n."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else None
+    return text if isinstance(text, str) and "\n" in text else ""
 
 
 def first_line(error: BaseException) -> str:

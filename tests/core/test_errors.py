@@ -3,7 +3,7 @@
 import pytest
 
 from inv3d.core import errors
-from inv3d.core.errors import suggest
+from inv3d.core.errors import first_line, suggest
 
 
 def test_the_nearest_name_is_suggested() -> None:
@@ -27,3 +27,9 @@ def test_exit_codes(name: str, code: int) -> None:
     kind = getattr(errors, name)
     assert issubclass(kind, errors.InvError)
     assert kind.exit_code == code
+
+
+def test_a_key_error_of_several_lines_has_a_first_one() -> None:
+    assert first_line(KeyError("no weights\nlook there")) == "no weights"
+    assert first_line(KeyError("planes")) == "'planes'"
+    assert first_line(KeyError(3)) == "3" and first_line(KeyError()) == ""
